@@ -1,0 +1,4381 @@
+/* tt_embed.h - token-embedding tables as tensor trains: small files, rows on demand
+   Version 0.1.0, MIT licence (see LICENSE)
+
+==================================================================================================
+WHAT IT DOES
+==================================================================================================
+
+   A language model begins with a table: one row of `dim` float32 numbers for every token.
+   This header turns the table into a smaller image (one block of bytes, which is also the
+   file) and reads rows, inner products and scores straight from that image, without ever
+   rebuilding the table. It needs a C99 or C++11 compiler, libc and libm. It does not train.
+
+   It is not a neural-network library, and it is no magic: rows without structure lose most
+   of their norm at 3x, where plain 8-bit rounding loses one per cent at 4x. Measure your own
+   table with examples/gpt2_demo.c before you decide.
+
+==================================================================================================
+QUICK START
+==================================================================================================
+
+   Exactly one source file defines TT_EMBED_IMPLEMENTATION before the include; all others
+   include the header plainly. Keep its name: it includes itself once for float and once for
+   double (see VECTOR KERNELS). A program to try, cc -O2 -I. quick.c -lm:
+
+       #define TT_EMBED_IMPLEMENTATION
+       #include "tt_embed.h"
+       #include <stdio.h>
+
+       static float table[1000 * 64], row[64];
+
+       int main(void)
+       {
+           for (int i = 0; i < 1000 * 64; ++i)             // a table with some structure
+               table[i] = (float)((i % 64 + 1) * (i / 64)) / 64000.0f;
+
+           tte_options options = {0};
+           options.coding = TTE_I8;
+           options.ratio = 8;                              // 8 times smaller than float32
+           tte_image image;
+           tte_status status = tte_compress(table, 1000, 64, &options, &image);
+           if (status != TTE_OK) return puts(tte_status_text(status)), 1;
+
+           tte_table t;                                    // a view; it owns nothing
+           status = tte_open(&t, image.data, image.size);
+           if (status != TTE_OK) return puts(tte_status_text(status)), 1;
+           float *scratch = (float *)malloc(tte_scratch_len(&t) * sizeof(float));
+           if (!scratch || tte_lookup(&t, 42, row, scratch) != TTE_OK) return 1;
+           printf("%u bytes instead of %u; W[42][63] = %.5f, was %.5f\n", (unsigned)image.size,
+                  (unsigned)sizeof table, (double)row[63], (double)table[42 * 64 + 63]);
+           free(scratch);
+           tte_free(&image);
+           return 0;
+       }
+
+   On a device that only reads, define TT_EMBED_DECODE_ONLY as well. `tte_open` then takes the
+   image where it lies in flash; the scratch array is the only memory it asks you for.
+
+==================================================================================================
+CONTENTS (search for the words in capitals)
+==================================================================================================
+
+   CONFIGURATION        macros, all optional
+   CONVENTIONS          layouts, order of indices, threads, failures
+   IMAGE FORMAT         the .tte file, byte by byte
+   METHOD               what is computed, with references
+   API                  every public name and its contract
+   IMPLEMENTATION, room by room in the direction in which data flows:
+     CHECKED ARITHMETIC AND BYTE ORDER      sizes that cannot wrap, bytes to numbers
+     VECTOR KERNELS                         dot, axpy, plane rotation, small products
+     SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, implicit-shift QR
+     TENSOR TRAINS                          TT-SVD, contraction, inner product
+     MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
+     CORE CODINGS                           float32, float16, 8 and 4 bits
+     IMAGE LAYOUT                           header, sections, checksums, tte_open
+     COMPRESSION                            rows to images; append, replace, merge
+     LOOKUP AND PRODUCTS                    images to rows and scores
+     FILES                                  save and load
+
+==================================================================================================
+CONFIGURATION
+==================================================================================================
+
+   TT_EMBED_IMPLEMENTATION    compile the bodies here (in one file of the program)
+   TT_EMBED_STATIC            every function static: a private copy in this file
+   TT_EMBED_DECODE_ONLY       only the reading side: no compression, no SVD, no heap, no stdio,
+                              no libm, no double arithmetic
+   TT_EMBED_NO_STDIO          no tte_save and tte_load
+   TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
+   TT_EMBED_FREE(pointer)     or neither
+   TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
+
+   Built with OpenMP (-fopenmp), compression and the batch calls use its threads; the bytes
+   that come out are the same for any number of them.
+
+==================================================================================================
+CONVENTIONS
+==================================================================================================
+
+   Matrices and rows are row-major. A core G_k has shape (r[k-1], n[k], r[k]), its last index
+   fastest; the cores of one train follow each other, G_1 first. Tokens count from 0. Sizes
+   named `len` count floats, sizes named `work` and `size` count bytes.
+
+   Reading calls are pure functions of a const tte_table and the caller's scratch: any number
+   of threads may share one table, each with its own scratch. They never allocate.
+
+   Outputs are written only when the status is TTE_OK. The library never prints, exits or
+   recurses, and has no variable state of its own. NaN and infinity are refused on input
+   (TTE_ERR_NOT_FINITE) by a test on the exponent bits, which survives -ffast-math.
+
+   Trust: tte_open checks everything that memory safety rests on, so bytes from a stranger may
+   give wrong rows (tte_verify tells) but never a read or a write outside the buffers, provided
+   that the bytes do not change while the table is in use.
+
+==================================================================================================
+IMAGE FORMAT, version 1
+==================================================================================================
+
+   All numbers are little-endian, unsigned unless marked. f32 and f64 are IEEE 754.
+
+     offset  bytes
+        0      8   magic: 89 54 54 45 0D 0A 1A 0A ("\x89TTE\r\n\x1A\n")
+        8      4   CRC-32 (IEEE 802.3) of the header from offset 12 to its end
+       12      2   version: 1
+       14      1   layout (tte_layout)
+       15      1   coding (tte_coding)
+       16      1   d, the number of modes
+       17      1   number of sections: 1, or 2 with an index
+       18      2   flags: bit 0, ranks adapted to each row
+       20      4   dim
+       24      8   vocab
+       32      8   size of the whole image
+       40      4   max_rank of the options that made it, 0 for none
+       44      4   eps of the options that made it, f32, 0 for none
+       48      8   vocab * dim * 4 / image size, f64
+       56      8   core entries per token, mean, f64
+       64      8   relative error of the table |W - W^| / |W|, f64
+       72      8   largest relative error of a row, f64
+       80     32   sum of |row|^2: an ordered sum as below
+      112     32   sum of |row - row^|^2: an ordered sum
+      144    4+8d  r[0], then n[k], r[k] for k = 1..d: modes and the largest rank at each bond
+       ..     24   for each section: offset (8), size (8), CRC-32 of its bytes (4), kind (4)
+
+   An ordered sum is an exponent e (4, signed), four zero bytes and three 8-byte integers b0,
+   b1, b2; its value is b0 * 2^(32 e) + b1 * 2^(32 (e-1)) + b2 * 2^(32 (e-2)). Adding up in this
+   form gives the same bits in any order (see COMPRESSION), so that shards merge exactly.
+
+   Sections start at multiples of 64 in the order of the table, with zeros between them; the
+   image ends where the last section does.
+     kind 1, records: one for each token, without gaps. A record holds the d cores of the train,
+       G_1 first: for I8 and I4 first one float16 scale for each core; then all core entries:
+       F32 4 bytes, F16 2 bytes, I8 one signed byte (entry = scale * code), I4 half a byte,
+       low half first (entry = scale * (code - 8)), the last byte filled with zero bits.
+     kind 2, index, only with flag bit 0: for every 16 tokens 8 bytes, the offset of the first of
+       their records within section 1, then for each of these tokens r[1] .. r[d-1], one byte
+       each, or two where a bond of this shape can exceed 255 (under max_rank, where set).
+
+==================================================================================================
+METHOD
+==================================================================================================
+
+   A row x, padded with zeros to n1*..*nd entries and reshaped, is a tensor; TT-SVD writes it as
+       x[i1, .., id] = G1[1, i1, :] G2[:, i2, :] .. Gd[:, id, 1],
+   a matrix product state. The left-to-right sweep takes one singular value decomposition per
+   bond, keeps the leading r[k] left singular vectors as G_k and passes diag(s) V^T on.
+
+   [Ose11]  I. V. Oseledets, Tensor-train decomposition, SIAM J. Sci. Comput. 33(5), 2011
+   [Xu23]   M. Xu, Y. L. Xu, D. P. Mandic, TensorGPT, arXiv 2307.00526
+   [GVL]    G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., 2013
+   [DK90]   J. Demmel, W. Kahan, Accurate singular values of bidiagonal matrices,
+            SIAM J. Sci. Stat. Comput. 11(5), 1990
+   [DN15]   J. Demmel, H. D. Nguyen, Parallel reproducible summation, IEEE Trans. Comput. 64(7)
+
+==================================================================================================
+*/
+
+/* ================================================================================================
+   API
+   ============================================================================================= */
+#ifndef TT_EMBED_H
+#define TT_EMBED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_NO_STDIO)
+#define TT_EMBED_NO_STDIO
+#endif
+
+#if defined(TT_EMBED_STATIC)
+#if defined(__GNUC__)
+#define TTE_API static __attribute__((unused))
+#else
+#define TTE_API static
+#endif
+#else
+#define TTE_API extern
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+typedef enum tte_status {
+    TTE_OK = 0,
+    TTE_ERR_ARGUMENT,    /* a NULL, a zero size, an option out of its range       */
+    TTE_ERR_SHAPE,       /* modes do not cover dim, too many modes, overflow      */
+    TTE_ERR_NOT_FINITE,  /* NaN or infinity in the input, or a result beyond float */
+    TTE_ERR_MEMORY,      /* the allocator said no                                 */
+    TTE_ERR_RANGE,       /* token id >= vocab                                     */
+    TTE_ERR_BUDGET,      /* no setting meets the asked ratio or error             */
+    TTE_ERR_FORMAT,      /* not a .tte image, or one that contradicts itself      */
+    TTE_ERR_VERSION,     /* a newer format version                                */
+    TTE_ERR_TRUNCATED,   /* fewer bytes than the header promises                  */
+    TTE_ERR_CHECKSUM,    /* bytes changed since they were written                 */
+    TTE_ERR_IO,          /* the file system said no; errno is left as it was      */
+    TTE_ERR_CANCELLED,   /* the progress callback asked to stop                   */
+    TTE_ERR_CONVERGENCE  /* SVD iteration limit                                   */
+} tte_status;
+
+/* One short English sentence for a status, for any value of it; never NULL. */
+TTE_API const char *tte_status_text(tte_status status);
+
+/* ---- tensor train of one tensor --------------------------------------------------------------- */
+
+#define TTE_MAX_MODES 16
+
+/* The mode sizes n1..nd of a tensor, 1 <= d <= 16, each at least 1, product below 2^31. */
+typedef struct tte_shape {
+    int32_t modes;
+    int32_t dim[TTE_MAX_MODES];
+} tte_shape;
+
+/* Floats in all cores together: sum of r[k-1]*n[k]*r[k]. `ranks` has modes + 1 entries, the first
+   and the last 1. Returns 0 for an invalid shape or rank, or when the sum overflows. */
+TTE_API size_t tte_core_len(const tte_shape *shape, const int32_t *ranks);
+
+/* Floats of scratch for tte_reconstruct at these ranks; 0 is a valid answer for one or two modes. */
+TTE_API size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks);
+
+/* x[i1..id] = G1[1,i1,:] .. Gd[:,id,1], contracted from the left [Ose11, eq. 1.2].
+     shape, ranks  as tte_decompose wrote them
+     cores         in,  tte_core_len floats, G1|G2|..|Gd
+     x             out, prod(dim) floats
+     scratch       tte_reconstruct_len floats (may be NULL when that is 0)
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE.
+   Cost: about prod(dim) * r[d-1] multiplications for the last step, less for those before. */
+TTE_API tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores,
+                                   float *x, float *scratch);
+
+/* *result = <A, B> of two trains of the same shape, from the cores alone: E_k[a', b'] =
+   sum over a, b, i of E_(k-1)[a, b] A_k[a, i, a'] B_k[b, i, b'] [Ose11, sec. 4.2].
+     scratch  2 * max over k of ranks_a[k] * ranks_b[k] floats
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE. Cost: sum of n * ra * rb * (ra + rb). */
+TTE_API tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float *cores_a,
+                             const int32_t *ranks_b, const float *cores_b, float *result,
+                             float *scratch);
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* A bound on tte_core_len for any train of this shape with ranks up to max_rank (0: no cap). */
+TTE_API size_t tte_core_cap(const tte_shape *shape, int max_rank);
+
+/* Bytes of `work` for tte_decompose; 0 for an invalid shape. */
+TTE_API size_t tte_decompose_work(const tte_shape *shape);
+
+/* TT-SVD [Ose11, Alg. 1].
+     x         in,  prod(dim) floats, row-major, first mode slowest
+     max_rank  no bond gets more; 0: no cap
+     eps       0: ranks are as large as cap and shape allow. Otherwise the smallest ranks with
+               |x - x^| <= eps*|x|, where the error allowed to the bonds still to come is what the
+               bonds before left over; rounding is inside eps from eps = 1e-5 on. A cap that cuts
+               deeper wins over eps.
+     ranks     out, modes + 1
+     cores     out, room for tte_core_cap floats, tte_core_len of them written; all but the last
+               left-orthonormal: sum over a, i of G[a,i,b]*G[a,i,c] = (b == c)
+     work      tte_decompose_work bytes, any alignment
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE, TTE_ERR_CONVERGENCE.
+   Accuracy (tests/test_train.c): without truncation |x - x^| below 1e-5*|x|, at any scale.
+   Cost: one SVD for each bond. */
+TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps,
+                                 int32_t *ranks, float *cores, void *work);
+
+/* ---- singular value decomposition -------------------------------------------------------------- */
+
+/* a = u * diag(s) * vt with k = min(rows, cols), all row-major.
+     rows, cols  at least 1, product below 2^31
+     a           in,  rows x cols
+     u           out, rows x k, orthonormal columns, or NULL
+     s           out, k, descending, none negative
+     vt          out, k x cols, orthonormal rows, or NULL; in each row the entry of largest
+                 magnitude (the first of them) is positive, which fixes the signs of u as well
+     work        tte_svd_*_work bytes, any alignment
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when a singular value
+   exceeds the type's range), TTE_ERR_CONVERGENCE.
+   Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts
+   and the stopping criteria of [DK90]. The matrix is scaled by a power of two first, so that
+   entries from the smallest to the largest finite number are safe.
+   Accuracy (tests/test_svd.c): |a - u s vt| / (|a| max(rows, cols) ulp), |I - u'u| / (rows ulp) and
+   |I - vt vt'| / (cols ulp) below 6; of an upper bidiagonal matrix every singular value to a
+   relative error of order n ulp. Cost: about 4 m n^2 + 8 n^3 flops for values, 4 times that in all. */
+TTE_API size_t tte_svd_f32_work(int rows, int cols);
+TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt,
+                               void *work);
+TTE_API size_t tte_svd_f64_work(int rows, int cols);
+TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s,
+                               double *vt, void *work);
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ---- layouts, codings, images ------------------------------------------------------------------ */
+
+typedef enum tte_layout {
+    TTE_PER_TOKEN = 0,   /* every row its own train [Xu23]: rows stay independent                 */
+    TTE_PER_TABLE = 1    /* one train for the whole table; answers TTE_ERR_ARGUMENT in this version */
+} tte_layout;
+
+typedef enum tte_coding {
+    TTE_F32 = 0,         /* core entries as float32                                               */
+    TTE_F16 = 1,         /* as float16, round to nearest even                                     */
+    TTE_I8 = 2,          /* codes -127..127 and one float16 scale for each core                   */
+    TTE_I4 = 3,          /* codes -7..7, two in a byte, and one float16 scale for each core       */
+    TTE_ENTROPY = 4      /* TTE_PER_TABLE only, else TTE_ERR_ARGUMENT                             */
+} tte_coding;
+
+typedef struct tte_image {   /* owned bytes; written to a file as they are, they are the .tte file */
+    void  *data;
+    size_t size;
+} tte_image;
+
+/* A view into an image that the caller keeps: owns nothing, may be copied. Its members are for the
+   library; read them through tte_get_info. */
+typedef struct tte_table {
+    const unsigned char *data, *records, *index;  /* index: NULL when all records have one size   */
+    size_t  size, vocab, records_size, record_size;
+    int32_t dim, max_rank;
+    float   eps;
+    tte_layout layout;
+    tte_coding coding;
+    tte_shape  shape;
+    int32_t ranks[TTE_MAX_MODES + 1];             /* largest at each bond                         */
+} tte_table;
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* ---- compressing a table ------------------------------------------------------------------------ */
+
+/* Called now and then with a fraction rising to 1; non-zero stops with TTE_ERR_CANCELLED. */
+typedef int (*tte_progress_fn)(void *user, double fraction);
+
+/* Write `count` rows from `first` to dst (count x dim). May be asked for the same rows again.
+   Returns 0, or non-zero when it cannot (then TTE_ERR_IO). Called from one thread. */
+typedef int (*tte_rows_fn)(void *user, size_t first, size_t count, float *dst);
+
+typedef struct tte_options {       /* all zero: no budget, so rows are kept whole in float32      */
+    tte_layout layout;
+    tte_coding coding;
+    tte_shape  shape;              /* modes == 0: the library chooses for dim and budget, trying
+                                      candidates on a sample of rows                             */
+    int32_t    max_rank;           /* 0: no cap                                                  */
+    float      eps;                /* 0: none; up to 1: bound on the relative error of what lookup
+                                      returns, coding included, of every row (TTE_PER_TOKEN)      */
+    float      ratio;              /* 0: none; at least this many times smaller than float32, every
+                                      byte of the image counted, at the smallest error found      */
+    tte_progress_fn progress;      /* NULL: none                                                 */
+    void           *progress_user;
+    const float    *row_weight;    /* TTE_PER_TABLE only                                         */
+    const struct tte_table *like;  /* TTE_PER_TABLE only                                         */
+} tte_options;
+
+/* Compress a table into a new image; free it with tte_free.
+     table    in,  vocab x dim
+     rows     or a callback that brings rows; beside the image the library then holds some hundred
+              rows, never the table
+     options  NULL: all zero
+     out      out, written only on success
+   With max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks
+   that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4
+   hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes); larger ones: TTE_ERR_BUDGET.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
+   dim beyond 2^31 - 1), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
+   TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
+   The same rows and options give the same bytes with one toolchain, on any number of threads. */
+TTE_API tte_status tte_compress(const float *table, size_t vocab, size_t dim,
+                                const tte_options *options, tte_image *out);
+TTE_API tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                     const tte_options *options, tte_image *out);
+
+/* Free an image and set it to {NULL, 0}; NULL and a freed image are harmless. */
+TTE_API void tte_free(tte_image *image);
+
+/* ---- growing and joining: a new image, made with the settings that t records ------------------- */
+
+/* The table with `count` rows more at its end; the same bytes as compressing all rows at once with
+   those settings. Returns as tte_compress. */
+TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_image *out);
+
+/* The table with one row replaced. What the old row had contributed to the recorded errors is not
+   known any more; they become upper bounds. Returns as tte_compress, and TTE_ERR_RANGE. */
+TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row,
+                               tte_image *out);
+
+/* Shards of one table, in order, into one image; the same bytes as compressing it whole.
+     parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps
+            equal ranks; else TTE_ERR_ARGUMENT
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
+TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ---- reading: the file is the structure --------------------------------------------------------- */
+
+typedef struct tte_info {
+    size_t vocab, dim, bytes;        /* bytes: the whole image                                    */
+    tte_layout layout;
+    tte_coding coding;
+    tte_shape shape;
+    int32_t ranks[TTE_MAX_MODES + 1];  /* largest at each bond                                    */
+    double ratio;                    /* vocab*dim*4 / bytes                                       */
+    double mean_numbers;             /* core entries per token, the papers' count                 */
+    double rel_error;                /* |W - W^|_F / |W|_F, measured at compression               */
+    double max_row_error;            /* the worst row's relative error                            */
+} tte_info;
+
+/* Open an image in place: no allocation, no copy. Safe on untrusted bytes; rows may be garbage.
+     data  in, `size` bytes, 8-byte aligned, unchanged as long as t is used
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_FORMAT (also for bytes after the image's end),
+   TTE_ERR_VERSION, TTE_ERR_TRUNCATED, TTE_ERR_CHECKSUM (of the header).
+   Reads the header, and the index where there is one; no record. */
+TTE_API tte_status tte_open(tte_table *t, const void *data, size_t size);
+
+/* Checksums of all sections. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_CHECKSUM. Reads every byte. */
+TTE_API tte_status tte_verify(const tte_table *t);
+
+/* What the header records. Returns TTE_OK, TTE_ERR_ARGUMENT. */
+TTE_API tte_status tte_get_info(const tte_table *t, tte_info *info);
+
+/* Floats of scratch that are enough for any call below. */
+TTE_API size_t tte_scratch_len(const tte_table *t);
+
+/* One row.
+     row      out, dim floats
+     scratch  tte_scratch_len floats
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the cores, then about
+   dim * r[d-1] multiplications; 16 more index entries at most with adapted ranks. */
+TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
+
+/* rows[i] = the row of tokens[i], exactly as tte_lookup gives it; `count` may be 0.
+     rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range. */
+TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count,
+                                    float *rows, float *scratch);
+
+/* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores
+   alone where the modes' product is dim; with padding the rows are contracted, since truncation
+   leaves small numbers in the padding that do not belong to them. Returns as tte_lookup. */
+TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
+                                    float *scratch);
+
+/* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
+     hidden  in, dim floats;  out  out, count floats
+   The vector meets the cores one after the other; no row is built. Returns as tte_lookup,
+   TTE_ERR_RANGE when first + count exceeds vocab, TTE_ERR_NOT_FINITE.
+   Cost for each token: about dim * r[1]. */
+TTE_API tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first,
+                              uint32_t count, float *out, float *scratch);
+
+/* The k tokens with the largest inner product, descending; ties in ascending order of token.
+     query   in, dim floats;  k  1..vocab;  tokens, scores  out, k each
+   NaN scores, which only a damaged image gives, rank as minus infinity.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE. */
+TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
+                             float *scores, float *scratch);
+
+#ifndef TT_EMBED_NO_STDIO
+
+/* ---- files ---------------------------------------------------------------------------------------- */
+
+/* Write an image to `path`: to a temporary file beside it, then renamed over it, so that the path
+   holds the old file or the new one. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+TTE_API tte_status tte_save(const char *path, const tte_image *image);
+
+/* Read an image and verify it; free it with tte_free. Returns TTE_OK, TTE_ERR_ARGUMENT,
+   TTE_ERR_MEMORY, TTE_ERR_IO, and all that tte_open and tte_verify say. */
+TTE_API tte_status tte_load(const char *path, tte_image *out);
+
+#endif /* TT_EMBED_NO_STDIO */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TT_EMBED_H */
+
+/* Stop here if you only want to use the library. */
+
+#ifdef TT_EMBED_IMPLEMENTATION
+#if !defined(TTEI_IMPLEMENTED) || defined(TTEI_REAL)
+#ifndef TTEI_REAL
+#define TTEI_IMPLEMENTED
+
+#include <string.h>
+#ifndef TT_EMBED_DECODE_ONLY
+#include <math.h>
+#if !defined(TT_EMBED_MALLOC) && !defined(TT_EMBED_FREE)
+#include <stdlib.h>
+#define TT_EMBED_MALLOC(size) malloc(size)
+#define TT_EMBED_FREE(pointer) free(pointer)
+#elif !defined(TT_EMBED_MALLOC) || !defined(TT_EMBED_FREE)
+#error "tt_embed.h: define both TT_EMBED_MALLOC and TT_EMBED_FREE, or neither"
+#endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#endif /* TT_EMBED_DECODE_ONLY */
+
+#ifdef TT_EMBED_ASSERT
+#define TTEI_ASSERT(condition) TT_EMBED_ASSERT(condition)
+#else
+#define TTEI_ASSERT(condition) ((void)0)
+#endif
+
+const char *tte_status_text(tte_status status)
+{
+    switch (status) {
+    case TTE_OK:              return "ok";
+    case TTE_ERR_ARGUMENT:    return "an argument is NULL, zero or out of its range";
+    case TTE_ERR_SHAPE:       return "the modes do not cover dim, are too many, or a size overflows";
+    case TTE_ERR_NOT_FINITE:  return "NaN or infinity in the input, or a result beyond float";
+    case TTE_ERR_MEMORY:      return "out of memory";
+    case TTE_ERR_RANGE:       return "token id beyond the vocabulary";
+    case TTE_ERR_BUDGET:      return "no setting meets the asked ratio or error";
+    case TTE_ERR_FORMAT:      return "not a .tte image, or one that contradicts itself";
+    case TTE_ERR_VERSION:     return "the image has a newer format version";
+    case TTE_ERR_TRUNCATED:   return "the image is shorter than its header promises";
+    case TTE_ERR_CHECKSUM:    return "checksum mismatch: bytes changed since they were written";
+    case TTE_ERR_IO:          return "the file system refused";
+    case TTE_ERR_CANCELLED:   return "cancelled by the progress callback";
+    case TTE_ERR_CONVERGENCE: return "the singular value decomposition did not converge";
+    }
+    return "unknown status";
+}
+
+/* ================================================================================================
+   CHECKED ARITHMETIC AND BYTE ORDER
+   Sizes saturate at TTEI_SIZE_MAX instead of wrapping, so that a chain of sums and products needs
+   one test at its end. Bytes become numbers here and nowhere else.
+   ============================================================================================= */
+
+#ifndef TTEI_SIZE_MAX
+#define TTEI_SIZE_MAX SIZE_MAX  /* the tests lower it to walk the branches of overflow */
+#endif
+
+#ifndef TTEI_SVD_SWEEPS
+#define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value; the tests set 0 */
+#endif
+
+static size_t ttei_add(size_t a, size_t b)
+{
+    return a > TTEI_SIZE_MAX || b > TTEI_SIZE_MAX - a ? TTEI_SIZE_MAX : a + b;
+}
+
+static size_t ttei_mul(size_t a, size_t b)
+{
+    return a != 0 && b > TTEI_SIZE_MAX / a ? TTEI_SIZE_MAX : a * b;
+}
+
+static size_t ttei_max(size_t a, size_t b) { return a > b ? a : b; }
+static size_t ttei_min(size_t a, size_t b) { return a < b ? a : b; }
+
+static uint32_t ttei_get16(const unsigned char *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
+static uint32_t ttei_get32(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static uint64_t ttei_get64(const unsigned char *p)
+{
+    return (uint64_t)ttei_get32(p) | (uint64_t)ttei_get32(p + 4) << 32;
+}
+/* A size beyond what this machine can address reads as TTEI_SIZE_MAX, which fails every test. */
+static size_t ttei_get_size(const unsigned char *p)
+{
+    uint64_t value = ttei_get64(p);
+    return value > TTEI_SIZE_MAX ? TTEI_SIZE_MAX : (size_t)value;
+}
+static float ttei_get_f32(const unsigned char *p)
+{
+    uint32_t bits = ttei_get32(p);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+static double ttei_get_f64(const unsigned char *p)
+{
+    uint64_t bits = ttei_get64(p);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* float16: 1 sign, 5 exponent, 10 fraction bits. Multiplying the fraction by a power of two leaves
+   the subnormal numbers to the floating-point unit. */
+static float ttei_f16_decode(uint32_t half)
+{
+    uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, fraction = half & 1023u, bits;
+    float value;
+    if (exponent == 0) {
+        value = (float)fraction * (1.0f / 16777216.0f);
+        return sign ? -value : value;
+    }
+    bits = sign | (exponent == 31u ? 0x7f800000u : (exponent + 112u) << 23) | fraction << 13;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Exponent bits all set: NaN or infinity. Comparisons would vanish under -ffast-math. */
+static int ttei_finite_f32(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits & 0x7f800000u) != 0x7f800000u;
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+static int ttei_finite_f64(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits >> 52 & 0x7ffu) != 0x7ffu;
+}
+
+static void ttei_put16(unsigned char *p, uint32_t value)
+{
+    p[0] = (unsigned char)(value & 255u);
+    p[1] = (unsigned char)(value >> 8 & 255u);
+}
+static void ttei_put32(unsigned char *p, uint32_t value)
+{
+    ttei_put16(p, value & 0xffffu);
+    ttei_put16(p + 2, value >> 16);
+}
+static void ttei_put64(unsigned char *p, uint64_t value)
+{
+    ttei_put32(p, (uint32_t)(value & 0xffffffffu));
+    ttei_put32(p + 4, (uint32_t)(value >> 32));
+}
+static void ttei_put_f32(unsigned char *p, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    ttei_put32(p, bits);
+}
+static void ttei_put_f64(unsigned char *p, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    ttei_put64(p, bits);
+}
+
+/* Round to nearest float16, ties to even; beyond 65504 gives infinity, which the caller tests for. */
+static uint32_t ttei_f16_encode(float value)
+{
+    uint32_t bits, sign, magnitude, half, rest;
+    memcpy(&bits, &value, sizeof bits);
+    sign = bits >> 16 & 0x8000u;
+    magnitude = bits & 0x7fffffffu;
+    if (magnitude >= 0x47800000u) return sign | 0x7c00u;            /* 65536 and more              */
+    if (magnitude < 0x38800000u) {                                  /* below 2^-14: subnormal half  */
+        uint32_t shift = 126u - (magnitude >> 23);                  /* bits to drop for 2^-24 units */
+        uint32_t fraction = (magnitude & 0x7fffffu) | 0x800000u;
+        if (shift > 24u) return sign;
+        half = fraction >> shift;
+        rest = fraction & ((1u << shift) - 1u);
+        if (rest > 1u << (shift - 1u) || (rest == 1u << (shift - 1u) && (half & 1u))) ++half;
+        return sign | half;
+    }
+    half = (magnitude - 0x38000000u) >> 13;
+    rest = magnitude & 0x1fffu;
+    if (rest > 0x1000u || (rest == 0x1000u && (half & 1u))) ++half;  /* may carry into infinity      */
+    return sign | half;
+}
+
+/* Carving one block of memory into arrays. The same function that carves also answers the size
+   query, with a NULL base; TTEI_ALIGN - 1 bytes of slack let the caller's block start anywhere. */
+#define TTEI_ALIGN 64u
+typedef struct ttei_carve {
+    unsigned char *base;
+    size_t used;
+} ttei_carve;
+
+static ttei_carve ttei_carve_begin(void *block)
+{
+    ttei_carve carve = {NULL, TTEI_ALIGN - 1u};
+    if (block != NULL) {
+        carve.used = (TTEI_ALIGN - (size_t)((uintptr_t)block % TTEI_ALIGN)) % TTEI_ALIGN;
+        carve.base = (unsigned char *)block;
+    }
+    return carve;
+}
+
+static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
+{
+    size_t at = carve->used, bytes = ttei_mul(count, width);
+    bytes = ttei_mul(ttei_add(bytes, TTEI_ALIGN - 1u) / TTEI_ALIGN, TTEI_ALIGN);
+    carve->used = ttei_add(at, bytes);
+    return carve->base == NULL ? NULL : carve->base + at;
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   VECTOR KERNELS
+   The text between here and the end of the next room is compiled twice, with TTEI_REAL as float
+   and as double: the header includes itself for that. TTEI_N(dot) is ttei_dot_f32 or ttei_dot_f64.
+   ============================================================================================= */
+
+/* Eight floats side by side, where the compiler knows vectors; elsewhere one, and the same text. Sums
+   and products then mean the same, entry by entry. TTEI_CLONES compiles a function once more for AVX2
+   and lets the processor choose at run time; it leaves out fused multiply-add, whose rounding differs,
+   so that the same rows give the same image on all machines. */
+#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON)) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_LANES 8
+typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
+typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
+#define TTEI_LESS(a, b) ((ttei_lane_bits)((a) < (b)))
+#define TTEI_SELECT(mask, yes, no)                                              \
+    ((ttei_lanes)(((mask) & (ttei_lane_bits)(yes)) | (~(mask) & (ttei_lane_bits)(no))))
+#define TTEI_INLINE static inline __attribute__((always_inline))
+#elif !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_LANES 1
+typedef float ttei_lanes;
+typedef int32_t ttei_lane_bits;
+#define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
+#define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
+#define TTEI_INLINE static
+#endif
+#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define TTEI_CLONES
+#endif
+
+#ifndef TT_EMBED_DECODE_ONLY
+/* Length of the hypotenuse; float squares cannot leave the range of double. */
+static float ttei_hypot_f32(float x, float y)
+{
+    return (float)sqrt((double)x * (double)x + (double)y * (double)y);
+}
+static double ttei_hypot_f64(double x, double y) { return hypot(x, y); }
+#endif
+
+#define TTEI_JOIN_(a, b) a##b
+#define TTEI_JOIN(a, b) TTEI_JOIN_(a, b)
+#define TTEI_N(name) TTEI_JOIN(ttei_##name##_, TTEI_TYPE)
+
+#ifndef TT_EMBED_DECODE_ONLY
+#include <float.h>
+#define TTEI_REAL float
+#define TTEI_TYPE f32
+#define TTEI_BITS int32_t
+#define TTEI_EPSILON FLT_EPSILON
+#define TTEI_TINY FLT_MIN
+#define TTEI_SQUARE_MIN 1e-30f  /* sums of squares between it and its inverse are accurate */
+#include "tt_embed.h"
+#undef TTEI_REAL
+#undef TTEI_TYPE
+#undef TTEI_BITS
+#undef TTEI_EPSILON
+#undef TTEI_TINY
+#undef TTEI_SQUARE_MIN
+#define TTEI_REAL double
+#define TTEI_TYPE f64
+#define TTEI_BITS int64_t
+#define TTEI_EPSILON DBL_EPSILON
+#define TTEI_TINY DBL_MIN
+#define TTEI_SQUARE_MIN 1e-280
+#include "tt_embed.h"
+#undef TTEI_REAL
+#undef TTEI_TYPE
+#undef TTEI_BITS
+#undef TTEI_EPSILON
+#undef TTEI_TINY
+#undef TTEI_SQUARE_MIN
+#else
+static int ttei_all_finite_f32(const float *x, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; ++i)
+        if (!ttei_finite_f32(x[i])) return 0;
+    return 1;
+}
+#endif
+
+#else /* TTEI_REAL: the text for one type */
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* As many numbers as one vector holds; TTEI_WIDTH of them. */
+#if TTEI_LANES > 1
+typedef TTEI_REAL TTEI_N(vec) __attribute__((vector_size(32), may_alias));
+typedef TTEI_BITS TTEI_N(bits) __attribute__((vector_size(32), may_alias));
+#define TTEI_BITS_LESS(a, b) ((a) < (b))
+#else
+typedef TTEI_REAL TTEI_N(vec);
+typedef TTEI_BITS TTEI_N(bits);
+#define TTEI_BITS_LESS(a, b) (-(TTEI_BITS)((a) < (b)))
+#endif
+#define TTEI_WIDTH (sizeof(TTEI_N(vec)) / sizeof(TTEI_REAL))
+
+/* y += alpha * x */
+TTEI_INLINE void TTEI_N(axpy)(size_t n, TTEI_REAL alpha, const TTEI_REAL *x, TTEI_REAL *y)
+{
+    size_t i = 0;
+    TTEI_N(vec) a, b;
+    for (; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
+        memcpy(&a, x + i, sizeof a);
+        memcpy(&b, y + i, sizeof b);
+        b += alpha * a;
+        memcpy(y + i, &b, sizeof b);
+    }
+    for (; i < n; ++i) y[i] += alpha * x[i];
+}
+
+/* Sum of x[i] * y[i], in sums that do not wait for each other. */
+TTEI_INLINE TTEI_REAL TTEI_N(dot)(size_t n, const TTEI_REAL *x, const TTEI_REAL *y)
+{
+    TTEI_N(vec) s0 = {0}, s1 = {0}, a, b;
+    TTEI_REAL part[TTEI_WIDTH], sum = 0;
+    size_t i = 0, lane;
+    for (; i + 2 * TTEI_WIDTH <= n; i += 2 * TTEI_WIDTH) {
+        memcpy(&a, x + i, sizeof a);
+        memcpy(&b, y + i, sizeof b);
+        s0 += a * b;
+        memcpy(&a, x + i + TTEI_WIDTH, sizeof a);
+        memcpy(&b, y + i + TTEI_WIDTH, sizeof b);
+        s1 += a * b;
+    }
+    if (i > 0) {
+        s0 += s1;
+        memcpy(part, &s0, sizeof part);
+        for (lane = 0; lane < TTEI_WIDTH; ++lane) sum += part[lane];
+    }
+    for (; i < n; ++i) sum += x[i] * y[i];
+    return sum;
+}
+
+/* x *= alpha */
+TTEI_INLINE void TTEI_N(multiply)(size_t n, TTEI_REAL alpha, TTEI_REAL *x)
+{
+    size_t i = 0;
+    TTEI_N(vec) a;
+    for (; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
+        memcpy(&a, x + i, sizeof a);
+        a *= alpha;
+        memcpy(x + i, &a, sizeof a);
+    }
+    for (; i < n; ++i) x[i] *= alpha;
+}
+
+/* `width` (1 or 4) vectors from and to memory. */
+TTEI_INLINE void TTEI_N(load)(int width, const TTEI_REAL *x, TTEI_N(vec) *a, TTEI_N(vec) *b,
+                              TTEI_N(vec) *c, TTEI_N(vec) *d)
+{
+    memcpy(a, x, sizeof *a);
+    if (width == 1) return;
+    memcpy(b, x + TTEI_WIDTH, sizeof *b);
+    memcpy(c, x + 2 * TTEI_WIDTH, sizeof *c);
+    memcpy(d, x + 3 * TTEI_WIDTH, sizeof *d);
+}
+TTEI_INLINE void TTEI_N(store)(int width, TTEI_REAL *x, const TTEI_N(vec) *a, const TTEI_N(vec) *b,
+                               const TTEI_N(vec) *c, const TTEI_N(vec) *d)
+{
+    memcpy(x, a, sizeof *a);
+    if (width == 1) return;
+    memcpy(x + TTEI_WIDTH, b, sizeof *b);
+    memcpy(x + 2 * TTEI_WIDTH, c, sizeof *c);
+    memcpy(x + 3 * TTEI_WIDTH, d, sizeof *d);
+}
+
+TTEI_INLINE TTEI_REAL TTEI_N(abs)(TTEI_REAL x) { return x < 0 ? -x : x; }
+
+/* The magnitude bits of the largest entry: as integers they are ordered like the magnitudes, and
+   infinity and NaN come after all finite numbers. Comparing the numbers themselves would lose NaN,
+   and under -ffast-math infinity as well. */
+TTEI_CLONES static TTEI_REAL TTEI_N(top)(size_t n, const TTEI_REAL *x)
+{
+    const TTEI_BITS magnitude = (TTEI_BITS)~((TTEI_BITS)1 << (8 * sizeof(TTEI_BITS) - 1));
+    TTEI_N(bits) top0 = {0}, top1 = {0}, a, b, less;
+    TTEI_BITS part[2 * TTEI_WIDTH], bits, most = 0;
+    TTEI_REAL top;
+    size_t i = 0, lane;
+    for (; i + 2 * TTEI_WIDTH <= n; i += 2 * TTEI_WIDTH) {
+        memcpy(&a, x + i, sizeof a);
+        memcpy(&b, x + i + TTEI_WIDTH, sizeof b);
+        a &= magnitude;
+        b &= magnitude;
+        less = TTEI_BITS_LESS(top0, a);
+        top0 = (top0 & ~less) | (a & less);
+        less = TTEI_BITS_LESS(top1, b);
+        top1 = (top1 & ~less) | (b & less);
+    }
+    memcpy(part, &top0, sizeof top0);
+    memcpy(part + TTEI_WIDTH, &top1, sizeof top1);
+    for (; i < n; ++i) {
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= magnitude;
+        if (bits > most) most = bits;
+    }
+    for (lane = 0; lane < 2 * TTEI_WIDTH; ++lane)
+        if (part[lane] > most) most = part[lane];
+    memcpy(&top, &most, sizeof top);
+    return top;
+}
+
+static int TTEI_N(all_finite)(const TTEI_REAL *x, size_t n) { return TTEI_N(finite)(TTEI_N(top)(n, x)); }
+
+/* x *= 2^power, in two steps, since 2^power alone may lie outside the type where x * 2^power does
+   not. Exact unless the result is subnormal. */
+TTEI_CLONES static void TTEI_N(scale)(size_t n, int power, TTEI_REAL *x)
+{
+    TTEI_REAL one = (TTEI_REAL)ldexp(1.0, power / 2), two = (TTEI_REAL)ldexp(1.0, power - power / 2);
+    if (power == 0) return;
+    TTEI_N(multiply)(n, one, x);
+    TTEI_N(multiply)(n, two, x);
+}
+
+/* The power of two p with 2^(p-1) <= |x| < 2^p; 0 for 0. */
+static int TTEI_N(exponent)(TTEI_REAL x)
+{
+    int power = 0;
+    if (x < 0 || x > 0) (void)frexp((double)x, &power);
+    return power;
+}
+
+/* ================================================================================================
+   SINGULAR VALUE DECOMPOSITION
+   The matrix is held as n columns of length m >= n, each contiguous; a wide matrix is its own
+   transpose in that form, so both kinds take the same road:
+       W = H R              when it is much longer than wide: only R (n x n) goes on   [GVL 5.4.9]
+       R = P B Q^T          Householder reflections from both sides, B upper bidiagonal [GVL 5.4.8]
+       B = P' S Q'^T        implicit QR steps; their rotations are collected and applied to the
+                            columns of P and Q in passes over rows that stay in the cache [GVL 8.6.3]
+   ============================================================================================= */
+
+/* A reflection H = I - tau v v^T with v[0] = 1 that maps x to (*beta, 0, .., 0). x becomes v.
+   Returns tau; 0, and H = I, when x has that form already, which leaves a bidiagonal matrix
+   untouched. Where squares would leave the type's range, x is divided by its largest entry first. */
+TTEI_INLINE TTEI_REAL TTEI_N(reflector)(size_t n, TTEI_REAL *x, TTEI_REAL *beta)
+{
+    TTEI_REAL tail = TTEI_N(dot)(n - 1, x + 1, x + 1), top = 1, first, norm;
+    size_t i;
+    if (!(tail > TTEI_SQUARE_MIN && x[0] * x[0] < 1 / TTEI_SQUARE_MIN)) {
+        top = TTEI_N(top)(n - 1, x + 1);
+        if (!(top > 0)) {
+            *beta = x[0];
+            x[0] = 1;
+            return 0;
+        }
+        if (TTEI_N(abs)(x[0]) > top) top = TTEI_N(abs)(x[0]);
+        for (i = 0; i < n; ++i) x[i] /= top;
+        tail = TTEI_N(dot)(n - 1, x + 1, x + 1);
+    }
+    first = x[0];
+    norm = (TTEI_REAL)sqrt((double)(first * first + tail));
+    if (first > 0) norm = -norm;  /* the sign that adds magnitudes instead of cancelling them */
+    TTEI_N(multiply)(n - 1, 1 / (first - norm), x + 1);
+    x[0] = 1;
+    *beta = norm * top;
+    return (norm - first) / norm;
+}
+
+/* x -= tau v (v^T x) */
+TTEI_INLINE void TTEI_N(reflect)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, TTEI_REAL *x)
+{
+    TTEI_N(axpy)(n, -tau * TTEI_N(dot)(n, v, x), v, x);
+}
+
+/* W (n columns of m, `step` apart) becomes R in its upper triangle and below that the vectors of the
+   reflections, their leading ones left out. R, with zeros below, is copied to r (n columns, `step_r`
+   apart). */
+TTEI_CLONES static void TTEI_N(triangularize)(size_t m, size_t n, TTEI_REAL *w, size_t step,
+                                              TTEI_REAL *tau, TTEI_REAL *r, size_t step_r)
+{
+    size_t j, c;
+    TTEI_REAL beta;
+    memset(r, 0, n * step_r * sizeof *r);
+    for (j = 0; j < n; ++j) {
+        TTEI_REAL *v = w + j * step + j;
+        tau[j] = TTEI_N(reflector)(m - j, v, &beta);
+        for (c = j + 1; c < n && tau[j] > 0; ++c) TTEI_N(reflect)(m - j, tau[j], v, w + c * step + j);
+        memcpy(r + j * step_r, w + j * step, j * sizeof *r);
+        r[j * step_r + j] = beta;
+    }
+}
+
+/* Each of n columns of x (length m) = H_0 H_1 .. H_(n-1) x. */
+TTEI_CLONES static void TTEI_N(lengthen)(size_t m, size_t n, const TTEI_REAL *w, size_t step,
+                                         const TTEI_REAL *tau, TTEI_REAL *x)
+{
+    size_t c, j;
+    for (c = 0; c < n; ++c)
+        for (j = n; j-- > 0;)
+            if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], w + j * step + j, x + c * step + j);
+}
+
+/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the
+   diagonals of B; the reflections' vectors stand in W (vector j in column j from row j down) and,
+   for those from the right, in Q (vector j in column j+1 from row j+1 down).
+   The update from the right, W -= tau (W v) v^T, is put off until the next column's reflection is at
+   hand, so that a column takes both while it is in the cache. `line` (m) holds W v. */
+TTEI_CLONES static void TTEI_N(bidiagonalize)(size_t m, size_t n, TTEI_REAL *w, size_t step,
+                                              TTEI_REAL *q, size_t step_q, TTEI_REAL *d, TTEI_REAL *e,
+                                              TTEI_REAL *tau_left, TTEI_REAL *tau_right,
+                                              TTEI_REAL *line)
+{
+    const TTEI_REAL *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
+    TTEI_REAL old = 0;
+    size_t j, c;
+    for (j = 0; j < n; ++j) {
+        TTEI_REAL *v = w + j * step + j, *row = q + (j + 1) * step_q + j + 1, tau;
+        if (old > 0) TTEI_N(axpy)(m - j, -old * pending[0], line + j, v);
+        tau = tau_left[j] = TTEI_N(reflector)(m - j, v, &d[j]);
+        for (c = j + 1; c < n; ++c) {
+            TTEI_REAL *x = w + c * step + j;
+            if (old > 0) TTEI_N(axpy)(m - j, -old * pending[c - j], line + j, x);
+            if (tau > 0) TTEI_N(reflect)(m - j, tau, v, x);
+            row[c - j - 1] = x[0];
+        }
+        if (j + 1 == n) break;
+        old = tau_right[j] = TTEI_N(reflector)(n - j - 1, row, &e[j]);
+        pending = row;
+        if (!(old > 0)) continue;
+        memset(line, 0, m * sizeof *line);
+        for (c = j + 1; c < n; ++c)
+            TTEI_N(axpy)(m - j - 1, row[c - j - 1], w + c * step + j + 1, line + j + 1);
+    }
+}
+
+/* The first n columns of H_0 H_1 .. H_(n-1), in place of their vectors: backwards, so that column j
+   is still a unit vector when H_j meets it. `step` from one column to the next. */
+TTEI_CLONES static void TTEI_N(accumulate)(size_t m, size_t n, size_t step, TTEI_REAL *a,
+                                           const TTEI_REAL *tau)
+{
+    size_t j, c;
+    for (j = n; j-- > 0;) {
+        TTEI_REAL *v = a + j * step + j;
+        for (c = j + 1; c < n && tau[j] > 0; ++c) TTEI_N(reflect)(m - j, tau[j], v, a + c * step + j);
+        TTEI_N(multiply)(m - j - 1, -tau[j], v + 1);
+        v[0] = 1 - tau[j];
+        memset(a + j * step, 0, j * sizeof *a);
+    }
+}
+
+/* c, s with c*f + s*g = r, c*g - s*f = 0. */
+static TTEI_REAL TTEI_N(givens)(TTEI_REAL f, TTEI_REAL g, TTEI_REAL *c, TTEI_REAL *s)
+{
+    TTEI_REAL r = TTEI_N(hypot)(f, g);
+    *c = r > 0 ? f / r : 1;
+    *s = r > 0 ? g / r : 0;
+    return r;
+}
+
+/* The rotations of QR steps that P and Q have not met yet. One step is a run of rotations in the
+   planes of neighbouring columns, upwards or downwards. */
+#define TTEI_STEPS 24
+typedef struct TTEI_N(step) {
+    size_t first, count;     /* the column it starts from, and how many rotations            */
+    int down;                /* 1: columns first, first + 1, ..; 0: first, first - 1, ..     */
+} TTEI_N(step);
+typedef struct TTEI_N(turns) {
+    TTEI_N(step) step[TTEI_STEPS];
+    size_t steps, used;
+    TTEI_REAL *p, *q;        /* cosine, sine for the columns of P and of Q, in order         */
+    TTEI_REAL *p_columns, *q_columns;  /* NULL when only the values are wanted               */
+    size_t p_step, q_step;   /* their columns' lengths, multiples of TTEI_WIDTH              */
+} TTEI_N(turns);
+
+/* All collected steps on `width` (1 or 4) vectors of rows: for each rotation a column is loaded once
+   and its neighbour stored once; the column between is still in registers. */
+TTEI_INLINE void TTEI_N(turn_rows)(int width, const TTEI_N(turns) *turns, const TTEI_REAL *pair,
+                                   size_t step, TTEI_REAL *rows)
+{
+    size_t i, k;
+    for (i = 0; i < turns->steps; ++i) {
+        const TTEI_N(step) *run = &turns->step[i];
+        const ptrdiff_t next = run->down ? (ptrdiff_t)step : -(ptrdiff_t)step;
+        TTEI_REAL *x = rows + run->first * step;
+        TTEI_N(vec) x0 = {0}, x1 = {0}, x2 = {0}, x3 = {0}, y0, y1, y2, y3;
+        TTEI_N(load)(width, x, &x0, &x1, &x2, &x3);
+        y0 = y1 = y2 = y3 = x0;
+        for (k = 0; k < run->count; ++k, pair += 2, x += next) {
+            const TTEI_REAL c = pair[0], s = pair[1];
+            TTEI_N(vec) z0, z1, z2, z3;
+            TTEI_N(load)(width, x + next, &y0, &y1, &y2, &y3);
+            z0 = c * x0 + s * y0;
+            x0 = c * y0 - s * x0;
+            z1 = c * x1 + s * y1;
+            x1 = c * y1 - s * x1;
+            z2 = c * x2 + s * y2;
+            x2 = c * y2 - s * x2;
+            z3 = c * x3 + s * y3;
+            x3 = c * y3 - s * x3;
+            TTEI_N(store)(width, x, &z0, &z1, &z2, &z3);
+        }
+        TTEI_N(store)(width, x, &x0, &x1, &x2, &x3);
+    }
+}
+
+TTEI_CLONES static void TTEI_N(turn_columns)(const TTEI_N(turns) *turns, const TTEI_REAL *pair,
+                                             size_t step, TTEI_REAL *columns)
+{
+    size_t i = 0;
+    for (; i + 4 * TTEI_WIDTH <= step; i += 4 * TTEI_WIDTH)
+        TTEI_N(turn_rows)(4, turns, pair, step, columns + i);
+    for (; i < step; i += TTEI_WIDTH) TTEI_N(turn_rows)(1, turns, pair, step, columns + i);
+}
+
+/* Applies what is collected to P and Q, and forgets it. */
+static void TTEI_N(turn)(TTEI_N(turns) *turns)
+{
+    if (turns->p_columns != NULL) {
+        TTEI_N(turn_columns)(turns, turns->p, turns->p_step, turns->p_columns);
+        TTEI_N(turn_columns)(turns, turns->q, turns->q_step, turns->q_columns);
+    }
+    turns->steps = turns->used = 0;
+}
+
+/* A block of B that no zero divides, seen from its larger end. With down = 0 it is read from its last
+   row to its first: J B^T J (J reverses the order) is upper bidiagonal too, and left and right vectors
+   change places. So one description of a QR step serves both directions [DK90, sec. 3]. */
+typedef struct TTEI_N(block) {
+    TTEI_REAL *d, *e;          /* of the whole matrix                              */
+    size_t first, size;        /* diagonal index where the block starts; its rows  */
+    int down;                  /* 1: indices rise from first; 0: they fall         */
+} TTEI_N(block);
+
+static TTEI_REAL *TTEI_N(diagonal)(const TTEI_N(block) *b, size_t i)
+{
+    return b->d + (b->down ? b->first + i : b->first - i);
+}
+static TTEI_REAL *TTEI_N(above)(const TTEI_N(block) *b, size_t i)  /* between i and i + 1 */
+{
+    return b->e + (b->down ? b->first + i : b->first - i - 1);
+}
+
+/* A rotation from the right and one from the left, into the list. */
+TTEI_INLINE void TTEI_N(note)(const TTEI_N(block) *b, TTEI_N(turns) *turns, TTEI_REAL c, TTEI_REAL s,
+                              TTEI_REAL c_left, TTEI_REAL s_left)
+{
+    TTEI_REAL *p = turns->p + turns->used, *q = turns->q + turns->used;
+    p[0] = b->down ? c_left : c;
+    p[1] = b->down ? s_left : s;
+    q[0] = b->down ? c : c_left;
+    q[1] = b->down ? s : s_left;
+    turns->used += 2;
+}
+
+/* Sets every off-diagonal entry to zero that cannot change a singular value by more than `tol`,
+   relatively [DK90, criteria 1 and 2]. Along the way mu_1 = |d_1|, mu_(i+1) = |d_(i+1)| mu_i /
+   (mu_i + |e_i|) bounds the smallest singular value from below; the least mu goes to *low.
+   Returns 1 when an entry was set. */
+static int TTEI_N(deflate)(const TTEI_N(block) *b, TTEI_REAL tol, TTEI_REAL *low)
+{
+    size_t i, last = b->size - 1;
+    TTEI_REAL mu = TTEI_N(abs)(*TTEI_N(diagonal)(b, 0));
+    *low = mu;
+    if (TTEI_N(abs)(*TTEI_N(above)(b, last - 1)) <= tol * TTEI_N(abs)(*TTEI_N(diagonal)(b, last))) {
+        *TTEI_N(above)(b, last - 1) = 0;
+        return 1;
+    }
+    for (i = 0; i < last; ++i) {
+        TTEI_REAL e = TTEI_N(abs)(*TTEI_N(above)(b, i));
+        if (e <= tol * mu) {
+            *TTEI_N(above)(b, i) = 0;
+            return 1;
+        }
+        mu = TTEI_N(abs)(*TTEI_N(diagonal)(b, i + 1)) * (mu / (mu + e));
+        if (mu < *low) *low = mu;
+    }
+    return 0;
+}
+
+/* The shift: the smaller singular value of the block's last 2 x 2 corner [f g; 0 h]. The larger
+   and the smaller add up to hypot(f + h, g), differ by hypot(f - h, g), and multiply to f*h. */
+static TTEI_REAL TTEI_N(corner_shift)(const TTEI_N(block) *b)
+{
+    TTEI_REAL f = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 2));
+    TTEI_REAL g = TTEI_N(abs)(*TTEI_N(above)(b, b->size - 2));
+    TTEI_REAL h = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 1));
+    TTEI_REAL large = (TTEI_REAL)(hypot((double)(f + h), (double)g) / 2 +
+                                  hypot((double)(f - h), (double)g) / 2);
+    return large > 0 ? (f < h ? f : h) * ((f < h ? h : f) / large) : 0;
+}
+
+/* One implicit QR step over the block: a rotation from the right makes the bulge, the one from the
+   left pushes it on. With shift 0 the two products collapse to one that never subtracts and so
+   keeps every entry relatively accurate [DK90, sec. 3, "implicit zero-shift QR"]. */
+static void TTEI_N(qr_step)(const TTEI_N(block) *b, TTEI_REAL shift, TTEI_N(turns) *turns)
+{
+    size_t i, last = b->size - 1;
+    TTEI_REAL c = 1, s = 0, c_left = 1, s_left = 0, r, f, g;
+    TTEI_N(step) *step = &turns->step[turns->steps++];
+    step->first = b->first;
+    step->count = last;
+    step->down = b->down;
+    if (!(shift > 0)) {
+        for (i = 0; i < last; ++i) {
+            TTEI_REAL *d = TTEI_N(diagonal)(b, i), *next = TTEI_N(diagonal)(b, i + 1);
+            r = TTEI_N(givens)(*d * c, *TTEI_N(above)(b, i), &c, &s);
+            if (i > 0) *TTEI_N(above)(b, i - 1) = s_left * r;
+            *d = TTEI_N(givens)(c_left * r, *next * s, &c_left, &s_left);
+            TTEI_N(note)(b, turns, c, s, c_left, s_left);
+        }
+        f = *TTEI_N(diagonal)(b, last) * c;
+        *TTEI_N(diagonal)(b, last) = f * c_left;
+        *TTEI_N(above)(b, last - 1) = f * s_left;
+        return;
+    }
+    f = *TTEI_N(diagonal)(b, 0);           /* first column of B^T B - shift^2 I, divided by d_1 */
+    g = *TTEI_N(above)(b, 0);
+    f = (TTEI_N(abs)(f) - shift) * ((f < 0 ? (TTEI_REAL)-1 : (TTEI_REAL)1) + shift / f);
+    for (i = 0; i < last; ++i) {
+        TTEI_REAL *d = TTEI_N(diagonal)(b, i), *e = TTEI_N(above)(b, i);
+        TTEI_REAL *next = TTEI_N(diagonal)(b, i + 1);
+        r = TTEI_N(givens)(f, g, &c, &s);
+        if (i > 0) *TTEI_N(above)(b, i - 1) = r;
+        f = c * *d + s * *e;
+        *e = c * *e - s * *d;
+        g = s * *next;
+        *next = c * *next;
+        *d = TTEI_N(givens)(f, g, &c_left, &s_left);
+        f = c_left * *e + s_left * *next;
+        *next = c_left * *next - s_left * *e;
+        if (i + 1 < last) {
+            g = s_left * *TTEI_N(above)(b, i + 1);
+            *TTEI_N(above)(b, i + 1) *= c_left;
+        }
+        TTEI_N(note)(b, turns, c, s, c_left, s_left);
+    }
+    *TTEI_N(above)(b, last - 1) = f;
+}
+
+/* Diagonalize B in place: d becomes the singular values, unsorted and with signs; the columns of P and
+   Q turn along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
+static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turns) *turns)
+{
+    const TTEI_REAL tol = 4 * TTEI_EPSILON;           /* what a dropped entry may change    */
+    const TTEI_REAL shift_tol = 32 * TTEI_EPSILON;    /* what shifts may cost a small value  */
+    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
+    TTEI_N(block) b;
+    TTEI_REAL floor_e, low, high, shift, start;
+    size_t i;
+
+    /* Below this an off-diagonal entry is nothing beside the least singular value, or beside what
+       underflow did already [DK90, sec. 4]. */
+    b.d = d;
+    b.e = e;
+    low = high = TTEI_N(abs)(d[0]);
+    for (i = 1; i < n && low > 0; ++i) {
+        high = TTEI_N(abs)(d[i]) * (high / (high + TTEI_N(abs)(e[i - 1])));
+        if (high < low) low = high;
+    }
+    floor_e = tol * low / (TTEI_REAL)sqrt((double)n);
+    if (!(floor_e > (TTEI_REAL)n * TTEI_TINY)) floor_e = (TTEI_REAL)n * TTEI_TINY;
+
+    b.down = 1;
+    while (hi > 0) {
+        if (budget-- == 0) return 0;
+        high = TTEI_N(abs)(d[hi]);
+        for (lo = hi; lo > 0; --lo) {
+            if (TTEI_N(abs)(e[lo - 1]) <= floor_e) {
+                e[lo - 1] = 0;
+                break;
+            }
+            if (TTEI_N(abs)(d[lo - 1]) > high) high = TTEI_N(abs)(d[lo - 1]);
+            if (TTEI_N(abs)(e[lo - 1]) > high) high = TTEI_N(abs)(e[lo - 1]);
+        }
+        if (lo == hi) {
+            --hi;
+            continue;
+        }
+        /* A new block: chase the bulge from the larger end to the smaller. */
+        if (old_hi != hi || old_lo != lo) b.down = TTEI_N(abs)(d[lo]) >= TTEI_N(abs)(d[hi]);
+        old_hi = hi;
+        old_lo = lo;
+        b.first = b.down ? lo : hi;
+        b.size = hi - lo + 1;
+        if (TTEI_N(deflate)(&b, tol, &low)) continue;
+
+        /* A shift speeds up convergence but costs relative accuracy in the small values; it is used
+           where they are not that small. */
+        start = TTEI_N(abs)(d[b.first]);
+        shift = 0;
+        if ((TTEI_REAL)n * shift_tol * (low / high) > TTEI_EPSILON) {
+            shift = TTEI_N(corner_shift)(&b);
+            if (!(start > 0) || (shift / start) * (shift / start) < TTEI_EPSILON) shift = 0;
+        }
+        if (turns->steps == TTEI_STEPS) TTEI_N(turn)(turns);
+        TTEI_N(qr_step)(&b, shift, turns);
+    }
+    TTEI_N(turn)(turns);
+    return 1;
+}
+
+TTEI_INLINE void TTEI_N(swap)(size_t n, TTEI_REAL *x, TTEI_REAL *y)
+{
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        TTEI_REAL xi = x[i];
+        x[i] = y[i];
+        y[i] = xi;
+    }
+}
+
+/* Singular values positive and descending, the columns of P and Q (NULL: none) in their order. */
+static void TTEI_N(order)(size_t n, TTEI_REAL *d, const TTEI_N(turns) *turns)
+{
+    TTEI_REAL *p = turns->p_columns, *q = turns->q_columns;
+    const size_t p_step = turns->p_step, q_step = turns->q_step;
+    size_t k, i, largest;
+    for (k = 0; k < n; ++k)
+        if (!(d[k] > 0)) {  /* -0 becomes 0, too */
+            d[k] = d[k] < 0 ? -d[k] : 0;
+            if (q != NULL) TTEI_N(multiply)(q_step, -1, q + k * q_step);
+        }
+    for (k = 0; k < n; ++k) {
+        for (largest = k, i = k + 1; i < n; ++i)
+            if (d[i] > d[largest]) largest = i;
+        if (largest == k) continue;
+        TTEI_N(swap)(1, d + k, d + largest);
+        if (p == NULL) continue;
+        TTEI_N(swap)(p_step, p + k * p_step, p + largest * p_step);
+        TTEI_N(swap)(q_step, q + k * q_step, q + largest * q_step);
+    }
+}
+
+/* Signs: in each of n right vectors (of length `right_len`) the largest entry, the first of equals,
+   becomes positive; the left vectors (`left_len`) turn along. */
+TTEI_CLONES static void TTEI_N(fix_signs)(size_t n, TTEI_REAL *right, size_t right_len,
+                                          size_t right_step, TTEI_REAL *left, size_t left_len,
+                                          size_t left_step)
+{
+    size_t k, i;
+    for (k = 0; k < n; ++k, right += right_step, left += left_step) {
+        const TTEI_REAL top = TTEI_N(top)(right_len, right);
+        for (i = 0; i + 1 < right_len && TTEI_N(abs)(right[i]) < top; ++i) {}
+        if (right[i] < 0) {
+            TTEI_N(multiply)(right_len, -1, right);
+            TTEI_N(multiply)(left_len, -1, left);
+        }
+    }
+}
+
+typedef struct TTEI_N(svd_room) {  /* m = max(rows, cols), n = min(rows, cols)                 */
+    int long_first;                /* m is much larger: W = H R first                           */
+    size_t step, step_n;           /* from column to column: m and n, rounded up to vectors     */
+    TTEI_REAL *w;                  /* n columns of m: the matrix, then H's or P's vectors       */
+    TTEI_REAL *r, *wide;           /* n of n, n of m: R, and its left vectors lengthened by H   */
+    TTEI_REAL *q;                  /* n columns of n                                            */
+    TTEI_REAL *d, *e, *tau_long, *tau_left, *tau_right;  /* n each                              */
+    TTEI_REAL *line;               /* m                                                         */
+    TTEI_N(turns) turns;
+} TTEI_N(svd_room);
+
+static size_t TTEI_N(svd_carve)(size_t rows, size_t cols, void *work, TTEI_N(svd_room) *room)
+{
+    const size_t m = ttei_max(rows, cols), n = ttei_min(rows, cols), real = sizeof(TTEI_REAL);
+    ttei_carve carve = ttei_carve_begin(work);
+    room->long_first = m - n >= n / 2 + 1;
+    room->step = (m + TTEI_WIDTH - 1) / TTEI_WIDTH * TTEI_WIDTH;
+    room->step_n = (n + TTEI_WIDTH - 1) / TTEI_WIDTH * TTEI_WIDTH;
+    room->w = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step, n), real);
+    room->q = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
+    room->r = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
+    room->wide = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step, n), real);
+    if (!room->long_first) room->r = room->wide = room->w;  /* taken all the same: a smaller matrix  */
+    room->d = (TTEI_REAL *)ttei_take(&carve, n, real);      /* never needs more than a larger one    */
+    room->e = (TTEI_REAL *)ttei_take(&carve, n, real);
+    room->tau_long = (TTEI_REAL *)ttei_take(&carve, n, real);
+    room->tau_left = (TTEI_REAL *)ttei_take(&carve, n, real);
+    room->tau_right = (TTEI_REAL *)ttei_take(&carve, n, real);
+    room->line = (TTEI_REAL *)ttei_take(&carve, m, real);
+    room->turns.p = (TTEI_REAL *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    room->turns.q = (TTEI_REAL *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    return carve.used;
+}
+
+/* The matrix as n columns of length m; entries beyond the columns are zero. When its largest entry
+   `top` is far from 1, it is scaled by a power of two, which is returned. */
+static int TTEI_N(svd_load)(size_t m, size_t n, int tall, const TTEI_REAL *a, TTEI_REAL top,
+                            TTEI_N(svd_room) *room)
+{
+    int power = TTEI_N(exponent)(top);
+    size_t i, j;
+    if (power > -20 && power < 20) power = 0;
+    for (j = 0; j < n; ++j) {
+        TTEI_REAL *column = room->w + j * room->step;
+        if (tall)
+            for (i = 0; i < m; ++i) column[i] = a[i * n + j];
+        else
+            memcpy(column, a + j * m, m * sizeof *a);
+        for (i = m; i < room->step; ++i) column[i] = 0;
+    }
+    TTEI_N(scale)(room->step * n, -power, room->w);
+    return power;
+}
+
+/* tte_svd_* for sizes that are known to be good. */
+static tte_status TTEI_N(svd)(size_t rows, size_t cols, const TTEI_REAL *a, TTEI_REAL *u,
+                              TTEI_REAL *s, TTEI_REAL *vt, void *work)
+{
+    const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
+    const size_t m = tall ? rows : cols, n = tall ? cols : rows;
+    TTEI_N(svd_room) room;
+    TTEI_N(turns) *turns = &room.turns;
+    TTEI_REAL top;
+    size_t i, j, side, step;
+    int power;
+    (void)TTEI_N(svd_carve)(rows, cols, work, &room);
+    top = TTEI_N(top)(m * n, a);
+    if (!TTEI_N(finite)(top)) return TTE_ERR_NOT_FINITE;
+    power = TTEI_N(svd_load)(m, n, tall, a, top, &room);
+
+    if (room.long_first)
+        TTEI_N(triangularize)(m, n, room.w, room.step, room.tau_long, room.r, room.step_n);
+    side = room.long_first ? n : m;                    /* r: n columns of `side` */
+    step = room.long_first ? room.step_n : room.step;
+    memset(room.q, 0, room.step_n * n * sizeof *room.q);
+    TTEI_N(bidiagonalize)(side, n, room.r, step, room.q, room.step_n, room.d, room.e, room.tau_left,
+                          room.tau_right, room.line);
+    turns->steps = turns->used = 0;
+    turns->p_columns = turns->q_columns = NULL;
+    turns->p_step = step;
+    turns->q_step = room.step_n;
+    if (vectors) {
+        turns->p_columns = room.r;
+        turns->q_columns = room.q;
+        TTEI_N(accumulate)(side, n, step, room.r, room.tau_left);
+        room.q[0] = 1;
+        for (j = 1; j < n; ++j) room.q[j * room.step_n] = 0;
+        if (n > 1)
+            TTEI_N(accumulate)(n - 1, n - 1, room.step_n, room.q + room.step_n + 1, room.tau_right);
+    }
+    if (!TTEI_N(diagonalize)(n, room.d, room.e, turns)) return TTE_ERR_CONVERGENCE;
+    TTEI_N(order)(n, room.d, turns);
+    TTEI_N(scale)(n, power, room.d);
+    if (!TTEI_N(all_finite)(room.d, n)) return TTE_ERR_NOT_FINITE;
+
+    memcpy(s, room.d, n * sizeof *s);
+    if (!vectors) return TTE_OK;
+    if (room.long_first) {
+        memset(room.wide, 0, room.step * n * sizeof *room.wide);
+        for (j = 0; j < n; ++j)
+            memcpy(room.wide + j * room.step, room.r + j * step, n * sizeof *room.wide);
+        TTEI_N(lengthen)(m, n, room.w, room.step, room.tau_long, room.wide);
+    }
+    if (tall) TTEI_N(fix_signs)(n, room.q, n, room.step_n, room.wide, m, room.step);
+    else TTEI_N(fix_signs)(n, room.wide, m, room.step, room.q, n, room.step_n);
+    for (j = 0; j < n; ++j) {
+        const TTEI_REAL *left = tall ? room.wide + j * room.step : room.q + j * room.step_n;
+        const TTEI_REAL *right = tall ? room.q + j * room.step_n : room.wide + j * room.step;
+        for (i = 0; i < rows && u != NULL; ++i) u[i * n + j] = left[i];
+        if (vt != NULL) memcpy(vt + j * cols, right, cols * sizeof *vt);
+    }
+    return TTE_OK;
+}
+
+size_t TTEI_JOIN(TTEI_JOIN(tte_svd_, TTEI_TYPE), _work)(int rows, int cols)
+{
+    TTEI_N(svd_room) room;
+    size_t size;
+    if (rows < 1 || cols < 1 || rows > INT32_MAX / cols) return 0;
+    size = TTEI_N(svd_carve)((size_t)rows, (size_t)cols, NULL, &room);
+    return size == TTEI_SIZE_MAX ? 0 : size;
+}
+
+tte_status TTEI_JOIN(tte_svd_, TTEI_TYPE)(int rows, int cols, const TTEI_REAL *a, TTEI_REAL *u,
+                                          TTEI_REAL *s, TTEI_REAL *vt, void *work)
+{
+    if (rows < 1 || cols < 1 || a == NULL || s == NULL || work == NULL) return TTE_ERR_ARGUMENT;
+    if (TTEI_JOIN(TTEI_JOIN(tte_svd_, TTEI_TYPE), _work)(rows, cols) == 0) return TTE_ERR_SHAPE;
+    return TTEI_N(svd)((size_t)rows, (size_t)cols, a, u, s, vt, work);
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+#endif /* TTEI_REAL */
+
+#ifndef TTEI_REAL
+
+/* ================================================================================================
+   TENSOR TRAINS
+   One train: shape and ranks say how the floats of its cores are to be read.
+   ============================================================================================= */
+
+#define TTEI_ENTRIES_MAX 0x7fffffff  /* prod(dim) and ranks fit an int32_t */
+
+/* Checks a shape; its number of entries goes to *entries. */
+static tte_status ttei_shape_check(const tte_shape *shape, size_t *entries)
+{
+    size_t product = 1;
+    int32_t k;
+    if (shape->modes < 1 || shape->modes > TTE_MAX_MODES) return TTE_ERR_SHAPE;
+    for (k = 0; k < shape->modes; ++k) {
+        if (shape->dim[k] < 1 || product > TTEI_ENTRIES_MAX / (size_t)shape->dim[k])
+            return TTE_ERR_SHAPE;
+        product *= (size_t)shape->dim[k];
+    }
+    if (product > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
+    *entries = product;
+    return TTE_OK;
+}
+
+/* The largest ranks a bond can need: r[k] <= r[k-1]*n[k] from the left, the product of the modes to
+   its right, and max_rank where that is not 0. The shape is valid. */
+static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *caps)
+{
+    size_t right = 1, left;
+    int32_t k, d = shape->modes;
+    caps[d] = 1;
+    for (k = d - 1; k >= 0; --k) {
+        right *= (size_t)shape->dim[k];
+        caps[k] = (int32_t)right;
+    }
+    caps[0] = 1;
+    for (k = 1; k < d; ++k) {
+        left = (size_t)caps[k - 1] * (size_t)shape->dim[k - 1];
+        if (left < (size_t)caps[k]) caps[k] = (int32_t)left;
+        if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
+    }
+}
+
+/* Floats in core k + 1. */
+static size_t ttei_core_size(const tte_shape *shape, const int32_t *ranks, int32_t k)
+{
+    return ttei_mul(ttei_mul((size_t)ranks[k], (size_t)shape->dim[k]), (size_t)ranks[k + 1]);
+}
+
+/* Floats in all cores of a valid shape with ranks of at least 1. */
+static size_t ttei_core_sum(const tte_shape *shape, const int32_t *ranks)
+{
+    size_t sum = 0;
+    int32_t k;
+    for (k = 0; k < shape->modes; ++k) sum = ttei_add(sum, ttei_core_size(shape, ranks, k));
+    return sum;
+}
+
+size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
+{
+    size_t entries, sum;
+    int32_t k;
+    if (shape == NULL || ranks == NULL || ttei_shape_check(shape, &entries) != TTE_OK) return 0;
+    if (ranks[0] != 1 || ranks[shape->modes] != 1) return 0;
+    for (k = 0; k < shape->modes; ++k)
+        if (ranks[k] < 1) return 0;
+    sum = ttei_core_sum(shape, ranks);
+    return sum > TTEI_SIZE_MAX / sizeof(float) ? 0 : sum;
+}
+
+/* The contraction's two intermediate products, each (n1*..*nk) x r[k] for 1 < k < d, live in the
+   halves of the scratch. This is the size of one half. */
+static size_t ttei_contract_half(const tte_shape *shape, const int32_t *ranks)
+{
+    size_t left = (size_t)shape->dim[0], half = 0;
+    int32_t k;
+    for (k = 1; k + 1 < shape->modes; ++k) {
+        left *= (size_t)shape->dim[k];
+        half = ttei_max(half, ttei_mul(left, (size_t)ranks[k + 1]));
+    }
+    return half;
+}
+
+size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
+{
+    size_t len;
+    if (tte_core_len(shape, ranks) == 0) return 0;
+    len = ttei_mul(2, ttei_contract_half(shape, ranks));
+    return len > TTEI_SIZE_MAX / sizeof(float) ? 0 : len;
+}
+
+/* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are
+   `stride` apart. Every entry of c is summed in the order of l, whatever block it is in. */
+TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                     size_t right, const float *b, size_t stride, float *c)
+{
+    size_t i, j, l;
+    for (i = 0; i < m; ++i, a += down, c += n) {
+        j = 0;
+#ifndef TT_EMBED_DECODE_ONLY
+        for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
+            ttei_lanes s0 = {0}, s1 = {0}, x, y;
+            for (l = 0; l < k; ++l) {
+                memcpy(&x, b + l * stride + j, sizeof x);
+                memcpy(&y, b + l * stride + j + TTEI_LANES, sizeof y);
+                s0 += a[l * right] * x;
+                s1 += a[l * right] * y;
+            }
+            memcpy(c + j, &s0, sizeof s0);
+            memcpy(c + j + TTEI_LANES, &s1, sizeof s1);
+        }
+#endif
+        for (; j < n; ++j) {
+            float sum = 0;
+            for (l = 0; l < k; ++l) sum += a[l * right] * b[l * stride + j];
+            c[j] = sum;
+        }
+    }
+}
+
+/* The first `count` entries of the tensor, contracted from the left:
+     V_1 = G_1 as n1 x r1;   V_k = V_(k-1) * G_k  as (n1..n(k-1)) x (nk rk)  =  (n1..nk) x rk.
+   The last product goes straight to x, its last row cut where `count` ends. */
+static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const float *cores,
+                          size_t count, float *x, float *scratch)
+{
+    const size_t half = ttei_contract_half(shape, ranks);
+    const int32_t d = shape->modes;
+    const float *v = cores;
+    size_t left = (size_t)shape->dim[0], n, r;
+    int32_t k;
+    if (d == 1) {
+        memcpy(x, cores, count * sizeof *x);
+        return;
+    }
+    cores += ttei_core_size(shape, ranks, 0);
+    for (k = 1; k + 1 < d; ++k) {
+        float *next = scratch + (k % 2 ? 0 : half);
+        n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
+        ttei_product(left, (size_t)ranks[k], n, v, (size_t)ranks[k], 1, cores, n, next);
+        cores += (size_t)ranks[k] * n;
+        left *= (size_t)shape->dim[k];
+        v = next;
+    }
+    n = (size_t)shape->dim[d - 1];
+    r = (size_t)ranks[d - 1];
+    left = count / n;
+    ttei_product(left, r, n, v, r, 1, cores, n, x);
+    if (count % n != 0) ttei_product(1, r, count % n, v + left * r, r, 1, cores, n, x + left * n);
+}
+
+tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
+                           float *scratch)
+{
+    size_t entries;
+    if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
+    if (ttei_shape_check(shape, &entries) != TTE_OK || tte_core_len(shape, ranks) == 0)
+        return TTE_ERR_SHAPE;
+    if (scratch == NULL && tte_reconstruct_len(shape, ranks) > 0) return TTE_ERR_ARGUMENT;
+    ttei_contract(shape, ranks, cores, entries, x, scratch);
+    return TTE_OK;
+}
+
+/* E_k (ra x rb) from E_(k-1), kept in the two halves of `scratch` in turn. For each (a, i, b') the
+   sum over b is taken once and spread over a'. */
+static float ttei_inner(const tte_shape *shape, const int32_t *ra, const float *a, const int32_t *rb,
+                        const float *b, float *scratch)
+{
+    size_t half = 0, p, i, q, l;
+    int32_t k;
+    float *e = scratch;
+    for (k = 0; k <= shape->modes; ++k) half = ttei_max(half, (size_t)ra[k] * (size_t)rb[k]);
+    e[0] = 1;
+    for (k = 0; k < shape->modes; ++k) {
+        const size_t n = (size_t)shape->dim[k], a0 = (size_t)ra[k], b0 = (size_t)rb[k];
+        const size_t a1 = (size_t)ra[k + 1], b1 = (size_t)rb[k + 1];
+        float *next = e == scratch ? scratch + half : scratch;
+        memset(next, 0, a1 * b1 * sizeof *next);
+        for (p = 0; p < a0; ++p)
+            for (i = 0; i < n; ++i)
+                for (q = 0; q < b1; ++q) {
+                    const float *row = a + (p * n + i) * a1;
+                    float sum = 0;
+                    for (l = 0; l < b0; ++l) sum += e[p * b0 + l] * b[(l * n + i) * b1 + q];
+                    for (l = 0; l < a1; ++l) next[l * b1 + q] += row[l] * sum;
+                }
+        a += a0 * n * a1;
+        b += b0 * n * b1;
+        e = next;
+    }
+    return e[0];
+}
+
+tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float *cores_a,
+                     const int32_t *ranks_b, const float *cores_b, float *result, float *scratch)
+{
+    if (shape == NULL || ranks_a == NULL || cores_a == NULL || ranks_b == NULL || cores_b == NULL ||
+        result == NULL || scratch == NULL)
+        return TTE_ERR_ARGUMENT;
+    if (tte_core_len(shape, ranks_a) == 0 || tte_core_len(shape, ranks_b) == 0) return TTE_ERR_SHAPE;
+    *result = ttei_inner(shape, ranks_a, cores_a, ranks_b, cores_b, scratch);
+    return TTE_OK;
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+size_t tte_core_cap(const tte_shape *shape, int max_rank)
+{
+    int32_t caps[TTE_MAX_MODES + 1];
+    size_t entries;
+    if (shape == NULL || max_rank < 0 || ttei_shape_check(shape, &entries) != TTE_OK) return 0;
+    ttei_rank_caps(shape, (int32_t)max_rank, caps);
+    return tte_core_len(shape, caps);
+}
+
+/* Room for a TT-SVD of one shape. The remainder before bond k is at most as large as x. */
+typedef struct ttei_train_room {
+    size_t entries;            /* prod(dim)                                   */
+    float *remainder, *next;   /* entries each                                */
+    float *u, *s, *vt;         /* entries, largest rank, entries              */
+    float *gram;               /* largest rank squared, for rounded cores     */
+    void *svd;
+} ttei_train_room;
+
+static void ttei_train_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve,
+                             ttei_train_room *room)
+{
+    ttei_svd_room_f32 unused;
+    size_t entries = 1, svd = 0, rank = 1, right;
+    int32_t k;
+    for (k = 0; k < shape->modes; ++k) entries *= (size_t)shape->dim[k];
+    right = entries;
+    for (k = 0; k + 1 < shape->modes; ++k) {
+        right /= (size_t)shape->dim[k];
+        rank = ttei_max(rank, (size_t)caps[k + 1]);
+        svd = ttei_max(svd, ttei_svd_carve_f32((size_t)caps[k] * (size_t)shape->dim[k], right, NULL,
+                                               &unused));
+    }
+    room->entries = entries;
+    room->remainder = (float *)ttei_take(carve, entries, sizeof(float));
+    room->next = (float *)ttei_take(carve, entries, sizeof(float));
+    room->u = (float *)ttei_take(carve, entries, sizeof(float));
+    room->s = (float *)ttei_take(carve, entries, sizeof(float));
+    room->vt = (float *)ttei_take(carve, entries, sizeof(float));
+    room->gram = (float *)ttei_take(carve, ttei_mul(rank, rank), sizeof(float));
+    room->svd = ttei_take(carve, svd, 1);
+}
+
+/* Rounds core entries in place to what `coding` can represent; the scale of the codes goes to
+   *scale. Returns 0 when they are beyond its range. Defined in CORE CODINGS. */
+static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scale);
+
+/* The remainder (r x n) with |q * remainder - a| least, q (m x r), a (m x n). The columns of q are
+   orthogonal up to rounding, so the normal equations are as good as any method here; a column that
+   rounding has emptied or doubled gets a zero row. */
+static void ttei_least_squares(size_t m, size_t r, size_t n, const float *q, const float *a,
+                               float *gram, float *remainder)
+{
+    size_t i, k;
+    float largest = 0;
+    ttei_product(r, m, r, q, 1, r, q, r, gram);
+    ttei_product(r, m, n, q, 1, r, a, n, remainder);
+    for (i = 0; i < r; ++i)
+        if (gram[i * r + i] > largest) largest = gram[i * r + i];
+    for (i = 0; i < r; ++i) {                                   /* eliminate below the diagonal */
+        float pivot = gram[i * r + i];
+        if (!(pivot > 1e-5f * largest)) {
+            gram[i * r + i] = 0;
+            continue;
+        }
+        for (k = i + 1; k < r; ++k) {
+            float factor = -gram[k * r + i] / pivot;
+            ttei_axpy_f32(r - i, factor, gram + i * r + i, gram + k * r + i);
+            ttei_axpy_f32(n, factor, remainder + i * n, remainder + k * n);
+        }
+    }
+    for (i = r; i-- > 0;) {                                     /* substitute backwards         */
+        float pivot = gram[i * r + i], *row = remainder + i * n;
+        if (!(pivot > 0)) {
+            memset(row, 0, n * sizeof *row);
+            continue;
+        }
+        for (k = i + 1; k < r; ++k) ttei_axpy_f32(n, -gram[i * r + k], remainder + k * n, row);
+        for (k = 0; k < n; ++k) row[k] /= pivot;
+    }
+}
+
+/* The rank of one bond: without a bound (allowed < 0) as large as its cap; else the least rank whose
+   discarded singular values stay within `allowed`, the square of an error. That square goes to
+   *lost. */
+static size_t ttei_choose_rank(const float *s, size_t count, size_t cap, double allowed, double *lost)
+{
+    size_t r = ttei_min(count, cap);
+    double tail = 0;
+    *lost = 0;
+    if (allowed < 0) return r;
+    for (r = count; r > 1; --r) {
+        double next = tail + (double)s[r - 1] * (double)s[r - 1];
+        if (!(next <= allowed)) break;
+        tail = next;
+    }
+    for (; r > cap; --r) tail += (double)s[r - 1] * (double)s[r - 1];
+    *lost = tail;
+    return r;
+}
+
+/* |x - y|^2, in eight sums that do not wait for each other; y NULL stands for zeros. */
+static double ttei_distance2(const float *x, const float *y, size_t n)
+{
+    static const float zeros[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    double part[8] = {0, 0, 0, 0, 0, 0, 0, 0}, miss;
+    size_t i, j;
+    for (i = 0; i + 8 <= n; i += 8) {
+        const float *base = y != NULL ? y + i : zeros;
+        for (j = 0; j < 8; ++j) {
+            miss = (double)x[i + j] - (double)base[j];
+            part[j] += miss * miss;
+        }
+    }
+    for (; i < n; ++i) {
+        miss = (double)x[i] - (y != NULL ? (double)y[i] : 0);
+        part[0] += miss * miss;
+    }
+    return ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
+}
+
+static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NULL, n); }
+
+/* x = 2^power * y with the largest entry of y in [1/2, 1): the scale in which a train is computed.
+   `spread` is the power of two that gives each of d cores an equal share of the norm of x. */
+typedef struct ttei_powers {
+    int power, spread;
+} ttei_powers;
+
+static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_t d)
+{
+    ttei_powers powers;
+    powers.power = ttei_exponent_f32(ttei_top_f32(n, x));
+    powers.spread = ttei_exponent_f64(norm2) / 2 / d;
+    return powers;
+}
+
+/* A core (m x r) is scaled and rounded to its coding; the remainder (m x n) becomes the least-squares
+   one for the rounded core (r x n), so that later cores take up the error of this one. */
+static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t n, int spread,
+                                   float *core, float *scale, ttei_train_room *room)
+{
+    float *swap = room->remainder;
+    ttei_scale_f32(m * r, spread, core);
+    if (!ttei_core_round(coding, core, m * r, scale)) return TTE_ERR_BUDGET;
+    ttei_least_squares(m, r, n, core, room->remainder, room->gram, room->next);
+    room->remainder = room->next;
+    room->next = swap;
+    return TTE_OK;
+}
+
+/* The last core is what remains, in the scale of x. */
+static tte_status ttei_train_end(tte_coding coding, size_t n, int power, float *core, float *scale)
+{
+    ttei_scale_f32(n, power, core);
+    if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
+    return ttei_all_finite_f32(core, n) ? TTE_OK : TTE_ERR_NOT_FINITE;
+}
+
+/* TT-SVD of x, whose `count` entries are padded with zeros to the shape's [Ose11, Alg. 1]. Before
+   bond k the remainder is a matrix (r[k-1] n[k]) x (n[k+1]..n[d]); its leading left singular vectors
+   are G_k, and what is left after projecting on them goes on to the next bond. The projections are
+   nested, so the squared errors add up, and each bond may spend an equal share of what those before
+   it left over: |x - x^|^2 = sum of lost_k^2 <= eps^2 |x|^2. With eps < 0 only the caps truncate.
+   scales[k] belong to the codes of a rounding coding.
+   Returns TTE_ERR_BUDGET when a core is beyond the range of the coding. */
+static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps,
+                             tte_coding coding, const float *x, size_t count, int32_t *ranks,
+                             float *cores, float *scales, ttei_train_room *room)
+{
+    const int32_t d = shape->modes;
+    size_t n = room->entries, m, r, i, full;
+    int32_t k;
+    const double norm2 = ttei_norm2(x, count);
+    const ttei_powers powers = ttei_powers_of(x, count, norm2, d);
+    double budget = eps < 0 ? -1 : ldexp(eps * eps * norm2, -2 * powers.power), lost;
+    tte_status status;
+    memcpy(room->remainder, x, count * sizeof *x);
+    memset(room->remainder + count, 0, (room->entries - count) * sizeof *x);
+    ttei_scale_f32(count, -powers.power, room->remainder);
+    ranks[0] = ranks[d] = 1;
+    for (k = 0; k + 1 < d; ++k) {
+        m = (size_t)ranks[k] * (size_t)shape->dim[k];
+        n /= (size_t)shape->dim[k];
+        full = ttei_min(m, n);
+        status = ttei_svd_f32(m, n, room->remainder, room->u, room->s, room->vt, room->svd);
+        if (status != TTE_OK) return status;
+        r = ttei_choose_rank(room->s, full, (size_t)caps[k + 1],
+                             budget < 0 ? budget : budget / (double)(d - 1 - k), &lost);
+        if (budget >= 0) budget = budget > lost ? budget - lost : 0;
+        ranks[k + 1] = (int32_t)r;
+        for (i = 0; i < m; ++i) memcpy(cores + i * r, room->u + i * full, r * sizeof *cores);
+        if (coding == TTE_F32) {
+            for (i = 0; i < r * n; ++i) room->remainder[i] = room->s[i / n] * room->vt[i];
+        } else {
+            status = ttei_train_round(coding, m, r, n, powers.spread, cores, &scales[k], room);
+            if (status != TTE_OK) return status;
+        }
+        cores += m * r;
+    }
+    n = (size_t)ranks[d - 1] * (size_t)shape->dim[d - 1];
+    memcpy(cores, room->remainder, n * sizeof *cores);
+    return ttei_train_end(coding, n, powers.power, cores, &scales[d - 1]);
+}
+
+/* What float arithmetic may add to the error of a train with d modes, relative to its norm. */
+static double ttei_rounding(int32_t modes) { return 2 * (double)FLT_EPSILON * (double)modes; }
+
+/* The room of tte_decompose: cores are made in `train` first, so that failure leaves no trace. */
+static size_t ttei_decompose_carve(const tte_shape *shape, void *work, ttei_train_room *room,
+                                   float **train)
+{
+    int32_t caps[TTE_MAX_MODES + 1];
+    ttei_carve carve = ttei_carve_begin(work);
+    ttei_rank_caps(shape, 0, caps);
+    ttei_train_carve(shape, caps, &carve, room);
+    *train = (float *)ttei_take(&carve, ttei_core_sum(shape, caps), sizeof(float));
+    return carve.used;
+}
+
+size_t tte_decompose_work(const tte_shape *shape)
+{
+    ttei_train_room room;
+    float *train;
+    size_t entries, size;
+    if (shape == NULL || ttei_shape_check(shape, &entries) != TTE_OK) return 0;
+    size = ttei_decompose_carve(shape, NULL, &room, &train);
+    return size == TTEI_SIZE_MAX ? 0 : size;
+}
+
+tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps,
+                         int32_t *ranks, float *cores, void *work)
+{
+    int32_t caps[TTE_MAX_MODES + 1], found[TTE_MAX_MODES + 1];
+    float scales[TTE_MAX_MODES], *train;
+    size_t entries;
+    ttei_train_room room;
+    double bound;
+    tte_status status;
+    if (shape == NULL || x == NULL || ranks == NULL || cores == NULL || work == NULL || max_rank < 0 ||
+        !ttei_finite_f32(eps) || eps < 0)
+        return TTE_ERR_ARGUMENT;
+    status = ttei_shape_check(shape, &entries);
+    if (status != TTE_OK) return status;
+    if (tte_decompose_work(shape) == 0) return TTE_ERR_SHAPE;
+    if (!ttei_all_finite_f32(x, entries)) return TTE_ERR_NOT_FINITE;
+
+    (void)ttei_decompose_carve(shape, work, &room, &train);
+    ttei_rank_caps(shape, (int32_t)max_rank, caps);
+    bound = (double)eps - ttei_rounding(shape->modes);
+    if (bound < 0) bound = 0;
+    status = ttei_train(shape, caps, eps > 0 ? bound : -1, TTE_F32, x, entries, found, train, scales,
+                        &room);
+    if (status != TTE_OK) return status;
+    memcpy(ranks, found, ((size_t)shape->modes + 1) * sizeof *ranks);
+    memcpy(cores, train, ttei_core_sum(shape, found) * sizeof *cores);
+    return TTE_OK;
+}
+
+/* ================================================================================================
+   MANY ROWS AT ONCE
+   Tables hold 50,000 or more small matrices, all of one shape. Rows lie side by side in the lanes of
+   a vector: entry (i, j) of eight rows is one ttei_lanes, every step is the same for all lanes, and a
+   lane that has converged meets rotations by zero. No lane ever looks at another, so a row gives the
+   same cores whatever rows stand beside it.
+
+   For one bond, A of shape m x n, the leading r left singular vectors are wanted. They are computed
+   as eigenvectors of A A^T; a tall A is first reduced to its triangular factor, which takes its place:
+       A = P R                Householder reflections, only when m > n     [GVL 5.2.1]
+       A A^T = Q T Q^T        Householder reflections, T tridiagonal       [GVL 8.3.1]
+       T = Z L Z^T            implicit QR with Wilkinson's shift           [GVL 8.3.3]
+       U = P Q Z, r columns   the rotations of Z, kept in a list, meet r unit vectors from the back
+   U is orthonormal to rounding in any case, and the remainder U^T A takes exactly what U spans. What
+   the square A A^T costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
+   loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: such a row goes to
+   the general method.
+   ============================================================================================= */
+
+#define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
+#define TTEI_LANE_SWEEPS 12    /* QR steps one eigenvalue may take; two are usual    */
+#define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
+
+typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
+    ttei_lanes *a, *b;       /* entries each: the remainder before a bond and after it     */
+    ttei_lanes *triangle;    /* side x side: R                                             */
+    ttei_lanes *gram;        /* side x side: A A^T, then the vectors of the reflections    */
+    ttei_lanes *d, *e, *tau, *tau_tall;  /* side each                                      */
+    ttei_lanes *line;        /* side                                                       */
+    ttei_lanes *turns;       /* cosine and sine of every rotation in order                 */
+    int32_t *planes;         /* rotation i turns the plane (planes[i], planes[i] + 1)      */
+    ttei_lanes *u;           /* m x r                                                      */
+    float *cores;            /* one train for each lane                                    */
+    size_t entries, cores_len;
+} ttei_lane_room;
+
+/* Carves the room; returns 0 when a bond is too large for it. */
+static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve,
+                           ttei_lane_room *room)
+{
+    size_t side = 1, mr = 1, turns, m, n;
+    int32_t k;
+    room->entries = 1;
+    room->cores_len = ttei_core_sum(shape, ranks);
+    for (k = 0; k < shape->modes; ++k) room->entries *= (size_t)shape->dim[k];
+    for (k = 0, n = room->entries; k + 1 < shape->modes; ++k) {
+        m = (size_t)ranks[k] * (size_t)shape->dim[k];
+        n /= (size_t)shape->dim[k];
+        side = ttei_max(side, ttei_min(m, n));
+        mr = ttei_max(mr, m * (size_t)ranks[k + 1]);
+    }
+    if (side > TTEI_LANE_SIDE) return 0;
+    turns = TTEI_LANE_SWEEPS * side * (side - 1) / 2;
+    room->a = (ttei_lanes *)ttei_take(carve, room->entries, sizeof(ttei_lanes));
+    room->b = (ttei_lanes *)ttei_take(carve, room->entries, sizeof(ttei_lanes));
+    room->triangle = (ttei_lanes *)ttei_take(carve, side * side, sizeof(ttei_lanes));
+    room->gram = (ttei_lanes *)ttei_take(carve, side * side, sizeof(ttei_lanes));
+    room->d = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
+    room->e = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
+    room->tau = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
+    room->tau_tall = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
+    room->line = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
+    room->turns = (ttei_lanes *)ttei_take(carve, 2 * turns, sizeof(ttei_lanes));
+    room->planes = (int32_t *)ttei_take(carve, turns, sizeof(int32_t));
+    room->u = (ttei_lanes *)ttei_take(carve, mr, sizeof(ttei_lanes));
+    room->cores = (float *)ttei_take(carve, ttei_mul(TTEI_LANES, room->cores_len), sizeof(float));
+    return 1;
+}
+
+/* 1 / sqrt(x) for x > 0 by Newton's iteration r <- r (3 - x r^2) / 2. The first guess halves and
+   negates the exponent by integer arithmetic on the bits and is good to 4 per cent; three steps come near, and the
+   fourth, as a correction that is small beside r, reaches rounding without a bias that hundreds of
+   rotations would add up. No square root instruction, so no two processors differ. */
+TTEI_INLINE void ttei_lane_rsqrt(const ttei_lanes *x, ttei_lanes *r)
+{
+    ttei_lanes y, half = *x * 0.5f;
+    ttei_lane_bits bits;
+    int step;
+    memcpy(&bits, x, sizeof bits);
+    bits = 0x5f3759df - (bits >> 1);
+    memcpy(&y, &bits, sizeof y);
+    for (step = 0; step < 3; ++step) y = y * (1.5f - half * y * y);
+    *r = y + y * (0.5f - half * y * y);
+}
+
+TTEI_INLINE int ttei_lane_all(const ttei_lane_bits *mask)
+{
+    int32_t lanes[TTEI_LANES], all = -1;
+    int i;
+    memcpy(lanes, mask, sizeof lanes);
+    for (i = 0; i < TTEI_LANES; ++i) all &= lanes[i];
+    return all != 0;
+}
+
+/* c (m x m, lower triangle) = a a^T. Two rows against two rows: four products for four loads. */
+TTEI_CLONES static void ttei_lane_gram(size_t m, size_t n, const ttei_lanes *a, ttei_lanes *c)
+{
+    size_t i, j, k;
+    for (i = 0; i < m; i += 2) {
+        const ttei_lanes *x = a + i * n, *x1 = i + 1 < m ? x + n : x;
+        for (j = 0; j <= i; j += 2) {
+            const ttei_lanes *y = a + j * n, *y1 = j + 1 < m ? y + n : y;
+            ttei_lanes s00 = x[0] * y[0], s01 = x[0] * y1[0], s10 = x1[0] * y[0], s11 = x1[0] * y1[0];
+            for (k = 1; k < n; ++k) {
+                s00 += x[k] * y[k];
+                s01 += x[k] * y1[k];
+                s10 += x1[k] * y[k];
+                s11 += x1[k] * y1[k];
+            }
+            c[i * m + j] = s00;
+            if (j + 1 < m) c[i * m + j + 1] = s01;
+            if (i + 1 < m) c[(i + 1) * m + j] = s10;
+            if (i + 1 < m && j + 1 < m) c[(i + 1) * m + j + 1] = s11;
+        }
+    }
+}
+
+/* A reflection I - tau v v^T in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
+   x becomes v, with first entry 1. Where x has that form already, tau is 0. */
+TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau,
+                                     ttei_lanes *beta)
+{
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY, first = x[0];
+    ttei_lanes tail = zero, norm2, r, norm, scale;
+    ttei_lane_bits trivial;
+    size_t i;
+    for (i = 1; i < n; ++i) tail += x[i * stride] * x[i * stride];
+    trivial = TTEI_LESS(tail, tiny);
+    norm2 = TTEI_SELECT(trivial, one, first * first + tail);
+    ttei_lane_rsqrt(&norm2, &r);
+    norm = norm2 * r;
+    norm = TTEI_SELECT(TTEI_LESS(first, zero), norm, -norm);
+    *tau = TTEI_SELECT(trivial, zero, (norm - first) / norm);
+    *beta = TTEI_SELECT(trivial, first, norm);
+    scale = one / TTEI_SELECT(trivial, one, first - norm);
+    x[0] = one;
+    for (i = 1; i < n; ++i) x[i * stride] *= scale;
+}
+
+/* x (n rows of `width`, `step` apart) -= tau v (v^T x). */
+TTEI_INLINE void ttei_lane_reflect(size_t n, size_t stride, const ttei_lanes *v, const ttei_lanes *tau,
+                                   size_t width, size_t step, ttei_lanes *line, ttei_lanes *x)
+{
+    size_t i, j;
+    for (j = 0; j < width; ++j) line[j] = x[j];
+    for (i = 1; i < n; ++i)
+        for (j = 0; j < width; ++j) line[j] += v[i * stride] * x[i * step + j];
+    for (j = 0; j < width; ++j) {
+        line[j] *= *tau;
+        x[j] -= line[j];
+    }
+    for (i = 1; i < n; ++i)
+        for (j = 0; j < width; ++j) x[i * step + j] -= v[i * stride] * line[j];
+}
+
+/* A tall a (m x n) becomes R and, below its diagonal, the vectors of the reflections; R, with zeros
+   below its diagonal, is copied to `triangle`. */
+TTEI_CLONES static void ttei_lane_triangle(size_t m, size_t n, ttei_lanes *a, ttei_lanes *tau,
+                                           ttei_lanes *line, ttei_lanes *triangle)
+{
+    size_t j;
+    memset(triangle, 0, n * n * sizeof *triangle);
+    for (j = 0; j < n; ++j) {
+        ttei_lanes *v = a + j * n + j;
+        ttei_lane_reflector(m - j, n, v, &tau[j], &triangle[j * n + j]);
+        if (j + 1 == n) break;
+        ttei_lane_reflect(m - j, n, v, &tau[j], n - j - 1, n, line, v + 1);
+        memcpy(&triangle[j * n + j + 1], v + 1, (n - j - 1) * sizeof *v);
+    }
+}
+
+/* The columns of u (n rows of r, then zeros up to m) = P u. */
+TTEI_CLONES static void ttei_lane_tall(size_t m, size_t n, size_t r, const ttei_lanes *a,
+                                       const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+{
+    size_t j;
+    for (j = n; j-- > 0;)
+        ttei_lane_reflect(m - j, n, a + j * n + j, &tau[j], r, r, line, u + j * r);
+}
+
+/* c = Q T Q^T, d and e the diagonals of T. Reflection k acts on rows k + 1 .. m - 1; its vector, with
+   first entry 1, is left in column k of c below the diagonal. Only the lower triangle is used. */
+TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lanes *d, ttei_lanes *e,
+                                              ttei_lanes *tau, ttei_lanes *p)
+{
+    const ttei_lanes zero = {0};
+    size_t i, j, k;
+    for (k = 0; k + 2 < m; ++k) {
+        ttei_lanes *v = c + (k + 1) * m + k, t, sum;            /* v[i * m] is entry i             */
+        const size_t n = m - k - 1;
+        d[k] = c[k * m + k];
+        ttei_lane_reflector(n, m, v, &tau[k], &e[k]);
+        t = tau[k];
+        for (i = 0; i < n; ++i) p[i] = zero;                    /* p = tau C v                     */
+        for (i = 0; i < n; ++i) {
+            const ttei_lanes *row = c + (k + 1 + i) * m + k + 1;
+            ttei_lanes vi = v[i * m], acc = row[i] * vi;
+            for (j = 0; j < i; ++j) {
+                acc += row[j] * v[j * m];
+                p[j] += row[j] * vi;
+            }
+            p[i] += acc;
+        }
+        sum = zero;
+        for (i = 0; i < n; ++i) {
+            p[i] *= t;
+            sum += p[i] * v[i * m];
+        }
+        sum *= t * 0.5f;
+        for (i = 0; i < n; ++i) p[i] -= sum * v[i * m];         /* w = p - (tau/2)(p^T v) v        */
+        for (i = 0; i < n; ++i) {                               /* C - v w^T - w v^T               */
+            ttei_lanes *row = c + (k + 1 + i) * m + k + 1, vi = v[i * m], pi = p[i];
+            for (j = 0; j <= i; ++j) row[j] -= vi * p[j] + pi * v[j * m];
+        }
+    }
+    for (; k < m; ++k) {
+        d[k] = c[k * m + k];
+        if (k + 1 < m) e[k] = c[(k + 1) * m + k];
+    }
+}
+
+/* One QR step on rows lo .. hi of T, lo its own in each lane: where the last off-diagonal entry above
+   hi that is negligible ends the block. Lanes in `idle` take no part. Rotations go to the list. */
+TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, const ttei_lanes *floor_e,
+                                   const ttei_lane_bits *idle, ttei_lanes *turns)
+{
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY;
+    ttei_lanes half, root, g = e[hi - 1], r, shift, x = zero, z = zero, c, s;
+    ttei_lane_bits started = *idle & 0, ended = *idle;
+    size_t k;
+    /* Wilkinson: the eigenvalue of the last 2 x 2 corner that is nearer to its last entry. */
+    half = (d[hi - 1] - d[hi]) * 0.5f;
+    root = half * half + g * g;
+    root = TTEI_SELECT(TTEI_LESS(root, tiny), tiny, root);
+    ttei_lane_rsqrt(&root, &r);
+    root = root * r;
+    shift = d[hi] - g * g / (half + TTEI_SELECT(TTEI_LESS(half, zero), -root, root));
+
+    for (k = hi; k-- > 0;) {  /* mark where each lane's block starts, in the cosines' places */
+        ttei_lanes size = TTEI_SELECT(TTEI_LESS(e[k], zero), -e[k], e[k]);
+        ended |= ~TTEI_LESS(*floor_e, size);
+        turns[2 * k] = TTEI_SELECT(ended, zero, one);
+    }
+    for (k = 0; k < hi; ++k) {
+        ttei_lane_bits inside = TTEI_LESS(zero, turns[2 * k]), begins = inside & ~started;
+        ttei_lanes square, di = d[k], dj = d[k + 1], ek = e[k], t1, t2;
+        started |= inside;
+        x = TTEI_SELECT(begins, di - shift, x);
+        z = TTEI_SELECT(begins, ek, z);
+        square = x * x + z * z;
+        inside &= ~TTEI_LESS(square, tiny);
+        square = TTEI_SELECT(inside, square, one);
+        ttei_lane_rsqrt(&square, &r);
+        c = TTEI_SELECT(inside, x * r, one);
+        s = TTEI_SELECT(inside, z * r, zero);
+        if (k > 0) e[k - 1] = TTEI_SELECT(inside & ~begins, square * r, e[k - 1]);
+        t1 = c * di + s * ek;
+        t2 = c * ek + s * dj;
+        d[k] = c * t1 + s * t2;
+        t1 = c * ek - s * di;
+        t2 = c * dj - s * ek;
+        d[k + 1] = c * t2 - s * t1;
+        x = e[k] = c * t1 + s * t2;
+        if (k + 1 < hi) {
+            z = s * e[k + 1];
+            e[k + 1] *= c;
+        }
+        turns[2 * k] = c;
+        turns[2 * k + 1] = s;
+    }
+}
+
+/* T = Z diag(d) Z^T. Returns the number of rotations; lanes that did not converge are set in *failed. */
+TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e,
+                                                ttei_lanes *turns, int32_t *planes,
+                                                ttei_lane_bits *failed)
+{
+    const ttei_lanes zero = {0};
+    ttei_lanes floor_e = zero;
+    size_t hi, k, count = 0;
+    int sweep;
+    for (k = 0; k < m; ++k) {  /* negligible: rounding of the largest entry of T */
+        ttei_lanes size = TTEI_SELECT(TTEI_LESS(d[k], zero), -d[k], d[k]);
+        floor_e = TTEI_SELECT(TTEI_LESS(floor_e, size), size, floor_e);
+    }
+    floor_e *= 0.5f * FLT_EPSILON;
+    memset(failed, 0, sizeof *failed);
+    for (hi = m - 1; hi > 0; --hi)
+        for (sweep = 0;; ++sweep) {
+            ttei_lanes size = TTEI_SELECT(TTEI_LESS(e[hi - 1], zero), -e[hi - 1], e[hi - 1]);
+            ttei_lane_bits idle = ~TTEI_LESS(floor_e, size);
+            if (ttei_lane_all(&idle)) break;
+            if (sweep == TTEI_LANE_SWEEPS) {
+                *failed |= ~idle;
+                break;
+            }
+            ttei_lane_qr_step(hi, d, e, &floor_e, &idle, turns + 2 * count);
+            for (k = 0; k < hi; ++k) planes[count++] = (int32_t)k;
+        }
+    return count;
+}
+
+/* u (m x r) = Q Z, the columns of the unit vectors already in place: the rotations act from the last
+   to the first, then the reflections. */
+TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, const ttei_lanes *turns,
+                                          const int32_t *planes, const ttei_lanes *c,
+                                          const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+{
+    size_t j, k;
+    while (count-- > 0) {
+        ttei_lanes cosine = turns[2 * count], sine = turns[2 * count + 1];
+        ttei_lanes *x = u + (size_t)planes[count] * r, *y = x + r;
+        for (j = 0; j < r; ++j) {
+            ttei_lanes xj = x[j], yj = y[j];
+            x[j] = cosine * xj - sine * yj;
+            y[j] = sine * xj + cosine * yj;
+        }
+    }
+    for (k = m < 2 ? 0 : m - 2; k-- > 0;)
+        ttei_lane_reflect(m - k - 1, m, c + (k + 1) * m + k, &tau[k], r, r, line, u + (k + 1) * r);
+}
+
+/* b (r x n) = u^T a, four rows at a time. */
+TTEI_CLONES static void ttei_lane_project(size_t m, size_t r, size_t n, const ttei_lanes *u,
+                                          const ttei_lanes *a, ttei_lanes *b)
+{
+    size_t i, j, k;
+    for (j = 0; j + 4 <= r; j += 4)
+        for (k = 0; k < n; ++k) {
+            ttei_lanes x = a[k], s0 = u[j] * x, s1 = u[j + 1] * x, s2 = u[j + 2] * x, s3 = u[j + 3] * x;
+            for (i = 1; i < m; ++i) {
+                const ttei_lanes *ui = u + i * r + j;
+                x = a[i * n + k];
+                s0 += ui[0] * x;
+                s1 += ui[1] * x;
+                s2 += ui[2] * x;
+                s3 += ui[3] * x;
+            }
+            b[j * n + k] = s0;
+            b[(j + 1) * n + k] = s1;
+            b[(j + 2) * n + k] = s2;
+            b[(j + 3) * n + k] = s3;
+        }
+    for (; j < r; ++j)
+        for (k = 0; k < n; ++k) {
+            ttei_lanes sum = u[j] * a[k];
+            for (i = 1; i < m; ++i) sum += u[i * r + j] * a[i * n + k];
+            b[j * n + k] = sum;
+        }
+}
+
+/* The largest entry of each row of b positive, the first of equals deciding; u turns along. */
+TTEI_CLONES static void ttei_lane_signs(size_t m, size_t r, size_t n, ttei_lanes *u, ttei_lanes *b)
+{
+    size_t i, j, k;
+    for (j = 0; j < r; ++j) {
+        ttei_lanes *row = b + j * n, most = row[0], sign;
+        const ttei_lanes zero = {0}, one = zero + 1.0f;
+        for (k = 1; k < n; ++k) most = TTEI_SELECT(TTEI_LESS(most * most, row[k] * row[k]), row[k], most);
+        sign = TTEI_SELECT(TTEI_LESS(most, zero), -one, one);
+        for (k = 0; k < n; ++k) row[k] *= sign;
+        for (i = 0; i < m; ++i) u[i * r + j] *= sign;
+    }
+}
+
+/* In each lane, the places of the r largest of d, as unit vectors in u (m x r). d is used up. A lane
+   whose cut loses too little to be trusted here is set in *failed. */
+static void ttei_lane_leading(size_t m, size_t r, ttei_lanes *d, ttei_lanes *u, ttei_lane_bits *failed)
+{
+    float *values = (float *)d, *vectors = (float *)u;
+    size_t lane, i, j, best;
+    memset(u, 0, m * r * sizeof *u);
+    for (lane = 0; lane < TTEI_LANES; ++lane) {
+        float kept = 0, lost = 0;
+        for (j = 0; j < r; ++j) {
+            for (best = 0, i = 1; i < m; ++i)
+                if (values[i * TTEI_LANES + lane] > values[best * TTEI_LANES + lane]) best = i;
+            kept += values[best * TTEI_LANES + lane];
+            values[best * TTEI_LANES + lane] = -FLT_MAX;
+            vectors[(best * r + j) * TTEI_LANES + lane] = 1;
+        }
+        for (i = 0; i < m; ++i)
+            if (values[i * TTEI_LANES + lane] > 0) lost += values[i * TTEI_LANES + lane];
+        if (r < m && kept > 0 && !(lost > TTEI_LANE_CUT * kept))
+            ((int32_t *)failed)[lane] = -1;
+    }
+}
+
+/* One bond: the left singular vectors of room->a (m x n) to room->u (m x r), the remainder to
+   room->b (r x n). Lanes that did not converge are set in *failed. */
+static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, ttei_lane_bits *failed)
+{
+    const size_t side = ttei_min(m, n);
+    size_t count;
+    if (m > n) {
+        memcpy(room->b, room->a, m * n * sizeof *room->a);
+        ttei_lane_triangle(m, n, room->b, room->tau_tall, room->line, room->triangle);
+    }
+    ttei_lane_gram(side, n, m > n ? room->triangle : room->a, room->gram);
+    ttei_lane_tridiagonal(side, room->gram, room->d, room->e, room->tau, room->line);
+    count = ttei_lane_diagonalize(side, room->d, room->e, room->turns, room->planes, failed);
+    ttei_lane_leading(side, r, room->d, room->u, failed);
+    ttei_lane_vectors(side, r, count, room->turns, room->planes, room->gram, room->tau, room->line,
+                      room->u);
+    if (m > n) {
+        memset(room->u + n * r, 0, (m - n) * r * sizeof *room->u);
+        ttei_lane_tall(m, n, r, room->b, room->tau_tall, room->line, room->u);
+    }
+    ttei_lane_project(m, r, n, room->u, room->a, room->b);
+    ttei_lane_signs(m, r, n, room->u, room->b);
+}
+
+static void ttei_from_lane(size_t n, size_t lane, const ttei_lanes *x, float *y)
+{
+    const float *entry = (const float *)x + lane;
+    size_t i;
+    for (i = 0; i < n; ++i) y[i] = entry[i * TTEI_LANES];
+}
+
+static void ttei_to_lane(size_t n, size_t lane, const float *x, ttei_lanes *y)
+{
+    float *entry = (float *)y + lane;
+    size_t i;
+    for (i = 0; i < n; ++i) entry[i * TTEI_LANES] = x[i];
+}
+
+/* Brings the rows to order 1, each by its own power of two (as ttei_scale_f32 does). */
+static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
+{
+    float one[TTEI_LANES], two[TTEI_LANES];
+    ttei_lanes first, second;
+    size_t i;
+    for (i = 0; i < TTEI_LANES; ++i) {
+        one[i] = (float)ldexp(1.0, -powers[i].power / 2);
+        two[i] = (float)ldexp(1.0, -powers[i].power - -powers[i].power / 2);
+    }
+    memcpy(&first, one, sizeof first);
+    memcpy(&second, two, sizeof second);
+    for (i = 0; i < n; ++i) a[i] = a[i] * first * second;
+}
+
+/* The same as ttei_train for up to TTEI_LANES rows at once, all with the given ranks: train `i` goes
+   to room->cores + i * room->cores_len, its scales to scales[i], its status to status[i], which is
+   TTE_OK on entry or else leaves the row out; norm2[i] is its squared norm. `one` serves what a row has to do alone: rounding its
+   cores, and the general method where the iteration did not converge. */
+static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
+                             const float *rows, size_t dim, size_t count, const double *norm2,
+                             tte_status *status, float (*scales)[TTE_MAX_MODES],
+                             ttei_lane_room *room, ttei_train_room *one)
+{
+    const int32_t d = shape->modes;
+    int32_t failed[TTEI_LANES], found[TTE_MAX_MODES + 1], k;
+    ttei_powers powers[TTEI_LANES];
+    size_t n = room->entries, m, r, lane, at = 0;
+    ttei_lane_bits bits;
+    ttei_lanes *swap;
+    memset(failed, 0, sizeof failed);
+    memset(room->a, 0, room->entries * sizeof *room->a);
+    memset(powers, 0, sizeof powers);
+    for (lane = 0; lane < count; ++lane) {
+        if (status[lane] != TTE_OK) continue;
+        powers[lane] = ttei_powers_of(rows + lane * dim, dim, norm2[lane], d);
+        ttei_to_lane(dim, lane, rows + lane * dim, room->a);
+    }
+    ttei_lane_scale(dim, powers, room->a);
+    for (k = 0; k + 1 < d; ++k) {
+        m = (size_t)ranks[k] * (size_t)shape->dim[k];
+        n /= (size_t)shape->dim[k];
+        r = (size_t)ranks[k + 1];
+        ttei_lane_bond(m, n, r, room, &bits);
+        for (lane = 0; lane < count; ++lane) {
+            float *core = room->cores + lane * room->cores_len + at;
+            failed[lane] |= ((const int32_t *)&bits)[lane];
+            if (status[lane] != TTE_OK) continue;
+            ttei_from_lane(m * r, lane, room->u, core);
+            if (coding == TTE_F32) continue;
+            ttei_from_lane(m * n, lane, room->a, one->remainder);
+            status[lane] = ttei_train_round(coding, m, r, n, powers[lane].spread, core,
+                                            &scales[lane][k], one);
+            ttei_to_lane(r * n, lane, one->remainder, room->b);
+        }
+        swap = room->a;
+        room->a = room->b;
+        room->b = swap;
+        at += m * r;
+    }
+    n = (size_t)ranks[d - 1] * (size_t)shape->dim[d - 1];
+    for (lane = 0; lane < count; ++lane) {
+        float *cores = room->cores + lane * room->cores_len;
+        if (failed[lane] != 0) {
+            status[lane] = ttei_train(shape, ranks, -1, coding, rows + lane * dim, dim, found, cores,
+                                      scales[lane], one);
+        } else if (status[lane] == TTE_OK) {
+            ttei_from_lane(n, lane, room->a, cores + at);
+            status[lane] =
+                ttei_train_end(coding, n, powers[lane].power, cores + at, &scales[lane][d - 1]);
+        }
+    }
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   CORE CODINGS
+   A record is what the image holds of one token: scales, then the entries of all cores as codes.
+   ============================================================================================= */
+
+static int ttei_has_scales(tte_coding coding) { return coding == TTE_I8 || coding == TTE_I4; }
+
+/* Bytes of a record with `numbers` core entries. */
+static size_t ttei_record_bytes(tte_coding coding, int32_t modes, size_t numbers)
+{
+    size_t scales = ttei_has_scales(coding) ? 2 * (size_t)modes : 0;
+    switch (coding) {
+    case TTE_F32: return ttei_mul(numbers, 4);
+    case TTE_F16: return ttei_mul(numbers, 2);
+    case TTE_I8:  return ttei_add(scales, numbers);
+    default:      return ttei_add(scales, ttei_add(numbers, 1) / 2);
+    }
+}
+
+/* The cores of a record as floats. */
+static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
+                               const unsigned char *record, float *cores)
+{
+    const unsigned char *codes = record + (ttei_has_scales(coding) ? 2 * shape->modes : 0);
+    size_t i = 0, end = 0;
+    int32_t k;
+    for (k = 0; k < shape->modes; ++k) {
+        float scale = ttei_has_scales(coding) ? ttei_f16_decode(ttei_get16(record + 2 * k)) : 1;
+        end += ttei_core_size(shape, ranks, k);
+        switch (coding) {
+        case TTE_F32:
+            for (; i < end; ++i) cores[i] = ttei_get_f32(codes + 4 * i);
+            break;
+        case TTE_F16:
+            for (; i < end; ++i) cores[i] = ttei_f16_decode(ttei_get16(codes + 2 * i));
+            break;
+        case TTE_I8:
+            for (; i < end; ++i) cores[i] = scale * (float)(codes[i] < 128 ? codes[i] : codes[i] - 256);
+            break;
+        default:
+            for (; i < end; ++i)
+                cores[i] = scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
+            break;
+        }
+    }
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* The code of an entry: value / scale to the nearest integer, within -limit .. limit. */
+static int ttei_code(float value, float scale, int limit)
+{
+    float code = scale > 0 ? value / scale : 0;
+    if (code > (float)limit) return limit;
+    if (code < (float)-limit) return -limit;
+    return (int)(code < 0 ? code - 0.5f : code + 0.5f);
+}
+
+/* Sum of squared rounding errors with a scale; *best is the scale that fits these codes best, which
+   is <core, codes> / <codes, codes>. */
+static double ttei_scale_error(const float *core, size_t n, float scale, int limit, float *best)
+{
+    double error = 0, cross = 0, norm = 0;
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        double code = (double)ttei_code(core[i], scale, limit);
+        double miss = (double)core[i] - (double)scale * code;
+        error += miss * miss;
+        cross += (double)core[i] * code;
+        norm += code * code;
+    }
+    *best = norm > 0 ? (float)(cross / norm) : scale;
+    return error;
+}
+
+/* Clipping the largest entries a little can pay, since all others then get a finer scale: try some
+   fractions of the largest entry, and for each the scale that fits its codes best. */
+static float ttei_choose_scale(const float *core, size_t n, int limit)
+{
+    float top = ttei_top_f32(n, core), chosen = 0, scale, fit, unused;
+    double error, least = -1;
+    int clip, fitted;
+    for (clip = 0; clip < (limit > 7 ? 2 : 8); ++clip) {
+        scale = top * (1 - 0.06f * (float)clip) / (float)limit;
+        for (fitted = 0; fitted < 2; ++fitted) {
+            scale = ttei_f16_decode(ttei_f16_encode(scale));
+            if (!ttei_finite_f32(scale)) break;
+            error = ttei_scale_error(core, n, scale, limit, fitted ? &unused : &fit);
+            if (least < 0 || error < least) {
+                least = error;
+                chosen = scale;
+            }
+            scale = fit;
+        }
+    }
+    return least < 0 ? top : chosen;  /* every scale beyond float16: `top` is, too */
+}
+
+static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scale)
+{
+    const int limit = coding == TTE_I8 ? 127 : 7;
+    size_t i;
+    *scale = 1;
+    if (coding == TTE_F32) return 1;
+    if (coding == TTE_F16) {
+        for (i = 0; i < n; ++i) core[i] = ttei_f16_decode(ttei_f16_encode(core[i]));
+        return ttei_all_finite_f32(core, n);
+    }
+    *scale = ttei_choose_scale(core, n, limit);
+    for (i = 0; i < n; ++i) core[i] = *scale * (float)ttei_code(core[i], *scale, limit);
+    return ttei_finite_f32(ttei_f16_decode(ttei_f16_encode(*scale)));
+}
+
+/* The record of rounded cores. The codes come back exactly: scale times code has at most 18 bits. */
+static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
+                               const float *cores, const float *scales, unsigned char *record)
+{
+    unsigned char *codes = record + (ttei_has_scales(coding) ? 2 * shape->modes : 0);
+    size_t i = 0, end = 0;
+    int32_t k;
+    memset(record, 0, ttei_record_bytes(coding, shape->modes, ttei_core_sum(shape, ranks)));
+    for (k = 0; k < shape->modes; ++k) {
+        end += ttei_core_size(shape, ranks, k);
+        if (ttei_has_scales(coding)) ttei_put16(record + 2 * k, ttei_f16_encode(scales[k]));
+        switch (coding) {
+        case TTE_F32:
+            for (; i < end; ++i) ttei_put_f32(codes + 4 * i, cores[i]);
+            break;
+        case TTE_F16:
+            for (; i < end; ++i) ttei_put16(codes + 2 * i, ttei_f16_encode(cores[i]));
+            break;
+        case TTE_I8:
+            for (; i < end; ++i)
+                codes[i] = (unsigned char)(ttei_code(cores[i], scales[k], 127) & 255);
+            break;
+        default:
+            for (; i < end; ++i) {
+                int code = ttei_code(cores[i], scales[k], 7) + 8;
+                codes[i / 2] = (unsigned char)(codes[i / 2] | code << (i % 2 * 4));
+            }
+            break;
+        }
+    }
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   IMAGE LAYOUT
+   The header as bytes and as a struct, where the sections lie, and the checks that make every later
+   read safe. IMAGE FORMAT above is the map of this room.
+   ============================================================================================= */
+
+#define TTEI_HEADER_FIXED 144u
+#define TTEI_SECTION_BYTES 24u
+#define TTEI_SECTIONS_MAX 2
+#define TTEI_SECTION_ALIGN 64u
+#define TTEI_FLAG_ADAPTED 1u
+#define TTEI_GROUP 16u         /* tokens that share one offset in the index      */
+#define TTEI_SUM_TOP 16        /* exponents of ordered sums lie in -16 .. 16     */
+
+static const unsigned char ttei_magic[8] = {0x89, 'T', 'T', 'E', '\r', '\n', 0x1a, '\n'};
+
+/* CRC-32 of IEEE 802.3, reflected polynomial edb88320, four bits at a time: a table of 64 bytes. */
+static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
+{
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        crc ^= p[i];
+        crc = crc >> 4 ^ table[crc & 15u];
+        crc = crc >> 4 ^ table[crc & 15u];
+    }
+    return crc;
+}
+
+#ifdef TT_EMBED_DECODE_ONLY
+
+static uint32_t ttei_crc32(const unsigned char *p, size_t n)
+{
+    return ~ttei_crc32_step(0xffffffffu, p, n);
+}
+
+#else
+
+/* Eight bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
+   on the stack. */
+static uint32_t ttei_crc32(const unsigned char *p, size_t n)
+{
+    uint32_t far[8][256], crc = 0xffffffffu, high;
+    unsigned char byte;
+    size_t i, k;
+    if (n >= 8192) {
+        for (i = 0; i < 256; ++i) {
+            byte = (unsigned char)i;
+            far[0][i] = ttei_crc32_step(0, &byte, 1);
+        }
+        for (k = 1; k < 8; ++k)
+            for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
+        for (; n >= 8; p += 8, n -= 8) {
+            crc ^= ttei_get32(p);
+            high = ttei_get32(p + 4);
+            crc = far[7][crc & 255u] ^ far[6][crc >> 8 & 255u] ^ far[5][crc >> 16 & 255u] ^
+                  far[4][crc >> 24] ^ far[3][high & 255u] ^ far[2][high >> 8 & 255u] ^
+                  far[1][high >> 16 & 255u] ^ far[0][high >> 24];
+        }
+    }
+    return ~ttei_crc32_step(crc, p, n);
+}
+
+#endif
+
+static size_t ttei_align(size_t offset)
+{
+    return ttei_mul(ttei_add(offset, TTEI_SECTION_ALIGN - 1u) / TTEI_SECTION_ALIGN, TTEI_SECTION_ALIGN);
+}
+
+/* With eps every row has its own ranks and its record its own size, unless there is no bond at all. */
+static int ttei_adapted(float eps, int32_t modes) { return eps > 0 && modes > 1; }
+
+static size_t ttei_header_bytes(int32_t modes, int sections)
+{
+    return TTEI_HEADER_FIXED + 4u + 8u * (size_t)modes + TTEI_SECTION_BYTES * (size_t)sections;
+}
+
+/* Bytes of one rank in the index: decided by shape and cap alone, so that shards agree. */
+static size_t ttei_rank_bytes(const tte_shape *shape, int32_t max_rank)
+{
+    int32_t caps[TTE_MAX_MODES + 1], k;
+    ttei_rank_caps(shape, max_rank, caps);
+    for (k = 1; k < shape->modes; ++k)
+        if (caps[k] > 255) return 2;
+    return 1;
+}
+
+/* Bytes the index holds for one token; the group's offset of 8 bytes comes before each 16th. */
+static size_t ttei_index_entry(const tte_shape *shape, int32_t max_rank)
+{
+    return (size_t)(shape->modes - 1) * ttei_rank_bytes(shape, max_rank);
+}
+
+static size_t ttei_index_bytes(size_t vocab, size_t entry)
+{
+    size_t groups = vocab / TTEI_GROUP + (vocab % TTEI_GROUP != 0);
+    return ttei_add(ttei_mul(groups, 8), ttei_mul(vocab, entry));
+}
+
+/* Where everything lies. The one function that readers and writers ask. */
+typedef struct ttei_layout {
+    int sections;
+    size_t header, records, index, index_size, size;  /* index_size 0: no index */
+} ttei_layout;
+
+static ttei_layout ttei_layout_of(const tte_shape *shape, int32_t max_rank, float eps, size_t vocab,
+                                  size_t records_size)
+{
+    ttei_layout at;
+    const int adapted = ttei_adapted(eps, shape->modes);
+    at.sections = adapted ? 2 : 1;
+    at.header = ttei_header_bytes(shape->modes, at.sections);
+    at.records = ttei_align(at.header);
+    at.size = ttei_add(at.records, records_size);
+    at.index = at.index_size = 0;
+    if (adapted) {
+        at.index = ttei_align(at.size);
+        at.index_size = ttei_index_bytes(vocab, ttei_index_entry(shape, max_rank));
+        at.size = ttei_add(at.index, at.index_size);
+    }
+    return at;
+}
+
+/* The ranks of one token from its index entry. */
+static void ttei_index_ranks(const tte_table *t, const unsigned char *entry, int32_t *ranks)
+{
+    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
+    int32_t k;
+    ranks[0] = ranks[t->shape.modes] = 1;
+    for (k = 1; k < t->shape.modes; ++k, entry += width)
+        ranks[k] = (int32_t)(width == 1 ? entry[0] : ttei_get16(entry));
+}
+
+static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
+{
+    return ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, ranks));
+}
+
+/* The record of a token and its ranks. With adapted ranks the sizes of the records before it in its
+   group are added up. */
+static const unsigned char *ttei_find(const tte_table *t, size_t token, int32_t *ranks)
+{
+    const unsigned char *group, *entry;
+    size_t offset, width, i;
+    if (t->index == NULL) {
+        memcpy(ranks, t->ranks, sizeof t->ranks);
+        return t->records + token * t->record_size;
+    }
+    width = ttei_index_entry(&t->shape, t->max_rank);
+    group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * width);
+    offset = ttei_get_size(group);
+    entry = group + 8;
+    for (i = 0; i < token % TTEI_GROUP; ++i, entry += width) {
+        ttei_index_ranks(t, entry, ranks);
+        offset += ttei_ranks_record(t, ranks);
+    }
+    ttei_index_ranks(t, entry, ranks);
+    return t->records + offset;
+}
+
+/* Walks the whole index: each rank within the header's, each offset the sum of the sizes before it,
+   their total the size of the section. */
+static int ttei_index_good(const tte_table *t)
+{
+    const size_t width = ttei_index_entry(&t->shape, t->max_rank);
+    const unsigned char *p = t->index;
+    int32_t ranks[TTE_MAX_MODES + 1], k;
+    size_t token, offset = 0;
+    for (token = 0; token < t->vocab; ++token, p += width) {
+        if (token % TTEI_GROUP == 0) {
+            if (ttei_get_size(p) != offset) return 0;
+            p += 8;
+        }
+        ttei_index_ranks(t, p, ranks);
+        for (k = 1; k < t->shape.modes; ++k)
+            if (ranks[k] < 1 || ranks[k] > t->ranks[k]) return 0;
+        offset = ttei_add(offset, ttei_ranks_record(t, ranks));
+    }
+    return offset == t->records_size;
+}
+
+/* One section's entry in the header: as expected, or the image contradicts itself. */
+static int ttei_section_good(const unsigned char *entry, uint32_t kind, size_t offset, size_t size)
+{
+    return ttei_get32(entry + 20) == kind && ttei_get_size(entry) == offset &&
+           ttei_get_size(entry + 8) == size;
+}
+
+static size_t ttei_scratch_floats(const tte_table *t);  /* defined in LOOKUP AND PRODUCTS */
+
+/* Fields of a header whose checksum is right, into t; TTE_ERR_FORMAT where they contradict. */
+static tte_status ttei_header_read(tte_table *t)
+{
+    const unsigned char *p = t->data;
+    int32_t caps[TTE_MAX_MODES + 1], k;
+    uint32_t layout = p[14], coding = p[15], flags = ttei_get16(p + 18), value;
+    size_t entries, limit;
+    t->shape.modes = p[16];
+    t->dim = (int32_t)(ttei_get32(p + 20) & 0x7fffffffu);
+    t->vocab = ttei_get_size(p + 24);
+    t->max_rank = (int32_t)(ttei_get32(p + 40) & 0x7fffffffu);
+    t->eps = ttei_get_f32(p + 44);
+    if (layout != TTE_PER_TOKEN || coding > TTE_I4) return TTE_ERR_FORMAT;
+    t->layout = TTE_PER_TOKEN;
+    t->coding = (tte_coding)coding;
+    if (t->dim != (int32_t)ttei_get32(p + 20) || t->max_rank != (int32_t)ttei_get32(p + 40) ||
+        t->dim < 1 || t->vocab < 1 || (uint64_t)t->vocab > 0xffffffffu || !ttei_finite_f32(t->eps) ||
+        !(t->eps >= 0) || t->eps > 1)
+        return TTE_ERR_FORMAT;
+
+    for (k = 0; k < t->shape.modes; ++k) {
+        value = ttei_get32(p + TTEI_HEADER_FIXED + 4 + 8 * k);
+        if (value > TTEI_ENTRIES_MAX) return TTE_ERR_FORMAT;
+        t->shape.dim[k] = (int32_t)value;
+    }
+    if (ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
+        return TTE_ERR_FORMAT;
+    if (flags != (ttei_adapted(t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0)) return TTE_ERR_FORMAT;
+    ttei_rank_caps(&t->shape, t->max_rank, caps);
+    for (k = 0; k <= t->shape.modes; ++k) {
+        value = ttei_get32(p + TTEI_HEADER_FIXED + 8 * k);
+        if (value < 1 || value > (uint32_t)caps[k]) return TTE_ERR_FORMAT;
+        t->ranks[k] = (int32_t)value;
+    }
+    limit = ttei_scratch_floats(t);
+    return limit > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
+}
+
+tte_status tte_open(tte_table *t, const void *data, size_t size)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    tte_table view;
+    ttei_layout at;
+    size_t header, promised;
+    tte_status status;
+    if (t == NULL || data == NULL || (uintptr_t)data % 8 != 0) return TTE_ERR_ARGUMENT;
+    if (memcmp(p, ttei_magic, ttei_min(size, sizeof ttei_magic)) != 0) return TTE_ERR_FORMAT;
+    if (size < TTEI_HEADER_FIXED) return TTE_ERR_TRUNCATED;
+    if (ttei_get16(p + 12) > 1) return TTE_ERR_VERSION;
+    if (ttei_get16(p + 12) != 1 || p[16] < 1 || p[16] > TTE_MAX_MODES || p[17] < 1 ||
+        p[17] > TTEI_SECTIONS_MAX)
+        return TTE_ERR_FORMAT;
+    header = ttei_header_bytes(p[16], p[17]);
+    if (size < header) return TTE_ERR_TRUNCATED;
+    if (ttei_get32(p + 8) != ttei_crc32(p + 12, header - 12)) return TTE_ERR_CHECKSUM;
+
+    memset(&view, 0, sizeof view);
+    view.data = p;
+    view.size = size;
+    status = ttei_header_read(&view);
+    if (status != TTE_OK) return status;
+    view.record_size = ttei_ranks_record(&view, view.ranks);
+    view.records_size = ttei_get_size(p + header - TTEI_SECTION_BYTES * p[17] + 8);
+    if (!ttei_adapted(view.eps, view.shape.modes)) {
+        if (view.records_size != ttei_mul(view.vocab, view.record_size)) return TTE_ERR_FORMAT;
+    }
+    at = ttei_layout_of(&view.shape, view.max_rank, view.eps, view.vocab, view.records_size);
+    promised = ttei_get_size(p + 32);
+    if (at.size == TTEI_SIZE_MAX || at.size != promised || at.sections != p[17] ||
+        !ttei_section_good(p + header - TTEI_SECTION_BYTES * p[17], 1, at.records, view.records_size))
+        return TTE_ERR_FORMAT;
+    if (at.index != 0 && !ttei_section_good(p + header - TTEI_SECTION_BYTES, 2, at.index, at.index_size))
+        return TTE_ERR_FORMAT;
+    if (size < promised) return TTE_ERR_TRUNCATED;
+    if (size > promised) return TTE_ERR_FORMAT;
+    view.records = p + at.records;
+    if (at.index != 0) {
+        view.index = p + at.index;
+        if (!ttei_index_good(&view)) return TTE_ERR_FORMAT;
+    }
+    *t = view;
+    return TTE_OK;
+}
+
+/* Zeros between sections, so that no bit of an image is without a guard. */
+static int ttei_zeros(const unsigned char *p, size_t from, size_t to)
+{
+    for (; from < to; ++from)
+        if (p[from] != 0) return 0;
+    return 1;
+}
+
+tte_status tte_verify(const tte_table *t)
+{
+    const unsigned char *p, *entry;
+    size_t end, offset, size;
+    int i, sections;
+    if (t == NULL) return TTE_ERR_ARGUMENT;
+    p = t->data;
+    sections = t->index == NULL ? 1 : 2;
+    end = ttei_header_bytes(t->shape.modes, sections);
+    entry = p + end - TTEI_SECTION_BYTES * (size_t)sections;
+    for (i = 0; i < sections; ++i, entry += TTEI_SECTION_BYTES) {
+        offset = ttei_get_size(entry);
+        size = ttei_get_size(entry + 8);
+        if (!ttei_zeros(p, end, offset) || ttei_crc32(p + offset, size) != ttei_get32(entry + 16))
+            return TTE_ERR_CHECKSUM;
+        end = offset + size;
+    }
+    return TTE_OK;
+}
+
+tte_status tte_get_info(const tte_table *t, tte_info *info)
+{
+    if (t == NULL || info == NULL) return TTE_ERR_ARGUMENT;
+    info->vocab = t->vocab;
+    info->dim = (size_t)t->dim;
+    info->bytes = t->size;
+    info->layout = t->layout;
+    info->coding = t->coding;
+    info->shape = t->shape;
+    memcpy(info->ranks, t->ranks, sizeof info->ranks);
+    info->ratio = ttei_get_f64(t->data + 48);
+    info->mean_numbers = ttei_get_f64(t->data + 56);
+    info->rel_error = ttei_get_f64(t->data + 64);
+    info->max_row_error = ttei_get_f64(t->data + 72);
+    return TTE_OK;
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* A sum of squares that comes out the same, bit for bit, in whatever order and grouping its terms
+   are added, so that shards of a table merge into the very bytes of the whole [DN15]. Terms are cut
+   at fixed powers of 2^32 into integers, and integers add up exactly. Three such digits are kept,
+   counted from the largest term; what falls below them falls below them in any order. */
+typedef struct ttei_sum {
+    int32_t top;          /* bin[0] counts units of 2^(32 top) */
+    uint64_t bin[3];
+} ttei_sum;
+
+static const ttei_sum ttei_sum_zero = {-TTEI_SUM_TOP, {0, 0, 0}};
+
+static void ttei_sum_raise(ttei_sum *sum, int32_t top)
+{
+    for (; sum->top < top; ++sum->top) {
+        sum->bin[2] = sum->bin[1];
+        sum->bin[1] = sum->bin[0];
+        sum->bin[0] = 0;
+    }
+}
+
+/* Adds a term >= 0; each digit is below 2^32, so 2^32 terms fit. */
+static void ttei_sum_add(ttei_sum *sum, double term)
+{
+    int i, power;
+    (void)frexp(term, &power);
+    if (!(term > 0)) return;
+    ttei_sum_raise(sum, (power + 32 * TTEI_SUM_TOP - 1) / 32 - TTEI_SUM_TOP);
+    for (i = 0; i < 3; ++i) {
+        double unit = ldexp(1.0, 32 * (sum->top - i)), digit = floor(term / unit);
+        sum->bin[i] += (uint64_t)digit;
+        term -= digit * unit;
+    }
+}
+
+static void ttei_sum_join(ttei_sum *sum, ttei_sum other)
+{
+    int i;
+    ttei_sum_raise(sum, other.top);
+    ttei_sum_raise(&other, sum->top);
+    for (i = 0; i < 3; ++i) sum->bin[i] += other.bin[i];
+}
+
+static double ttei_sum_value(const ttei_sum *sum)
+{
+    double value = 0;
+    int i;
+    for (i = 2; i >= 0; --i) value += ldexp((double)sum->bin[i], 32 * (sum->top - i));
+    return value;
+}
+
+static void ttei_sum_write(const ttei_sum *sum, unsigned char *p)
+{
+    int i;
+    ttei_put32(p, (uint32_t)sum->top);
+    ttei_put32(p + 4, 0);
+    for (i = 0; i < 3; ++i) ttei_put64(p + 8 + 8 * i, sum->bin[i]);
+}
+
+/* From bytes that may be a stranger's: an exponent out of range reads as an empty sum. */
+static ttei_sum ttei_sum_read(const unsigned char *p)
+{
+    ttei_sum sum = ttei_sum_zero;
+    int32_t top = (int32_t)ttei_get32(p);
+    int i;
+    if (top < -TTEI_SUM_TOP || top > TTEI_SUM_TOP) return sum;
+    sum.top = top;
+    for (i = 0; i < 3; ++i) sum.bin[i] = ttei_get64(p + 8 + 8 * i);
+    return sum;
+}
+
+/* How close an image is to the rows it was made of. */
+typedef struct ttei_errors {
+    ttei_sum norm2, error2;  /* over all rows                                        */
+    double worst;            /* largest relative error of a row                      */
+} ttei_errors;
+
+static void ttei_errors_add(ttei_errors *errors, double norm2, double error2)
+{
+    double relative = norm2 > 0 ? sqrt(error2 / norm2) : 0;
+    ttei_sum_add(&errors->norm2, norm2);
+    ttei_sum_add(&errors->error2, error2);
+    if (relative > errors->worst) errors->worst = relative;
+}
+
+static ttei_errors ttei_errors_of(const tte_table *t)
+{
+    ttei_errors errors;
+    errors.norm2 = ttei_sum_read(t->data + 80);
+    errors.error2 = ttei_sum_read(t->data + 112);
+    errors.worst = ttei_get_f64(t->data + 72);
+    return errors;
+}
+
+/* |W - W^| / |W|, which is never more than the worst row's ratio. */
+static double ttei_errors_relative(const ttei_errors *errors)
+{
+    double norm2 = ttei_sum_value(&errors->norm2), error2 = ttei_sum_value(&errors->error2);
+    return error2 < errors->worst * errors->worst * norm2 ? sqrt(error2 / norm2) : errors->worst;
+}
+
+/* The settings a row is compressed with, and all that an image records of them. */
+typedef struct ttei_plan {
+    size_t dim;
+    tte_coding coding;
+    tte_shape shape;
+    int32_t caps[TTE_MAX_MODES + 1];  /* ranks of every row, or their caps with eps */
+    int32_t max_rank;
+    float eps;
+} ttei_plan;
+
+static ttei_plan ttei_plan_of(const tte_table *t)
+{
+    ttei_plan plan;
+    plan.dim = (size_t)t->dim;
+    plan.coding = t->coding;
+    plan.shape = t->shape;
+    plan.max_rank = t->max_rank;
+    plan.eps = t->eps;
+    memcpy(plan.caps, t->ranks, sizeof plan.caps);
+    if (t->index != NULL) ttei_rank_caps(&plan.shape, plan.max_rank, plan.caps);
+    return plan;
+}
+
+/* Writes the header of an image whose sections are in place, padding included. `ranks` are the
+   largest at each bond, `numbers` the core entries of all tokens. */
+static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const ttei_layout *at,
+                              size_t vocab, size_t records_size, const int32_t *ranks, double numbers,
+                              const ttei_errors *errors)
+{
+    unsigned char *entry = p + at->header - TTEI_SECTION_BYTES * (size_t)at->sections;
+    int32_t k;
+    memset(p, 0, at->records);
+    memcpy(p, ttei_magic, sizeof ttei_magic);
+    ttei_put16(p + 12, 1);
+    p[14] = TTE_PER_TOKEN;
+    p[15] = (unsigned char)plan->coding;
+    p[16] = (unsigned char)plan->shape.modes;
+    p[17] = (unsigned char)at->sections;
+    ttei_put16(p + 18, ttei_adapted(plan->eps, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
+    ttei_put32(p + 20, (uint32_t)plan->dim);
+    ttei_put64(p + 24, vocab);
+    ttei_put64(p + 32, at->size);
+    ttei_put32(p + 40, (uint32_t)plan->max_rank);
+    ttei_put_f32(p + 44, plan->eps);
+    ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->size);
+    ttei_put_f64(p + 56, numbers / (double)vocab);
+    ttei_put_f64(p + 64, ttei_errors_relative(errors));
+    ttei_put_f64(p + 72, errors->worst);
+    ttei_sum_write(&errors->norm2, p + 80);
+    ttei_sum_write(&errors->error2, p + 112);
+    for (k = 0; k <= plan->shape.modes; ++k) {
+        ttei_put32(p + TTEI_HEADER_FIXED + 8 * k, (uint32_t)ranks[k]);
+        if (k < plan->shape.modes)
+            ttei_put32(p + TTEI_HEADER_FIXED + 4 + 8 * k, (uint32_t)plan->shape.dim[k]);
+    }
+    ttei_put64(entry, at->records);
+    ttei_put64(entry + 8, records_size);
+    ttei_put32(entry + 16, ttei_crc32(p + at->records, records_size));
+    ttei_put32(entry + 20, 1);
+    if (at->index != 0) {
+        entry += TTEI_SECTION_BYTES;
+        ttei_put64(entry, at->index);
+        ttei_put64(entry + 8, at->index_size);
+        ttei_put32(entry + 16, ttei_crc32(p + at->index, at->index_size));
+        ttei_put32(entry + 20, 2);
+    }
+    ttei_put32(p + 8, ttei_crc32(p + 12, at->header - 12));
+}
+
+/* ================================================================================================
+   COMPRESSION
+   plan (settings) -> encoder (one row to one record) -> builder (records to an image). Compressing,
+   appending, replacing and merging are four ways to feed one builder.
+   ============================================================================================= */
+
+/* What became of one row. */
+typedef struct ttei_slot {
+    tte_status status;
+    int32_t ranks[TTE_MAX_MODES + 1];
+    double norm2, error2;
+} ttei_slot;
+
+/* What one thread needs to turn rows into records. */
+typedef struct ttei_encoder {
+    ttei_train_room train;
+    int in_lanes;                   /* 0: rows are taken one by one                                  */
+    ttei_lane_room lanes;
+    float *cores, *contract, *row;  /* at the caps; scratch; dim: the row as lookup gives it          */
+} ttei_encoder;
+
+static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_encoder *encoder)
+{
+    ttei_train_carve(&plan->shape, plan->caps, carve, &encoder->train);
+    encoder->in_lanes = !(plan->eps > 0) &&  /* rows with ranks of their own cannot share lanes */
+                        ttei_lane_carve(&plan->shape, plan->caps, carve, &encoder->lanes);
+    encoder->cores = (float *)ttei_take(carve, ttei_core_sum(&plan->shape, plan->caps), sizeof(float));
+    encoder->contract = (float *)ttei_take(
+        carve, ttei_mul(2, ttei_contract_half(&plan->shape, plan->caps)), sizeof(float));
+    encoder->row = (float *)ttei_take(carve, plan->dim, sizeof(float));
+}
+
+/* Bytes of the largest record this plan can make. */
+static size_t ttei_plan_record(const ttei_plan *plan)
+{
+    return ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, plan->caps));
+}
+
+/* The error of a train, measured on what lookup returns, to slot->error2. */
+static tte_status ttei_measure(const ttei_plan *plan, const float *row, const float *cores,
+                               ttei_slot *slot, ttei_encoder *encoder)
+{
+    ttei_contract(&plan->shape, slot->ranks, cores, plan->dim, encoder->row, encoder->contract);
+    slot->error2 = ttei_distance2(row, encoder->row, plan->dim);
+    return ttei_finite_f64(slot->error2) ? TTE_OK : TTE_ERR_NOT_FINITE;
+}
+
+/* One row with ranks of its own. Truncation and rounding of the codes both count; they are close to
+   orthogonal, so when the measured error is too large, the bound on the truncation is lowered by what
+   is too much. */
+static tte_status ttei_encode_adapted(const ttei_plan *plan, const float *row, unsigned char *record,
+                                      ttei_slot *slot, ttei_encoder *encoder)
+{
+    const double eps = (double)plan->eps - ttei_rounding(plan->shape.modes);
+    double bound = eps > 0 ? eps : 0, excess;
+    const double allowed = bound * bound * slot->norm2;
+    float scales[TTE_MAX_MODES];
+    tte_status status;
+    int tries = 6;
+    for (;;) {
+        status = ttei_train(&plan->shape, plan->caps, plan->eps > 0 ? bound : -1, plan->coding, row,
+                            plan->dim, slot->ranks, encoder->cores, scales, &encoder->train);
+        if (status == TTE_OK) status = ttei_measure(plan, row, encoder->cores, slot, encoder);
+        if (status != TTE_OK) return status;
+        if (!(plan->eps > 0) || slot->error2 <= allowed) break;
+        if (!(bound > 0)) return TTE_ERR_BUDGET;
+        excess = 1.1 * (slot->error2 - allowed) / slot->norm2;
+        bound = --tries > 0 && bound * bound > excess ? sqrt(bound * bound - excess) : 0;
+    }
+    ttei_record_encode(plan->coding, &plan->shape, slot->ranks, encoder->cores, scales, record);
+    return TTE_OK;
+}
+
+/* Up to TTEI_LANES rows into as many records, record_size apart. */
+static void ttei_encode(const ttei_plan *plan, const float *rows, size_t count, unsigned char *records,
+                        size_t record_size, ttei_slot *slots, ttei_encoder *encoder)
+{
+    tte_status status[TTEI_LANES];
+    float scales[TTEI_LANES][TTE_MAX_MODES];
+    double norm2[TTEI_LANES] = {0};
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * plan->dim;
+        status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
+        slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
+        memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
+    }
+    if (encoder->in_lanes)
+        ttei_train_lanes(&plan->shape, plan->caps, plan->coding, rows, plan->dim, count, norm2, status,
+                         scales, &encoder->lanes, &encoder->train);
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * plan->dim, *cores;
+        if (status[i] == TTE_OK && !encoder->in_lanes) {
+            status[i] = ttei_encode_adapted(plan, row, records + i * record_size, &slots[i], encoder);
+        } else if (status[i] == TTE_OK) {
+            cores = encoder->lanes.cores + i * encoder->lanes.cores_len;
+            status[i] = ttei_measure(plan, row, cores, &slots[i], encoder);
+            ttei_record_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i],
+                               records + i * record_size);
+        }
+        slots[i].status = status[i];
+    }
+}
+
+/* An image being built: records grow behind the room of the header, ranks beside them. */
+typedef struct ttei_builder {
+    ttei_plan plan;
+    ttei_layout at;                  /* its `records` holds from the start                  */
+    unsigned char *data;             /* capacity bytes; records at at.records               */
+    size_t capacity, records_size;
+    unsigned char *index;            /* rows * entry bytes; NULL without adapted ranks      */
+    size_t entry, rows, done;        /* entry: bytes for one row; rows to come in all       */
+    int32_t largest[TTE_MAX_MODES + 1];
+    double numbers;
+    ttei_errors errors;
+} ttei_builder;
+
+static void ttei_builder_drop(ttei_builder *b)
+{
+    if (b->data != NULL) TT_EMBED_FREE(b->data);
+    if (b->index != NULL) TT_EMBED_FREE(b->index);
+    b->data = b->index = NULL;
+}
+
+/* For a given number of rows. Records of one size get their final place at once. */
+static tte_status ttei_builder_begin(ttei_builder *b, const ttei_plan *plan, size_t rows)
+{
+    const int adapted = ttei_adapted(plan->eps, plan->shape.modes);
+    int32_t k;
+    memset(b, 0, sizeof *b);
+    b->plan = *plan;
+    b->rows = rows;
+    b->errors.norm2 = b->errors.error2 = ttei_sum_zero;
+    for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
+    if (rows > 0xffffffffu) return TTE_ERR_SHAPE;
+    b->entry = adapted ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
+    b->at = ttei_layout_of(&plan->shape, plan->max_rank, plan->eps, rows,
+                           adapted ? 0 : ttei_mul(rows, ttei_plan_record(plan)));
+    if (b->at.size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    b->capacity = b->at.size;
+    b->data = (unsigned char *)TT_EMBED_MALLOC(b->capacity);
+    if (adapted) b->index = (unsigned char *)TT_EMBED_MALLOC(ttei_mul(rows, b->entry));
+    if (b->data != NULL && (!adapted || b->index != NULL)) return TTE_OK;
+    ttei_builder_drop(b);
+    return TTE_ERR_MEMORY;
+}
+
+/* Room for `bytes` more behind `used`; grows by half, so that copying stays linear in all. */
+static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes)
+{
+    const size_t need = ttei_add(used, bytes);
+    size_t larger = ttei_max(need, ttei_add(b->capacity, b->capacity / 2));
+    unsigned char *data;
+    if (need <= b->capacity) return TTE_OK;
+    if (need == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    if (larger == TTEI_SIZE_MAX) larger = need;
+    data = (unsigned char *)TT_EMBED_MALLOC(larger);
+    if (data == NULL) return TTE_ERR_MEMORY;
+    memcpy(data, b->data, used);
+    TT_EMBED_FREE(b->data);
+    b->data = data;
+    b->capacity = larger;
+    return TTE_OK;
+}
+
+/* One more record with its ranks. */
+static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, const int32_t *ranks)
+{
+    const size_t numbers = ttei_core_sum(&b->plan.shape, ranks);
+    const size_t bytes = ttei_record_bytes(b->plan.coding, b->plan.shape.modes, numbers);
+    const size_t used = b->at.records + b->records_size;
+    const tte_status status = ttei_builder_grow(b, used, bytes);
+    int32_t k;
+    TTEI_ASSERT(b->done < b->rows);
+    if (status != TTE_OK) return status;
+    memcpy(b->data + used, record, bytes);
+    b->records_size += bytes;
+    b->numbers += (double)numbers;
+    for (k = 1; k < b->plan.shape.modes; ++k) {
+        if (ranks[k] > b->largest[k]) b->largest[k] = ranks[k];
+        if (b->index != NULL) {
+            size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
+            unsigned char *p = b->index + b->done * b->entry + (size_t)(k - 1) * width;
+            p[0] = (unsigned char)(ranks[k] & 255);
+            if (width == 2) p[1] = (unsigned char)(ranks[k] >> 8 & 255);
+        }
+    }
+    ++b->done;
+    return TTE_OK;
+}
+
+/* The index section: an offset for each group, then the ranks of its tokens. */
+static void ttei_index_write(const ttei_builder *b, unsigned char *p)
+{
+    const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
+    size_t token, offset = 0;
+    int32_t ranks[TTE_MAX_MODES + 1], k;
+    ranks[0] = ranks[b->plan.shape.modes] = 1;
+    for (token = 0; token < b->rows; ++token, p += b->entry) {
+        const unsigned char *entry = b->index + token * b->entry;
+        if (token % TTEI_GROUP == 0) {
+            ttei_put64(p, offset);
+            p += 8;
+        }
+        memcpy(p, entry, b->entry);
+        for (k = 1; k < b->plan.shape.modes; ++k, entry += width)
+            ranks[k] = (int32_t)(width == 1 ? entry[0] : ttei_get16(entry));
+        offset += ttei_record_bytes(b->plan.coding, b->plan.shape.modes,
+                                    ttei_core_sum(&b->plan.shape, ranks));
+    }
+}
+
+/* Index, padding and header; the image goes to *out. The builder is empty afterwards. */
+static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
+{
+    const size_t used = b->at.records + b->records_size;
+    const ttei_layout at = ttei_layout_of(&b->plan.shape, b->plan.max_rank, b->plan.eps, b->rows,
+                                          b->records_size);
+    unsigned char *exact;
+    TTEI_ASSERT(b->done == b->rows);
+    if (at.size == TTEI_SIZE_MAX) {
+        ttei_builder_drop(b);
+        return TTE_ERR_SHAPE;
+    }
+    if (b->capacity != at.size) {  /* records that grew: a block of just the right size */
+        exact = (unsigned char *)TT_EMBED_MALLOC(at.size);
+        if (exact == NULL) {
+            ttei_builder_drop(b);
+            return TTE_ERR_MEMORY;
+        }
+        memcpy(exact + at.records, b->data + at.records, b->records_size);
+        TT_EMBED_FREE(b->data);
+        b->data = exact;
+    }
+    if (at.index != 0) {
+        memset(b->data + used, 0, at.index - used);
+        ttei_index_write(b, b->data + at.index);
+    }
+    ttei_header_write(b->data, &b->plan, &at, b->rows, b->records_size, b->largest, b->numbers,
+                      &b->errors);
+    out->data = b->data;
+    out->size = at.size;
+    b->data = NULL;
+    ttei_builder_drop(b);
+    return TTE_OK;
+}
+
+/* The records of a table as they are. */
+static tte_status ttei_builder_copy(ttei_builder *b, const tte_table *t, size_t first, size_t count)
+{
+    int32_t ranks[TTE_MAX_MODES + 1];
+    size_t token;
+    tte_status status = TTE_OK;
+    for (token = first; token < first + count && status == TTE_OK; ++token) {
+        const unsigned char *record = ttei_find(t, token, ranks);
+        status = ttei_builder_put(b, record, ranks);
+    }
+    return status;
+}
+
+/* Progress of one call: a caller's function and the share of the work that came before. */
+typedef struct ttei_progress {
+    tte_progress_fn report;
+    void *user;
+    double from;
+} ttei_progress;
+
+static tte_status ttei_report(const ttei_progress *progress, double part)
+{
+    double fraction = part < 1 ? progress->from + (1 - progress->from) * part : 1;
+    if (progress->report == NULL) return TTE_OK;
+    return progress->report(progress->user, fraction) != 0 ? TTE_ERR_CANCELLED : TTE_OK;
+}
+
+/* Rows are taken in batches; within one, threads share the rows. */
+#define TTEI_BATCH 128u
+
+typedef struct ttei_batch {
+    size_t record_size;
+    float *rows;                     /* TTEI_BATCH x dim                        */
+    unsigned char *records;          /* TTEI_BATCH x record_size                */
+    ttei_slot *slots;                /* TTEI_BATCH                              */
+    ttei_encoder *encoders;          /* one for each thread                     */
+    int threads;
+} ttei_batch;
+
+/* Carves the rooms of all threads from one block; returns its size. */
+static size_t ttei_batch_carve(const ttei_plan *plan, int threads, void *block, ttei_batch *batch)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    ttei_encoder unused;
+    int i;
+    batch->threads = threads;
+    batch->record_size = ttei_plan_record(plan);
+    batch->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_BATCH, plan->dim), sizeof(float));
+    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_BATCH, batch->record_size), 1);
+    batch->slots = (ttei_slot *)ttei_take(&carve, TTEI_BATCH, sizeof(ttei_slot));
+    batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)threads, sizeof(ttei_encoder));
+    for (i = 0; i < threads; ++i)
+        ttei_encoder_carve(plan, &carve, block == NULL ? &unused : &batch->encoders[i]);
+    return carve.used;
+}
+
+/* Encodes batch->rows[0 .. count): every row into its own slot, so that the result does not depend
+   on which thread took it. */
+static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, size_t count)
+{
+    const int groups = (int)((count + TTEI_LANES - 1) / TTEI_LANES);
+    int group;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 1) num_threads(batch->threads)
+#endif
+    for (group = 0; group < groups; ++group) {
+        const size_t first = (size_t)group * TTEI_LANES;
+#ifdef _OPENMP
+        ttei_encoder *encoder = &batch->encoders[omp_get_thread_num()];
+#else
+        ttei_encoder *encoder = batch->encoders;
+#endif
+        ttei_encode(plan, batch->rows + first * plan->dim, ttei_min(TTEI_LANES, count - first),
+                    batch->records + first * batch->record_size, batch->record_size,
+                    batch->slots + first, encoder);
+    }
+}
+
+/* The builder's next `count` rows, from `rows`. */
+static tte_status ttei_builder_rows(ttei_builder *b, tte_rows_fn rows, void *user, size_t count,
+                                    const ttei_progress *progress)
+{
+    ttei_batch batch;
+    size_t done = 0, now, i;
+    int threads = 1;
+    void *block;
+    tte_status status = ttei_report(progress, 0);
+    if (status != TTE_OK) return status;
+#ifdef _OPENMP
+    threads = omp_get_max_threads();
+#endif
+    i = ttei_batch_carve(&b->plan, threads, NULL, &batch);
+    if (i == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(i);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_batch_carve(&b->plan, threads, block, &batch);
+    while (done < count && status == TTE_OK) {
+        now = ttei_min(count - done, TTEI_BATCH);
+        if (rows(user, done, now, batch.rows) != 0) {
+            status = TTE_ERR_IO;
+            break;
+        }
+        ttei_batch_encode(&b->plan, &batch, now);
+        for (i = 0; i < now && status == TTE_OK; ++i) {
+            const ttei_slot *slot = &batch.slots[i];
+            status = slot->status;
+            if (status != TTE_OK) break;
+            ttei_errors_add(&b->errors, slot->norm2, slot->error2);
+            status = ttei_builder_put(b, batch.records + i * batch.record_size, slot->ranks);
+        }
+        done += now;
+        if (status == TTE_OK) status = ttei_report(progress, (double)done / (double)count);
+    }
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* ---- choosing shape and ranks ---------------------------------------------------------------------
+   A sample of rows is compressed under each candidate, and what is measured decides. */
+
+#define TTEI_TAILS 64u       /* rows that ranks are chosen on */
+#define TTEI_CANDIDATES 144
+
+/* Candidates for dim: no bond at all; two modes a x b, in both orders, since the two read different
+   matrices, with up to a sixteenth of padding; balanced three modes; the prime factors of dim; twos.
+   Returns their number. */
+static int ttei_candidates(int32_t dim, tte_shape *list)
+{
+    const int32_t slack = dim / 16 + 2;
+    int count = 0, step = 1;
+    int32_t a, b, rest, k;
+    tte_shape shape;
+    memset(&shape, 0, sizeof shape);
+
+    shape.modes = 1;
+    shape.dim[0] = dim;
+    list[count++] = shape;
+
+    shape.modes = 2;
+    for (a = 2; a <= dim / a; a *= 2) step += 2;  /* of a large dim, every few a's that do not divide it */
+    step = dim < 4096 ? 1 : step;
+    for (a = 2; a <= dim / a + 1 && count + 2 <= TTEI_CANDIDATES - 16; ++a) {
+        b = dim / a + (dim % a != 0);
+        if (b < a || a * b - dim > slack || (dim % a != 0 && a % step != 0)) continue;
+        shape.dim[0] = a;
+        shape.dim[1] = b;
+        list[count++] = shape;
+        shape.dim[0] = b;
+        shape.dim[1] = a;
+        if (a != b) list[count++] = shape;
+    }
+
+    shape.modes = 3;
+    for (a = 2; a <= dim / a / a; ++a)
+        for (b = a; dim % a == 0 && b <= dim / a / b; ++b) {
+            rest = dim / a / b;
+            if (dim / a % b != 0 || rest > 3 * a || count >= TTEI_CANDIDATES - 2) continue;
+            shape.dim[0] = a;
+            shape.dim[1] = b;
+            shape.dim[2] = rest;
+            list[count++] = shape;
+        }
+
+    for (k = 0, rest = dim, a = 2; rest > 1 && k < TTE_MAX_MODES; rest /= a) {
+        while (rest % a != 0 && a <= rest / a) ++a;
+        if (rest % a != 0) a = rest;
+        shape.dim[k++] = a;
+    }
+    shape.modes = k;
+    if (rest == 1 && k > 3) list[count++] = shape;
+
+    for (k = 0, a = 1; a < dim && a <= TTEI_ENTRIES_MAX / 2; a *= 2) ++k;
+    shape.modes = k;
+    for (a = 0; a < k && a < TTE_MAX_MODES; ++a) shape.dim[a] = 2;
+    if (k > 3 && k <= TTE_MAX_MODES && (dim & (dim - 1)) != 0) list[count++] = shape;
+    return count;
+}
+
+/* tail[k][r]: mean over the sample of the squared singular values beyond the first r of the unfolding
+   at bond k + 1, for r = 0 .. caps[k + 1]: what a bond of rank r loses at least. */
+typedef struct ttei_tails {
+    double *tail[TTE_MAX_MODES];
+    ttei_train_room room;
+} ttei_tails;
+
+static size_t ttei_tails_carve(const ttei_plan *plan, void *block, ttei_tails *tails)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    int32_t caps[TTE_MAX_MODES + 1], k;
+    ttei_rank_caps(&plan->shape, 0, caps);
+    ttei_train_carve(&plan->shape, caps, &carve, &tails->room);
+    for (k = 0; k + 1 < plan->shape.modes; ++k)
+        tails->tail[k] = (double *)ttei_take(&carve, (size_t)plan->caps[k + 1] + 1, sizeof(double));
+    return carve.used;
+}
+
+/* Unfolding k + 1 of x is x itself, read as (n1..n(k+1)) x (the rest). Small ranks are all that a cap
+   or a budget leaves, but the sum of all squares is known: it is |x|^2. */
+static tte_status ttei_measure_tails(const ttei_plan *plan, const float *sample, size_t count,
+                                     ttei_tails *tails)
+{
+    ttei_train_room *room = &tails->room;
+    size_t left = 1, i, r, rank;
+    int32_t k;
+    tte_status status;
+    for (k = 0; k + 1 < plan->shape.modes; ++k) {
+        double *tail = tails->tail[k];
+        left *= (size_t)plan->shape.dim[k];
+        rank = (size_t)plan->caps[k + 1];
+        memset(tail, 0, (rank + 1) * sizeof *tail);
+        for (i = 0; i < count; ++i) {
+            double rest = ttei_norm2(sample + i * plan->dim, plan->dim);
+            memset(room->remainder, 0, room->entries * sizeof *room->remainder);
+            memcpy(room->remainder, sample + i * plan->dim, plan->dim * sizeof *sample);
+            status = ttei_svd_f32(left, room->entries / left, room->remainder, NULL, room->s, NULL,
+                                  room->svd);
+            if (status != TTE_OK) return status;
+            for (r = 0; r <= rank; ++r) {
+                tail[r] += (rest > 0 ? rest : 0) / (double)count;
+                if (r < rank) rest -= (double)room->s[r] * (double)room->s[r];
+            }
+        }
+    }
+    return TTE_OK;
+}
+
+/* The ranks for records of at most `bytes`: from all ones, the bond that gains most for its bytes is
+   widened, until nothing fits. They start in plan->caps, as the largest allowed, and end there.
+   Returns 0 when not even rank one fits. */
+static int ttei_fit_ranks(ttei_plan *plan, size_t bytes, double *const *tail)
+{
+    int32_t ranks[TTE_MAX_MODES + 1], k, best;
+    const tte_shape *shape = &plan->shape;
+    size_t now, more;
+    if (ttei_plan_record(plan) <= bytes) return 1;
+    for (k = 0; k <= shape->modes; ++k) ranks[k] = 1;
+    now = ttei_core_sum(shape, ranks);
+    if (ttei_record_bytes(plan->coding, shape->modes, now) > bytes) return 0;
+    for (;;) {
+        double gain, most = -1;
+        for (k = 1, best = 0; k < shape->modes; ++k) {
+            if (ranks[k] >= plan->caps[k]) continue;
+            ++ranks[k];
+            more = ttei_core_sum(shape, ranks);
+            if (ranks[k] <= ranks[k - 1] * shape->dim[k - 1] &&
+                ranks[k] <= ranks[k + 1] * shape->dim[k] &&
+                ttei_record_bytes(plan->coding, shape->modes, more) <= bytes) {
+                gain = (tail[k - 1][ranks[k] - 1] - tail[k - 1][ranks[k]]) /
+                       (double)(more - now);
+                if (gain > most) {
+                    most = gain;
+                    best = k;
+                }
+            }
+            --ranks[k];
+        }
+        if (best == 0) break;
+        ++ranks[best];
+        now = ttei_core_sum(shape, ranks);
+    }
+    memcpy(plan->caps, ranks, sizeof ranks);
+    return 1;
+}
+
+/* How a plan fares on the sample: its squared error and its bytes. */
+typedef struct ttei_result {
+    double error2, bytes;
+} ttei_result;
+
+/* The room to try one plan on the sample. */
+typedef struct ttei_trial {
+    ttei_encoder encoder;
+    unsigned char *records;    /* TTEI_LANES of them */
+} ttei_trial;
+
+static size_t ttei_trial_carve(const ttei_plan *plan, void *block, ttei_trial *trial)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    ttei_encoder_carve(plan, &carve, &trial->encoder);
+    trial->records =
+        (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_LANES, ttei_plan_record(plan)), 1);
+    return carve.used;
+}
+
+static tte_status ttei_try(const ttei_plan *plan, const float *sample, size_t count, ttei_trial *trial,
+                           ttei_result *result)
+{
+    const size_t index = ttei_index_entry(&plan->shape, plan->max_rank);
+    const int adapted = ttei_adapted(plan->eps, plan->shape.modes);
+    ttei_slot slots[TTEI_LANES];
+    size_t i, now, done;
+    result->error2 = 0;
+    result->bytes = adapted ? (double)count * ((double)index + 8.0 / TTEI_GROUP) : 0;
+    for (done = 0; done < count; done += now) {
+        now = ttei_min(TTEI_LANES, count - done);
+        ttei_encode(plan, sample + done * plan->dim, now, trial->records, ttei_plan_record(plan), slots,
+                    &trial->encoder);
+        for (i = 0; i < now; ++i) {
+            if (slots[i].status != TTE_OK) return slots[i].status;
+            result->error2 += slots[i].error2;
+            result->bytes += (double)ttei_record_bytes(plan->coding, plan->shape.modes,
+                                                       ttei_core_sum(&plan->shape, slots[i].ranks));
+        }
+    }
+    return TTE_OK;
+}
+
+/* The ranks of a candidate for records of at most `bytes`, in place of plan->caps. */
+static tte_status ttei_choose_ranks(ttei_plan *plan, size_t bytes, const float *sample, size_t count)
+{
+    ttei_tails tails;
+    const size_t size = ttei_tails_carve(plan, NULL, &tails);
+    void *block;
+    tte_status status;
+    if (ttei_plan_record(plan) <= bytes) return TTE_OK;
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(size);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_tails_carve(plan, block, &tails);
+    status = ttei_measure_tails(plan, sample, count, &tails);
+    if (status == TTE_OK && !ttei_fit_ranks(plan, bytes, tails.tail)) status = TTE_ERR_BUDGET;
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* One candidate: its ranks for the budget, then how it fares. `bytes` is what a record may have, 0 for
+   no limit. TTE_ERR_BUDGET when it is out of the question. */
+static tte_status ttei_judge(ttei_plan *plan, size_t bytes, const float *sample, size_t count,
+                             ttei_result *result)
+{
+    ttei_trial trial;
+    size_t size;
+    void *block;
+    tte_status status = TTE_OK;
+    ttei_rank_caps(&plan->shape, plan->max_rank, plan->caps);
+    if (bytes > 0) status = ttei_choose_ranks(plan, bytes, sample, ttei_min(count, TTEI_TAILS));
+    if (status != TTE_OK) return status;
+    size = ttei_trial_carve(plan, NULL, &trial);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(size);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_trial_carve(plan, block, &trial);
+    status = ttei_try(plan, sample, count, &trial, result);
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* Evenly spaced rows, one at a time. */
+static tte_status ttei_take_sample(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                   size_t count, float *sample)
+{
+    size_t i;
+    for (i = 0; i < count; ++i)
+        if (rows(user, (size_t)((double)i * (double)vocab / (double)count), 1, sample + i * dim) != 0)
+            return TTE_ERR_IO;
+    return ttei_all_finite_f32(sample, count * dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
+}
+
+/* Bytes one record may have, so that the whole image is `ratio` times smaller than the table;
+   0 when there are none. */
+static size_t ttei_record_budget(const ttei_plan *plan, size_t vocab, double ratio)
+{
+    double image = floor((double)vocab * (double)plan->dim * 4 / ratio);
+    double head = (double)ttei_align(ttei_header_bytes(plan->shape.modes, 1));
+    image = floor((image - head) / (double)vocab);
+    return image >= 1 ? (size_t)ttei_min((size_t)0x7fffffff, (size_t)image) : 0;
+}
+
+/* The settings a plan is chosen by, and how far it has got. */
+typedef struct ttei_contest {
+    ttei_plan plan[TTEI_CANDIDATES];
+    ttei_result result[TTEI_CANDIDATES];
+    int alive;              /* the first ones of the list                                    */
+    double ratio;           /* 0: the fewest bytes win, else the least error within them     */
+} ttei_contest;
+
+/* One round: every candidate that is left on `count` rows of the sample, best first afterwards. */
+static tte_status ttei_contest_round(ttei_contest *c, const float *sample, size_t count, size_t vocab)
+{
+    int i, k, kept = 0;
+    tte_status status;
+    for (i = 0; i < c->alive; ++i) {
+        ttei_plan plan = c->plan[i];
+        ttei_result result;
+        size_t bytes = c->ratio > 0 ? ttei_record_budget(&plan, vocab, c->ratio) : 0;
+        if (c->ratio > 0 && bytes == 0) continue;
+        status = ttei_judge(&plan, bytes, sample, count, &result);
+        if (status == TTE_ERR_BUDGET) continue;
+        if (status != TTE_OK) return status;
+        for (k = kept++; k > 0; --k) {  /* insert by merit; the earlier of equals stays before */
+            if (!(c->ratio > 0 ? result.error2 < c->result[k - 1].error2
+                               : result.bytes < c->result[k - 1].bytes))
+                break;
+            c->plan[k] = c->plan[k - 1];
+            c->result[k] = c->result[k - 1];
+        }
+        c->plan[k] = plan;
+        c->result[k] = result;
+    }
+    c->alive = kept;
+    return kept > 0 ? TTE_OK : TTE_ERR_BUDGET;
+}
+
+/* Rounds on ever more rows, each of which only the better third survives. */
+static tte_status ttei_contest_run(ttei_contest *c, tte_rows_fn rows, void *user, size_t vocab,
+                                   ttei_progress *progress)
+{
+    const size_t dim = c->plan[0].dim;
+    const size_t most = ttei_min(vocab, ttei_max(64, ttei_min(1024, 0x100000 / dim)));
+    size_t count = ttei_min(most, ttei_max(32, 0x8000 / dim));
+    float *sample = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_mul(most, dim), sizeof(float)));
+    tte_status status;
+    if (sample == NULL) return TTE_ERR_MEMORY;
+    for (;;) {
+        status = ttei_take_sample(rows, user, vocab, dim, count, sample);
+        if (status == TTE_OK) status = ttei_contest_round(c, sample, count, vocab);
+        progress->from += (0.1 - progress->from) / 2;
+        if (status == TTE_OK && progress->report != NULL &&
+            progress->report(progress->user, progress->from) != 0)
+            status = TTE_ERR_CANCELLED;
+        if (status != TTE_OK || count == most || c->alive == 1) break;
+        c->alive = (c->alive + 2) / 3;
+        count = ttei_min(most, 5 * count);
+    }
+    TT_EMBED_FREE(sample);
+    return status;
+}
+
+/* Shape and ranks of a plan, where options leave them open. With a ratio, the candidate with the
+   least error at that size wins; with eps, the one with the fewest bytes. Under a cap alone, the most
+   nearly square pair of modes, which holds the fewest numbers for its rank. */
+static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_rows_fn rows, void *user,
+                              size_t vocab, ttei_progress *progress)
+{
+    tte_shape list[TTEI_CANDIDATES];
+    const int by_ratio = options->ratio > 0 && !(plan->eps > 0);
+    int i, candidates = 1;
+    ttei_contest *contest;
+    tte_status status;
+
+    list[0] = plan->shape;
+    if (plan->shape.modes == 0) candidates = ttei_candidates((int32_t)plan->dim, list);
+    if (!by_ratio && (candidates == 1 || !(plan->eps > 0))) {
+        plan->shape = list[0];            /* nothing to measure: the only one, or no bond at all, */
+        if (plan->max_rank > 0)           /* or the pair with the least sum                       */
+            for (i = 1; i < candidates; ++i)
+                if (list[i].modes == 2 && (plan->shape.modes != 2 ||
+                                           list[i].dim[0] + list[i].dim[1] <
+                                               plan->shape.dim[0] + plan->shape.dim[1]))
+                    plan->shape = list[i];
+        ttei_rank_caps(&plan->shape, plan->max_rank, plan->caps);
+        return TTE_OK;
+    }
+    contest = (ttei_contest *)TT_EMBED_MALLOC(sizeof *contest);
+    if (contest == NULL) return TTE_ERR_MEMORY;
+    for (i = 0; i < candidates; ++i) {
+        contest->plan[i] = *plan;
+        contest->plan[i].shape = list[i];
+    }
+    contest->alive = candidates;
+    contest->ratio = by_ratio ? (double)options->ratio : 0;
+    status = ttei_contest_run(contest, rows, user, vocab, progress);
+    if (status == TTE_OK) *plan = contest->plan[0];
+    TT_EMBED_FREE(contest);
+    return status;
+}
+
+/* ---- the public calls ----------------------------------------------------------------------------- */
+
+static tte_status ttei_options_check(const tte_options *options, size_t vocab, size_t dim)
+{
+    size_t entries;
+    if (options->layout != TTE_PER_TOKEN || (int)options->coding < 0 || options->coding > TTE_I4 ||
+        options->max_rank < 0 || !ttei_finite_f32(options->eps) || options->eps < 0 ||
+        options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
+        options->row_weight != NULL || options->like != NULL)
+        return TTE_ERR_ARGUMENT;
+    if ((uint64_t)vocab > 0xffffffffu || dim > TTEI_ENTRIES_MAX ||
+        ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
+        return TTE_ERR_SHAPE;
+    if (options->shape.modes == 0) return TTE_OK;
+    if (ttei_shape_check(&options->shape, &entries) != TTE_OK || entries < dim) return TTE_ERR_SHAPE;
+    return TTE_OK;
+}
+
+tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                             const tte_options *options, tte_image *out)
+{
+    tte_options none;
+    ttei_plan plan;
+    ttei_builder builder;
+    ttei_progress progress;
+    tte_image image = {NULL, 0};
+    tte_status status;
+    memset(&none, 0, sizeof none);
+    if (options == NULL) options = &none;
+    if (rows == NULL || out == NULL || vocab == 0 || dim == 0) return TTE_ERR_ARGUMENT;
+    status = ttei_options_check(options, vocab, dim);
+    if (status != TTE_OK) return status;
+
+    memset(&plan, 0, sizeof plan);
+    plan.dim = dim;
+    plan.coding = options->coding;
+    plan.shape = options->shape;
+    plan.max_rank = options->max_rank;
+    plan.eps = options->eps;
+    progress.report = options->progress;
+    progress.user = options->progress_user;
+    progress.from = 0;
+    status = ttei_choose(&plan, options, rows, user, vocab, &progress);
+    if (status != TTE_OK) return status;
+
+    status = ttei_builder_begin(&builder, &plan, vocab);
+    if (status != TTE_OK) return status;
+    status = ttei_builder_rows(&builder, rows, user, vocab, &progress);
+    if (status == TTE_OK) status = ttei_builder_end(&builder, &image);
+    ttei_builder_drop(&builder);
+    if (status == TTE_OK && options->ratio > 0 &&
+        (double)image.size * (double)options->ratio > (double)vocab * (double)dim * 4) {
+        tte_free(&image);
+        status = TTE_ERR_BUDGET;
+    }
+    if (status == TTE_OK) *out = image;
+    return status;
+}
+
+/* A whole table, or what a caller appends to one, as a source of rows. */
+typedef struct ttei_array {
+    const float *rows;
+    size_t dim;
+} ttei_array;
+
+static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
+{
+    const ttei_array *array = (const ttei_array *)user;
+    memcpy(dst, array->rows + first * array->dim, count * array->dim * sizeof *dst);
+    return 0;
+}
+
+tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_options *options,
+                        tte_image *out)
+{
+    ttei_array array;
+    array.rows = table;
+    array.dim = dim;
+    if (table == NULL) return TTE_ERR_ARGUMENT;
+    return tte_compress_rows(ttei_array_rows, &array, vocab, dim, options, out);
+}
+
+void tte_free(tte_image *image)
+{
+    if (image == NULL) return;
+    if (image->data != NULL) TT_EMBED_FREE(image->data);
+    image->data = NULL;
+    image->size = 0;
+}
+
+/* Appending and replacing both put new rows between records that stay: `before` old ones, `count` new
+   ones, then the old ones from `after` on. */
+static tte_status ttei_splice(const tte_table *t, size_t before, const float *rows, size_t count,
+                              size_t after, const ttei_errors *errors, tte_image *out)
+{
+    const ttei_plan plan = ttei_plan_of(t);
+    const ttei_progress silent = {NULL, NULL, 0};
+    ttei_builder builder;
+    ttei_array array;
+    tte_status status;
+    array.rows = rows;
+    array.dim = (size_t)t->dim;
+    if (count > 0xffffffffu - t->vocab) return TTE_ERR_SHAPE;
+    status = ttei_builder_begin(&builder, &plan, before + count + (t->vocab - after));
+    if (status != TTE_OK) return status;
+    builder.errors = *errors;
+    status = ttei_builder_copy(&builder, t, 0, before);
+    if (status == TTE_OK) status = ttei_builder_rows(&builder, ttei_array_rows, &array, count, &silent);
+    if (status == TTE_OK) status = ttei_builder_copy(&builder, t, after, t->vocab - after);
+    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
+    ttei_builder_drop(&builder);
+    return status;
+}
+
+tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_image *out)
+{
+    ttei_errors errors;
+    if (t == NULL || rows == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
+    errors = ttei_errors_of(t);
+    return ttei_splice(t, t->vocab, rows, count, t->vocab, &errors, out);
+}
+
+/* The row that goes takes an unknown part of the recorded sums with it. For an upper bound its error
+   stays counted, and its norm, at most |row^| / (1 - worst), is taken off. */
+static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_errors *errors)
+{
+    const size_t scratch = ttei_scratch_floats(t), dim = (size_t)t->dim;
+    float *block = (float *)TT_EMBED_MALLOC((scratch + dim) * sizeof(float));
+    double left = ttei_sum_value(&errors->norm2), gone;
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)tte_lookup(t, token, block + scratch, block);
+    gone = ttei_norm2(block + scratch, dim);
+    TT_EMBED_FREE(block);
+    left = errors->worst < 1 ? left - gone / ((1 - errors->worst) * (1 - errors->worst)) : 0;
+    errors->norm2 = ttei_sum_zero;
+    ttei_sum_add(&errors->norm2, left > 0 ? left : 0);
+    return TTE_OK;
+}
+
+tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, tte_image *out)
+{
+    ttei_errors errors;
+    tte_status status;
+    if (t == NULL || row == NULL || out == NULL) return TTE_ERR_ARGUMENT;
+    if (token >= t->vocab) return TTE_ERR_RANGE;
+    errors = ttei_errors_of(t);
+    status = ttei_errors_without(t, token, &errors);
+    if (status != TTE_OK) return status;
+    return ttei_splice(t, token, row, 1, (size_t)token + 1, &errors, out);
+}
+
+/* Whether two tables were made with settings under which their records mean the same. */
+static int ttei_same_settings(const tte_table *a, const tte_table *b)
+{
+    const size_t modes = (size_t)a->shape.modes;
+    return a->dim == b->dim && a->layout == b->layout && a->coding == b->coding &&
+           a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
+           a->shape.modes == b->shape.modes &&
+           memcmp(a->shape.dim, b->shape.dim, modes * sizeof *a->shape.dim) == 0 &&
+           (a->index != NULL || memcmp(a->ranks, b->ranks, modes * sizeof *a->ranks) == 0);
+}
+
+tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
+{
+    ttei_plan plan;
+    ttei_builder builder;
+    size_t rows = 0, i;
+    tte_status status;
+    if (parts == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
+    for (i = 0; i < count; ++i) {
+        if (!ttei_same_settings(&parts[0], &parts[i])) return TTE_ERR_ARGUMENT;
+        rows = ttei_add(rows, parts[i].vocab);
+    }
+    plan = ttei_plan_of(&parts[0]);
+    status = ttei_builder_begin(&builder, &plan, rows);
+    if (status != TTE_OK) return status;
+    for (i = 0; i < count && status == TTE_OK; ++i) {
+        ttei_errors errors = ttei_errors_of(&parts[i]);
+        ttei_sum_join(&builder.errors.norm2, errors.norm2);
+        ttei_sum_join(&builder.errors.error2, errors.error2);
+        if (errors.worst > builder.errors.worst) builder.errors.worst = errors.worst;
+        status = ttei_builder_copy(&builder, &parts[i], 0, parts[i].vocab);
+    }
+    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
+    ttei_builder_drop(&builder);
+    return status;
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   LOOKUP AND PRODUCTS
+   Records back to numbers. All memory is the caller's scratch, carved in one place.
+   ============================================================================================= */
+
+#define TTEI_CHUNK 64u  /* scores that tte_top_k takes at a time */
+
+typedef struct ttei_scratch {
+    float *a, *b;       /* cores of one token, and of another                            */
+    float *row;         /* the hidden vector padded to prod(dim), or two rows of dim     */
+    float *work;        /* halves for contractions and products                          */
+    float *scores;      /* TTEI_CHUNK                                                    */
+} ttei_scratch;
+
+/* Floats of one half of `work`: the intermediate results of a contraction from the left, of an inner
+   product, of a vector meeting the cores. */
+static size_t ttei_work_half(const tte_table *t, size_t entries)
+{
+    size_t half = ttei_contract_half(&t->shape, t->ranks);
+    int32_t k;
+    for (k = 1; k <= t->shape.modes; ++k) {
+        entries /= (size_t)t->shape.dim[k - 1];
+        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], (size_t)t->ranks[k]));
+        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], entries));
+    }
+    return half;
+}
+
+/* Carves `scratch`, or answers its size when that is NULL. */
+static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratch *s)
+{
+    size_t entries = 1, cores = ttei_core_sum(&t->shape, t->ranks), row, half;
+    int32_t k;
+    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
+    row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
+    half = ttei_work_half(t, entries);
+    if (scratch != NULL) {
+        s->a = scratch;
+        s->b = s->a + cores;
+        s->row = s->b + cores;
+        s->work = s->row + row;
+        s->scores = s->work + 2 * half;
+    }
+    return ttei_add(ttei_add(ttei_mul(2, ttei_add(cores, half)), row), TTEI_CHUNK);
+}
+
+static size_t ttei_scratch_floats(const tte_table *t)
+{
+    return ttei_scratch_carve(t, NULL, NULL);
+}
+
+size_t tte_scratch_len(const tte_table *t) { return t == NULL ? 0 : ttei_scratch_floats(t); }
+
+/* The cores of one token as floats, and their ranks. */
+static void ttei_cores(const tte_table *t, size_t token, int32_t *ranks, float *cores)
+{
+    const unsigned char *record = ttei_find(t, token, ranks);
+    ttei_record_decode(t->coding, &t->shape, ranks, record, cores);
+}
+
+static void ttei_row(const tte_table *t, size_t token, float *row, const ttei_scratch *s)
+{
+    int32_t ranks[TTE_MAX_MODES + 1];
+    ttei_cores(t, token, ranks, s->a);
+    ttei_contract(&t->shape, ranks, s->a, (size_t)t->dim, row, s->work);
+}
+
+tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch)
+{
+    return tte_lookup_batch(t, &token, 1, row, scratch);
+}
+
+tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
+                            float *scratch)
+{
+    ttei_scratch s;
+    size_t i;
+    if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    for (i = 0; i < count; ++i)
+        if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
+    (void)ttei_scratch_carve(t, scratch, &s);
+    for (i = 0; i < count; ++i) ttei_row(t, tokens[i], rows + i * (size_t)t->dim, &s);
+    return TTE_OK;
+}
+
+tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
+{
+    int32_t ranks_a[TTE_MAX_MODES + 1], ranks_b[TTE_MAX_MODES + 1], k;
+    size_t entries = 1, i, dim;
+    ttei_scratch s;
+    float sum = 0;
+    if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
+    (void)ttei_scratch_carve(t, scratch, &s);
+    dim = (size_t)t->dim;
+    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
+    if (entries == dim) {
+        ttei_cores(t, a, ranks_a, s.a);
+        ttei_cores(t, b, ranks_b, s.b);
+        *result = ttei_inner(&t->shape, ranks_a, s.a, ranks_b, s.b, s.work);
+        return TTE_OK;
+    }
+    ttei_row(t, a, s.row, &s);
+    ttei_row(t, b, s.row + dim, &s);
+    for (i = 0; i < dim; ++i) sum += s.row[i] * s.row[dim + i];
+    *result = sum;
+    return TTE_OK;
+}
+
+/* <h, x> of the padded vector in s->row and a token's train, from the left:
+     Y_0 = h;   Y_k (rk x n(k+1)..nd) = G_k^T Y_(k-1),  both read with r(k-1) nk rows.
+   Y_d is the number. */
+static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s, size_t entries)
+{
+    int32_t ranks[TTE_MAX_MODES + 1], k;
+    const size_t half = (size_t)(s->scores - s->work) / 2;
+    const float *y = s->row, *cores = s->a;
+    ttei_cores(t, token, ranks, s->a);
+    for (k = 0; k < t->shape.modes; ++k) {
+        float *next = s->work + (k % 2 ? half : 0);
+        entries /= (size_t)t->shape.dim[k];
+        ttei_product((size_t)ranks[k + 1], (size_t)ranks[k] * (size_t)t->shape.dim[k], entries, cores, 1,
+                     (size_t)ranks[k + 1], y, entries, next);
+        cores += ttei_core_size(&t->shape, ranks, k);
+        y = next;
+    }
+    return y[0];
+}
+
+/* Scores of `count` tokens against `vector`, which is copied to the scratch and padded first. */
+static void ttei_scores(const tte_table *t, const float *vector, size_t first, size_t count, float *out,
+                        const ttei_scratch *s)
+{
+    size_t entries = 1, i;
+    int32_t k;
+    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
+    memset(s->row, 0, entries * sizeof *s->row);
+    memcpy(s->row, vector, (size_t)t->dim * sizeof *s->row);
+    for (i = 0; i < count; ++i) out[i] = ttei_score(t, first + i, s, entries);
+}
+
+tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
+                      float *out, float *scratch)
+{
+    ttei_scratch s;
+    if (t == NULL || hidden == NULL || out == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
+    if (!ttei_all_finite_f32(hidden, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
+    (void)ttei_scratch_carve(t, scratch, &s);
+    ttei_scores(t, hidden, first, count, out, &s);
+    return TTE_OK;
+}
+
+/* Whether candidate a ranks behind candidate b. */
+static int ttei_behind(float score_a, uint32_t token_a, float score_b, uint32_t token_b)
+{
+    return score_a < score_b || (!(score_a > score_b) && token_a > token_b);
+}
+
+/* Moves the entry at `at` of a heap of n down to its place; the root is the one that ranks last. */
+static void ttei_sift(uint32_t *tokens, float *scores, size_t n, size_t at)
+{
+    const uint32_t token = tokens[at];
+    const float score = scores[at];
+    size_t child;
+    while ((child = 2 * at + 1) < n) {
+        if (child + 1 < n &&
+            ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
+            ++child;
+        if (!ttei_behind(scores[child], tokens[child], score, token)) break;
+        tokens[at] = tokens[child];
+        scores[at] = scores[child];
+        at = child;
+    }
+    tokens[at] = token;
+    scores[at] = score;
+}
+
+/* The output arrays are the heap. The first k tokens fill it, later ones replace its root when they
+   rank before it; at the end the roots, taken off one by one, stand in order from the back. */
+tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
+                     float *scores, float *scratch)
+{
+    ttei_scratch s;
+    size_t token, i, chunk, n = 0;
+    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
+        k > t->vocab)
+        return TTE_ERR_ARGUMENT;
+    if (!ttei_all_finite_f32(query, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
+    (void)ttei_scratch_carve(t, scratch, &s);
+    for (token = 0; token < t->vocab; token += chunk) {
+        chunk = ttei_min(TTEI_CHUNK, t->vocab - token);
+        ttei_scores(t, query, token, chunk, s.scores, &s);
+        for (i = 0; i < chunk; ++i) {
+            uint32_t bits;
+            float score = s.scores[i];
+            memcpy(&bits, &score, sizeof bits);
+            if ((bits & 0x7fffffffu) > 0x7f800000u) {  /* NaN */
+                bits = 0xff800000u;
+                memcpy(&score, &bits, sizeof score);
+            }
+            if (n == k && !ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i))) continue;
+            if (n < k) {
+                tokens[n] = (uint32_t)(token + i);
+                scores[n++] = score;
+                if (n < k) continue;
+                for (n = k / 2; n-- > 0;) ttei_sift(tokens, scores, k, n);
+                n = k;
+            } else {
+                tokens[0] = (uint32_t)(token + i);
+                scores[0] = score;
+                ttei_sift(tokens, scores, k, 0);
+            }
+        }
+    }
+    for (n = k; n-- > 1;) {
+        uint32_t last = tokens[0];
+        float score = scores[0];
+        tokens[0] = tokens[n];
+        scores[0] = scores[n];
+        tokens[n] = last;
+        scores[n] = score;
+        ttei_sift(tokens, scores, n, 0);
+    }
+    return TTE_OK;
+}
+
+/* ================================================================================================
+   FILES
+   ============================================================================================= */
+#ifndef TT_EMBED_NO_STDIO
+
+#include <errno.h>
+#include <stdio.h>
+#if defined(__unix__) || defined(__APPLE__)
+#define TTEI_POSIX
+#include <fcntl.h>
+#include <unistd.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+int fsync(int);  /* strict C99 hides it, though the library has it */
+#ifdef __cplusplus
+}
+#endif
+#endif
+
+/* A file beside `path` that did not exist before: path.tmp0, path.tmp1, ..; its name goes to `name`,
+   which has room for strlen(path) + 8. */
+#ifdef TTEI_POSIX
+
+static int ttei_write_file(const char *name, const void *data, size_t size)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    int file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666), bad, error;
+    if (file < 0) return errno == EEXIST ? 1 : -1;
+    while (size > 0) {
+        ssize_t done = write(file, p, size < 0x40000000u ? size : 0x40000000u);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) break;
+        p += done;
+        size -= (size_t)done;
+    }
+    bad = size > 0 || fsync(file) != 0;
+    error = errno;
+    if (close(file) != 0 && !bad) {
+        bad = 1;
+        error = errno;
+    }
+    if (bad) (void)remove(name);
+    errno = error;
+    return bad ? -1 : 0;
+}
+
+#else
+
+static int ttei_write_file(const char *name, const void *data, size_t size)
+{
+    FILE *file = fopen(name, "rb");
+    int bad;
+    if (file != NULL) {
+        (void)fclose(file);
+        return 1;
+    }
+    file = fopen(name, "wb");
+    if (file == NULL) return -1;
+    bad = fwrite(data, 1, size, file) != size;
+    bad = fclose(file) != 0 || bad;
+    if (bad) (void)remove(name);
+    return bad ? -1 : 0;
+}
+
+#endif
+
+tte_status tte_save(const char *path, const tte_image *image)
+{
+    char *name;
+    size_t len;
+    int attempt, written = 1, error;
+    if (path == NULL || image == NULL || image->data == NULL || image->size == 0)
+        return TTE_ERR_ARGUMENT;
+    len = strlen(path);
+    name = (char *)TT_EMBED_MALLOC(len + 8);
+    if (name == NULL) return TTE_ERR_MEMORY;
+    memcpy(name, path, len);
+    for (attempt = 0; attempt < 100 && written == 1; ++attempt) {  /* 1: that name is taken */
+        memcpy(name + len, ".tmp", 4);
+        name[len + 4] = (char)('0' + attempt / 10);
+        name[len + 5] = (char)('0' + attempt % 10);
+        name[len + 6] = 0;
+        written = ttei_write_file(name, image->data, image->size);
+    }
+    if (written == 0 && rename(name, path) != 0) {
+#ifndef TTEI_POSIX
+        (void)remove(path);  /* elsewhere rename may refuse to replace a file */
+        if (rename(name, path) != 0)
+#endif
+        {
+            error = errno;
+            (void)remove(name);
+            errno = error;
+            written = -1;
+        }
+    }
+    error = errno;
+    TT_EMBED_FREE(name);
+    errno = error;
+    return written == 0 ? TTE_OK : TTE_ERR_IO;
+}
+
+/* The whole of an open file, from a pipe as well; stops early when it does not begin like an image. */
+static tte_status ttei_read_all(FILE *file, tte_image *image)
+{
+    size_t capacity = 1 << 16, got;
+    unsigned char *data = (unsigned char *)TT_EMBED_MALLOC(capacity), *larger;
+    image->data = data;
+    image->size = 0;
+    if (data == NULL) return TTE_ERR_MEMORY;
+    for (;;) {
+        got = fread(data + image->size, 1, capacity - image->size, file);
+        image->size += got;
+        if (ferror(file)) return TTE_ERR_IO;
+        if (image->size < capacity) return TTE_OK;
+        if (memcmp(data, ttei_magic, sizeof ttei_magic) != 0) return TTE_ERR_FORMAT;
+        capacity = ttei_mul(capacity, 2);
+        larger = capacity == TTEI_SIZE_MAX ? NULL : (unsigned char *)TT_EMBED_MALLOC(capacity);
+        if (larger == NULL) return TTE_ERR_MEMORY;
+        memcpy(larger, data, image->size);
+        TT_EMBED_FREE(data);
+        image->data = data = larger;
+    }
+}
+
+tte_status tte_load(const char *path, tte_image *out)
+{
+    tte_image image;
+    tte_table t;
+    FILE *file;
+    int error;
+    tte_status status;
+    if (path == NULL || out == NULL) return TTE_ERR_ARGUMENT;
+    file = fopen(path, "rb");
+    if (file == NULL) return TTE_ERR_IO;
+    status = ttei_read_all(file, &image);
+    error = errno;
+    (void)fclose(file);
+    if (status == TTE_OK) status = tte_open(&t, image.data, image.size);
+    if (status == TTE_OK) status = tte_verify(&t);
+    if (status == TTE_OK)
+        *out = image;
+    else
+        tte_free(&image);
+    errno = error;
+    return status;
+}
+
+#endif /* TT_EMBED_NO_STDIO */
+
+#endif /* TTEI_REAL */
+#endif /* TTEI_IMPLEMENTED */
+#endif /* TT_EMBED_IMPLEMENTATION */
