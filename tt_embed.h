@@ -25,6 +25,7 @@ QUICK START
        #define TT_EMBED_IMPLEMENTATION
        #include "tt_embed.h"
        #include <stdio.h>
+       #include <stdlib.h>
 
        static float table[1000 * 64], row[64];
 
@@ -239,13 +240,13 @@ TTE_API size_t tte_core_len(const tte_shape *shape, const int32_t *ranks);
 /* Floats of scratch for tte_reconstruct at these ranks; 0 is a valid answer for one or two modes. */
 TTE_API size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks);
 
-/* x[i1..id] = G1[1,i1,:] .. Gd[:,id,1], contracted from the left [Ose11, eq. 1.2].
+/* x[i1..id] = G1[1,i1,:] .. Gd[:,id,1] [Ose11, eq. 1.2], contracted from both ends to the middle.
      shape, ranks  as tte_decompose wrote them
      cores         in,  tte_core_len floats, G1|G2|..|Gd
      x             out, prod(dim) floats
      scratch       tte_reconstruct_len floats (may be NULL when that is 0)
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE.
-   Cost: about prod(dim) * r[d-1] multiplications for the last step, less for those before. */
+   Cost: prod(dim) * r multiplications with the rank r of the middle bond, less for the rest. */
 TTE_API tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores,
                                    float *x, float *scratch);
 
@@ -442,8 +443,8 @@ TTE_API size_t tte_scratch_len(const tte_table *t);
 /* One row.
      row      out, dim floats
      scratch  tte_scratch_len floats
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the cores, then about
-   dim * r[d-1] multiplications; 16 more index entries at most with adapted ranks. */
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the cores, then about dim * r
+   multiplications, r the rank in the middle; 15 more index entries at most with adapted ranks. */
 TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
 
 /* rows[i] = the row of tokens[i], exactly as tte_lookup gives it; `count` may be 0.
@@ -723,6 +724,10 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
 #define TTEI_LANES 8
 typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
 typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
+typedef float ttei_quad __attribute__((vector_size(16), may_alias));  /* floats to be widened */
+typedef double ttei_quad_f64 __attribute__((vector_size(32), may_alias));
+#define TTEI_QUAD 4
+#define TTEI_WIDEN(quad) __builtin_convertvector(quad, ttei_quad_f64)
 #define TTEI_LESS(a, b) ((ttei_lane_bits)((a) < (b)))
 #define TTEI_SELECT(mask, yes, no)                                              \
     ((ttei_lanes)(((mask) & (ttei_lane_bits)(yes)) | (~(mask) & (ttei_lane_bits)(no))))
@@ -731,24 +736,35 @@ typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
 #define TTEI_LANES 1
 typedef float ttei_lanes;
 typedef int32_t ttei_lane_bits;
+typedef float ttei_quad;
+typedef double ttei_quad_f64;
+#define TTEI_QUAD 1
+#define TTEI_WIDEN(quad) ((double)(quad))
 #define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
 #define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
 #define TTEI_INLINE static
 #endif
 #define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(TT_EMBED_DECODE_ONLY)
 #define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define TTEI_CLONES
 #endif
 
 #ifndef TT_EMBED_DECODE_ONLY
-/* Length of the hypotenuse; float squares cannot leave the range of double. */
+/* Length of the hypotenuse: directly where the squares stay in the type's range, else with care. */
 static float ttei_hypot_f32(float x, float y)
 {
+    const float square = x * x + y * y;
+    if (square > 1e-30f && square < 1e30f) return sqrtf(square);
     return (float)sqrt((double)x * (double)x + (double)y * (double)y);
 }
-static double ttei_hypot_f64(double x, double y) { return hypot(x, y); }
+static double ttei_hypot_f64(double x, double y)
+{
+    const double square = x * x + y * y;
+    return square > 1e-280 && square < 1e280 ? sqrt(square) : hypot(x, y);
+}
 #endif
 
 #define TTEI_JOIN_(a, b) a##b
@@ -886,7 +902,7 @@ TTEI_INLINE TTEI_REAL TTEI_N(abs)(TTEI_REAL x) { return x < 0 ? -x : x; }
    and under -ffast-math infinity as well. */
 TTEI_CLONES static TTEI_REAL TTEI_N(top)(size_t n, const TTEI_REAL *x)
 {
-    const TTEI_BITS magnitude = (TTEI_BITS)~((TTEI_BITS)1 << (8 * sizeof(TTEI_BITS) - 1));
+    const TTEI_BITS magnitude = (TTEI_BITS)(UINT64_MAX >> (65 - 8 * sizeof(TTEI_BITS)));
     TTEI_N(bits) top0 = {0}, top1 = {0}, a, b, less;
     TTEI_BITS part[2 * TTEI_WIDTH], bits, most = 0;
     TTEI_REAL top;
@@ -920,10 +936,9 @@ static int TTEI_N(all_finite)(const TTEI_REAL *x, size_t n) { return TTEI_N(fini
    not. Exact unless the result is subnormal. */
 TTEI_CLONES static void TTEI_N(scale)(size_t n, int power, TTEI_REAL *x)
 {
-    TTEI_REAL one = (TTEI_REAL)ldexp(1.0, power / 2), two = (TTEI_REAL)ldexp(1.0, power - power / 2);
     if (power == 0) return;
-    TTEI_N(multiply)(n, one, x);
-    TTEI_N(multiply)(n, two, x);
+    TTEI_N(multiply)(n, (TTEI_REAL)ldexp(1.0, power / 2), x);
+    TTEI_N(multiply)(n, (TTEI_REAL)ldexp(1.0, power - power / 2), x);
 }
 
 /* The power of two p with 2^(p-1) <= |x| < 2^p; 0 for 0. */
@@ -971,10 +986,54 @@ TTEI_INLINE TTEI_REAL TTEI_N(reflector)(size_t n, TTEI_REAL *x, TTEI_REAL *beta)
     return (norm - first) / norm;
 }
 
-/* x -= tau v (v^T x) */
-TTEI_INLINE void TTEI_N(reflect)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, TTEI_REAL *x)
+/* x -= tau v (v^T x) for four columns x of length n, `step` apart, that share the loads of v. */
+TTEI_INLINE void TTEI_N(reflect_four)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, size_t step,
+                                      TTEI_REAL *x)
 {
-    TTEI_N(axpy)(n, -tau * TTEI_N(dot)(n, v, x), v, x);
+    TTEI_REAL *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step, part[4 * TTEI_WIDTH], f[4];
+    TTEI_N(vec) s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a, b0, b1, b2, b3;
+    size_t i, j, k;
+    for (i = 0; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
+        memcpy(&a, v + i, sizeof a);
+        memcpy(&b0, x + i, sizeof a);
+        memcpy(&b1, x1 + i, sizeof a);
+        memcpy(&b2, x2 + i, sizeof a);
+        memcpy(&b3, x3 + i, sizeof a);
+        s0 += a * b0;
+        s1 += a * b1;
+        s2 += a * b2;
+        s3 += a * b3;
+    }
+    TTEI_N(store)(4, part, &s0, &s1, &s2, &s3);
+    for (k = 0; k < 4; ++k) {
+        f[k] = 0;
+        for (j = 0; j < TTEI_WIDTH; ++j) f[k] += part[k * TTEI_WIDTH + j];
+        for (j = i; j < n; ++j) f[k] += v[j] * x[k * step + j];
+        f[k] *= -tau;
+        for (j = i; j < n; ++j) x[k * step + j] += f[k] * v[j];
+    }
+    for (i = 0; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
+        memcpy(&a, v + i, sizeof a);
+        memcpy(&b0, x + i, sizeof a);
+        memcpy(&b1, x1 + i, sizeof a);
+        memcpy(&b2, x2 + i, sizeof a);
+        memcpy(&b3, x3 + i, sizeof a);
+        b0 += f[0] * a;
+        b1 += f[1] * a;
+        b2 += f[2] * a;
+        b3 += f[3] * a;
+        memcpy(x + i, &b0, sizeof a);
+        memcpy(x1 + i, &b1, sizeof a);
+        memcpy(x2 + i, &b2, sizeof a);
+        memcpy(x3 + i, &b3, sizeof a);
+    }
+}
+
+TTEI_INLINE void TTEI_N(reflect)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, size_t count,
+                                 size_t step, TTEI_REAL *x)
+{
+    for (; count >= 4; count -= 4, x += 4 * step) TTEI_N(reflect_four)(n, tau, v, step, x);
+    for (; count > 0; --count, x += step) TTEI_N(axpy)(n, -tau * TTEI_N(dot)(n, v, x), v, x);
 }
 
 /* W (n columns of m, `step` apart) becomes R in its upper triangle and below that the vectors of the
@@ -983,13 +1042,13 @@ TTEI_INLINE void TTEI_N(reflect)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, TT
 TTEI_CLONES static void TTEI_N(triangularize)(size_t m, size_t n, TTEI_REAL *w, size_t step,
                                               TTEI_REAL *tau, TTEI_REAL *r, size_t step_r)
 {
-    size_t j, c;
+    size_t j;
     TTEI_REAL beta;
     memset(r, 0, n * step_r * sizeof *r);
     for (j = 0; j < n; ++j) {
         TTEI_REAL *v = w + j * step + j;
         tau[j] = TTEI_N(reflector)(m - j, v, &beta);
-        for (c = j + 1; c < n && tau[j] > 0; ++c) TTEI_N(reflect)(m - j, tau[j], v, w + c * step + j);
+        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], v, n - j - 1, step, v + step);
         memcpy(r + j * step_r, w + j * step, j * sizeof *r);
         r[j * step_r + j] = beta;
     }
@@ -999,10 +1058,9 @@ TTEI_CLONES static void TTEI_N(triangularize)(size_t m, size_t n, TTEI_REAL *w, 
 TTEI_CLONES static void TTEI_N(lengthen)(size_t m, size_t n, const TTEI_REAL *w, size_t step,
                                          const TTEI_REAL *tau, TTEI_REAL *x)
 {
-    size_t c, j;
-    for (c = 0; c < n; ++c)
-        for (j = n; j-- > 0;)
-            if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], w + j * step + j, x + c * step + j);
+    size_t j;
+    for (j = n; j-- > 0;)
+        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], w + j * step + j, n, step, x + j);
 }
 
 /* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the
@@ -1017,16 +1075,18 @@ TTEI_CLONES static void TTEI_N(bidiagonalize)(size_t m, size_t n, TTEI_REAL *w, 
 {
     const TTEI_REAL *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
     TTEI_REAL old = 0;
-    size_t j, c;
+    size_t j, c, i, some;
     for (j = 0; j < n; ++j) {
         TTEI_REAL *v = w + j * step + j, *row = q + (j + 1) * step_q + j + 1, tau;
         if (old > 0) TTEI_N(axpy)(m - j, -old * pending[0], line + j, v);
         tau = tau_left[j] = TTEI_N(reflector)(m - j, v, &d[j]);
-        for (c = j + 1; c < n; ++c) {
+        for (c = j + 1; c < n; c += some) {
             TTEI_REAL *x = w + c * step + j;
-            if (old > 0) TTEI_N(axpy)(m - j, -old * pending[c - j], line + j, x);
-            if (tau > 0) TTEI_N(reflect)(m - j, tau, v, x);
-            row[c - j - 1] = x[0];
+            some = ttei_min(4, n - c);
+            for (i = 0; i < some && old > 0; ++i)
+                TTEI_N(axpy)(m - j, -old * pending[c + i - j], line + j, x + i * step);
+            if (tau > 0) TTEI_N(reflect)(m - j, tau, v, some, step, x);
+            for (i = 0; i < some; ++i) row[c + i - j - 1] = x[i * step];
         }
         if (j + 1 == n) break;
         old = tau_right[j] = TTEI_N(reflector)(n - j - 1, row, &e[j]);
@@ -1043,10 +1103,10 @@ TTEI_CLONES static void TTEI_N(bidiagonalize)(size_t m, size_t n, TTEI_REAL *w, 
 TTEI_CLONES static void TTEI_N(accumulate)(size_t m, size_t n, size_t step, TTEI_REAL *a,
                                            const TTEI_REAL *tau)
 {
-    size_t j, c;
+    size_t j;
     for (j = n; j-- > 0;) {
         TTEI_REAL *v = a + j * step + j;
-        for (c = j + 1; c < n && tau[j] > 0; ++c) TTEI_N(reflect)(m - j, tau[j], v, a + c * step + j);
+        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], v, n - j - 1, step, v + step);
         TTEI_N(multiply)(m - j - 1, -tau[j], v + 1);
         v[0] = 1 - tau[j];
         memset(a + j * step, 0, j * sizeof *a);
@@ -1189,8 +1249,7 @@ static TTEI_REAL TTEI_N(corner_shift)(const TTEI_N(block) *b)
     TTEI_REAL f = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 2));
     TTEI_REAL g = TTEI_N(abs)(*TTEI_N(above)(b, b->size - 2));
     TTEI_REAL h = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 1));
-    TTEI_REAL large = (TTEI_REAL)(hypot((double)(f + h), (double)g) / 2 +
-                                  hypot((double)(f - h), (double)g) / 2);
+    TTEI_REAL large = TTEI_N(hypot)(f + h, g) / 2 + TTEI_N(hypot)(f - h, g) / 2;
     return large > 0 ? (f < h ? f : h) * ((f < h ? h : f) / large) : 0;
 }
 
@@ -1246,7 +1305,7 @@ static void TTEI_N(qr_step)(const TTEI_N(block) *b, TTEI_REAL shift, TTEI_N(turn
    Q turn along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
 static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turns) *turns)
 {
-    const TTEI_REAL tol = 4 * TTEI_EPSILON;           /* what a dropped entry may change    */
+    const TTEI_REAL tol = TTEI_EPSILON;               /* what a dropped entry may change    */
     const TTEI_REAL shift_tol = 32 * TTEI_EPSILON;    /* what shifts may cost a small value  */
     size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
     TTEI_N(block) b;
@@ -1558,85 +1617,161 @@ size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
     return sum > TTEI_SIZE_MAX / sizeof(float) ? 0 : sum;
 }
 
-/* The contraction's two intermediate products, each (n1*..*nk) x r[k] for 1 < k < d, live in the
-   halves of the scratch. This is the size of one half. */
-static size_t ttei_contract_half(const tte_shape *shape, const int32_t *ranks)
+/* A train is contracted from both ends towards the bond where the modes to the left multiply to at
+   most the square root of all: left and right halves are then small, and the one large product that
+   joins them has long rows. Two modes meet at their only bond. */
+static int32_t ttei_middle(const tte_shape *shape, size_t *left, size_t *right)
 {
-    size_t left = (size_t)shape->dim[0], half = 0;
-    int32_t k;
-    for (k = 1; k + 1 < shape->modes; ++k) {
-        left *= (size_t)shape->dim[k];
-        half = ttei_max(half, ttei_mul(left, (size_t)ranks[k + 1]));
+    size_t entries = 1, now = 1;
+    int32_t k, middle = 1;
+    for (k = 0; k < shape->modes; ++k) entries *= (size_t)shape->dim[k];
+    *left = (size_t)shape->dim[0];
+    for (k = 0; k + 1 < shape->modes; ++k) {
+        now *= (size_t)shape->dim[k];
+        if (now > entries / now) break;
+        middle = k + 1;
+        *left = now;
     }
-    return half;
+    *right = entries / *left;
+    return middle;
+}
+
+/* The intermediate products of a contraction in its scratch: two places that take turns for the left
+   half, two for the right half. */
+typedef struct ttei_halves {
+    size_t left, right, len;  /* floats of one place on each side; of all four */
+} ttei_halves;
+
+static ttei_halves ttei_contract_len(const tte_shape *shape, const int32_t *ranks)
+{
+    ttei_halves len = {0, 0, 0};
+    size_t left, right, now = (size_t)shape->dim[0];
+    const int32_t middle = ttei_middle(shape, &left, &right);
+    int32_t k;
+    for (k = 1; k < middle; ++k) {
+        now *= (size_t)shape->dim[k];
+        len.left = ttei_max(len.left, ttei_mul(now, (size_t)ranks[k + 1]));
+    }
+    now = (size_t)shape->dim[shape->modes - 1];
+    for (k = shape->modes - 2; k >= middle; --k) {
+        now *= (size_t)shape->dim[k];
+        len.right = ttei_max(len.right, ttei_mul(now, (size_t)ranks[k]));
+    }
+    len.len = ttei_mul(2, ttei_add(len.left, len.right));
+    return len;
 }
 
 size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
 {
     size_t len;
     if (tte_core_len(shape, ranks) == 0) return 0;
-    len = ttei_mul(2, ttei_contract_half(shape, ranks));
+    len = ttei_contract_len(shape, ranks).len;
     return len > TTEI_SIZE_MAX / sizeof(float) ? 0 : len;
 }
 
 /* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are
-   `stride` apart. Every entry of c is summed in the order of l, whatever block it is in. */
+   `stride` apart, those of c `n`. Every entry of c is summed in the order of l, whatever block it is
+   in, so that results do not depend on how rows are grouped. */
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* A block of `height` (1 or 4) rows and two vectors of columns. */
+TTEI_INLINE void ttei_product_block(int height, size_t k, size_t n, const float *a, size_t down,
+                                    size_t right, const float *b, size_t stride, float *c)
+{
+    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y;
+    size_t l;
+    for (l = 0; l < k; ++l, a += right, b += stride) {
+        memcpy(&x, b, sizeof x);
+        memcpy(&y, b + TTEI_LANES, sizeof y);
+        s0 += a[0] * x;
+        t0 += a[0] * y;
+        if (height == 1) continue;
+        s1 += a[down] * x;
+        t1 += a[down] * y;
+        s2 += a[2 * down] * x;
+        t2 += a[2 * down] * y;
+        s3 += a[3 * down] * x;
+        t3 += a[3 * down] * y;
+    }
+    memcpy(c, &s0, sizeof s0);
+    memcpy(c + TTEI_LANES, &t0, sizeof t0);
+    if (height == 1) return;
+    memcpy(c + n, &s1, sizeof s1);
+    memcpy(c + n + TTEI_LANES, &t1, sizeof t1);
+    memcpy(c + 2 * n, &s2, sizeof s2);
+    memcpy(c + 2 * n + TTEI_LANES, &t2, sizeof t2);
+    memcpy(c + 3 * n, &s3, sizeof s3);
+    memcpy(c + 3 * n + TTEI_LANES, &t3, sizeof t3);
+}
+
+#endif
+
 TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
                                      size_t right, const float *b, size_t stride, float *c)
 {
-    size_t i, j, l;
-    for (i = 0; i < m; ++i, a += down, c += n) {
-        j = 0;
+    size_t i, j = 0, l;
 #ifndef TT_EMBED_DECODE_ONLY
-        for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
-            ttei_lanes s0 = {0}, s1 = {0}, x, y;
-            for (l = 0; l < k; ++l) {
-                memcpy(&x, b + l * stride + j, sizeof x);
-                memcpy(&y, b + l * stride + j + TTEI_LANES, sizeof y);
-                s0 += a[l * right] * x;
-                s1 += a[l * right] * y;
-            }
-            memcpy(c + j, &s0, sizeof s0);
-            memcpy(c + j + TTEI_LANES, &s1, sizeof s1);
-        }
-#endif
-        for (; j < n; ++j) {
-            float sum = 0;
-            for (l = 0; l < k; ++l) sum += a[l * right] * b[l * stride + j];
-            c[j] = sum;
-        }
+    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* a strip of b stays in the cache */
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_product_block(4, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+        for (; i < m; ++i)
+            ttei_product_block(1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
     }
+#endif
+    for (; j < n; ++j)
+        for (i = 0; i < m; ++i) {
+            float sum = 0;
+            for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * stride + j];
+            c[i * n + j] = sum;
+        }
 }
 
-/* The first `count` entries of the tensor, contracted from the left:
-     V_1 = G_1 as n1 x r1;   V_k = V_(k-1) * G_k  as (n1..n(k-1)) x (nk rk)  =  (n1..nk) x rk.
-   The last product goes straight to x, its last row cut where `count` ends. */
+/* The first `count` entries of the tensor. From the left, V_k ((n1..nk) x rk), and from the right,
+   Y_k (r(k-1) x (nk..nd)), towards the middle bond m:
+     V_1 = G_1 as n1 x r1,         V_k = V_(k-1) * G_k,  G_k as r(k-1) x (nk rk);
+     Y_d = G_d as r(d-1) x nd,     Y_k = G_k * Y_(k+1),  G_k as (r(k-1) nk) x rk;
+     x = V_m * Y_(m+1), its last row cut where `count` ends. */
 static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const float *cores,
                           size_t count, float *x, float *scratch)
 {
-    const size_t half = ttei_contract_half(shape, ranks);
+    const ttei_halves len = ttei_contract_len(shape, ranks);
     const int32_t d = shape->modes;
-    const float *v = cores;
-    size_t left = (size_t)shape->dim[0], n, r;
+    const float *v = cores, *y = cores + ttei_core_sum(shape, ranks), *core;
+    size_t left, right, now, n, r;
+    const int32_t middle = ttei_middle(shape, &left, &right);
     int32_t k;
     if (d == 1) {
         memcpy(x, cores, count * sizeof *x);
         return;
     }
-    cores += ttei_core_size(shape, ranks, 0);
-    for (k = 1; k + 1 < d; ++k) {
-        float *next = scratch + (k % 2 ? 0 : half);
+    core = cores + ttei_core_size(shape, ranks, 0);
+    now = (size_t)shape->dim[0];
+    for (k = 1; k < middle; ++k) {
+        float *next = scratch + (k % 2 ? 0 : len.left);
+        r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_product(left, (size_t)ranks[k], n, v, (size_t)ranks[k], 1, cores, n, next);
-        cores += (size_t)ranks[k] * n;
-        left *= (size_t)shape->dim[k];
+        ttei_product(now, r, n, v, r, 1, core, n, next);
+        core += r * n;
+        now *= (size_t)shape->dim[k];
         v = next;
     }
-    n = (size_t)shape->dim[d - 1];
-    r = (size_t)ranks[d - 1];
-    left = count / n;
-    ttei_product(left, r, n, v, r, 1, cores, n, x);
-    if (count % n != 0) ttei_product(1, r, count % n, v + left * r, r, 1, cores, n, x + left * n);
+    scratch += 2 * len.left;
+    y -= ttei_core_size(shape, ranks, d - 1);
+    core = y;
+    now = (size_t)shape->dim[d - 1];
+    for (k = d - 2; k >= middle; --k) {
+        float *next = scratch + (k % 2 ? 0 : len.right);
+        r = (size_t)ranks[k + 1];
+        n = (size_t)ranks[k] * (size_t)shape->dim[k];
+        core -= n * r;
+        ttei_product(n, r, now, core, r, 1, y, now, next);
+        now *= (size_t)shape->dim[k];
+        y = next;
+    }
+    r = (size_t)ranks[middle];
+    n = count / right;
+    ttei_product(n, r, right, v, r, 1, y, right, x);
+    if (count % right != 0) ttei_product(1, r, count % right, v + n * r, r, 1, y, right, x + n * right);
 }
 
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
@@ -1794,24 +1929,31 @@ static size_t ttei_choose_rank(const float *s, size_t count, size_t cap, double 
     return r;
 }
 
-/* |x - y|^2, in eight sums that do not wait for each other; y NULL stands for zeros. */
-static double ttei_distance2(const float *x, const float *y, size_t n)
+/* |x - y|^2 in double, in sums that do not wait for each other; y NULL stands for zeros. */
+TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
-    static const float zeros[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    double part[8] = {0, 0, 0, 0, 0, 0, 0, 0}, miss;
+    ttei_quad a, b = {0};
+    ttei_quad_f64 s0 = {0}, s1 = {0}, miss;
+    double part[TTEI_QUAD], sum = 0, last;
     size_t i, j;
-    for (i = 0; i + 8 <= n; i += 8) {
-        const float *base = y != NULL ? y + i : zeros;
-        for (j = 0; j < 8; ++j) {
-            miss = (double)x[i + j] - (double)base[j];
-            part[j] += miss * miss;
-        }
+    for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
+        memcpy(&a, x + i, sizeof a);
+        if (y != NULL) memcpy(&b, y + i, sizeof b);
+        miss = TTEI_WIDEN(a) - TTEI_WIDEN(b);
+        s0 += miss * miss;
+        memcpy(&a, x + i + TTEI_QUAD, sizeof a);
+        if (y != NULL) memcpy(&b, y + i + TTEI_QUAD, sizeof b);
+        miss = TTEI_WIDEN(a) - TTEI_WIDEN(b);
+        s1 += miss * miss;
     }
     for (; i < n; ++i) {
-        miss = (double)x[i] - (y != NULL ? (double)y[i] : 0);
-        part[0] += miss * miss;
+        last = (double)x[i] - (y != NULL ? (double)y[i] : 0);
+        sum += last * last;
     }
-    return ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
+    s0 += s1;
+    memcpy(part, &s0, sizeof part);
+    for (j = 0; j < TTEI_QUAD; ++j) sum += part[j];
+    return sum;
 }
 
 static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NULL, n); }
@@ -1972,7 +2114,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
    ============================================================================================= */
 
 #define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
-#define TTEI_LANE_SWEEPS 12    /* QR steps one eigenvalue may take; two are usual    */
+#define TTEI_LANE_SWEEPS (TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12)  /* for one eigenvalue */
 #define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
 
 typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
@@ -3122,7 +3264,7 @@ static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_en
                         ttei_lane_carve(&plan->shape, plan->caps, carve, &encoder->lanes);
     encoder->cores = (float *)ttei_take(carve, ttei_core_sum(&plan->shape, plan->caps), sizeof(float));
     encoder->contract = (float *)ttei_take(
-        carve, ttei_mul(2, ttei_contract_half(&plan->shape, plan->caps)), sizeof(float));
+        carve, ttei_contract_len(&plan->shape, plan->caps).len, sizeof(float));
     encoder->row = (float *)ttei_take(carve, plan->dim, sizeof(float));
 }
 
@@ -3259,7 +3401,7 @@ static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes)
     return TTE_OK;
 }
 
-/* One more record with its ranks. */
+/* One more record with its ranks; it may stand in its place already. */
 static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, const int32_t *ranks)
 {
     const size_t numbers = ttei_core_sum(&b->plan.shape, ranks);
@@ -3269,7 +3411,7 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
     int32_t k;
     TTEI_ASSERT(b->done < b->rows);
     if (status != TTE_OK) return status;
-    memcpy(b->data + used, record, bytes);
+    if (record != b->data + used) memcpy(b->data + used, record, bytes);
     b->records_size += bytes;
     b->numbers += (double)numbers;
     for (k = 1; k < b->plan.shape.modes; ++k) {
@@ -3368,14 +3510,30 @@ static tte_status ttei_report(const ttei_progress *progress, double part)
     return progress->report(progress->user, fraction) != 0 ? TTE_ERR_CANCELLED : TTE_OK;
 }
 
+/* A whole table, or what a caller appends to one, as a source of rows. */
+typedef struct ttei_array {
+    const float *rows;
+    size_t dim;
+} ttei_array;
+
+static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
+{
+    const ttei_array *array = (const ttei_array *)user;
+    memcpy(dst, array->rows + first * array->dim, count * array->dim * sizeof *dst);
+    return 0;
+}
+
 /* Rows are taken in batches; within one, threads share the rows. */
-#define TTEI_BATCH 128u
+static size_t ttei_batch_rows(const ttei_plan *plan)  /* some megabytes, enough for all threads */
+{
+    return ttei_min(1024, ttei_max(64, 0x100000 / plan->dim));
+}
 
 typedef struct ttei_batch {
-    size_t record_size;
-    float *rows;                     /* TTEI_BATCH x dim                        */
-    unsigned char *records;          /* TTEI_BATCH x record_size                */
-    ttei_slot *slots;                /* TTEI_BATCH                              */
+    size_t most, record_size;        /* rows in one batch; bytes of a record    */
+    float *rows;                     /* most x dim                              */
+    unsigned char *records;          /* most x record_size                      */
+    ttei_slot *slots;                /* most                                    */
     ttei_encoder *encoders;          /* one for each thread                     */
     int threads;
 } ttei_batch;
@@ -3387,19 +3545,21 @@ static size_t ttei_batch_carve(const ttei_plan *plan, int threads, void *block, 
     ttei_encoder unused;
     int i;
     batch->threads = threads;
+    batch->most = ttei_batch_rows(plan);
     batch->record_size = ttei_plan_record(plan);
-    batch->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_BATCH, plan->dim), sizeof(float));
-    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_BATCH, batch->record_size), 1);
-    batch->slots = (ttei_slot *)ttei_take(&carve, TTEI_BATCH, sizeof(ttei_slot));
+    batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, plan->dim), sizeof(float));
+    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
+    batch->slots = (ttei_slot *)ttei_take(&carve, batch->most, sizeof(ttei_slot));
     batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)threads, sizeof(ttei_encoder));
     for (i = 0; i < threads; ++i)
         ttei_encoder_carve(plan, &carve, block == NULL ? &unused : &batch->encoders[i]);
     return carve.used;
 }
 
-/* Encodes batch->rows[0 .. count): every row into its own slot, so that the result does not depend
-   on which thread took it. */
-static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, size_t count)
+/* Encodes `count` rows into as many records: every row into its own slot, so that the result does not
+   depend on which thread took it. */
+static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, const float *rows, size_t count,
+                              unsigned char *records)
 {
     const int groups = (int)((count + TTEI_LANES - 1) / TTEI_LANES);
     int group;
@@ -3413,9 +3573,9 @@ static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, size_t c
 #else
         ttei_encoder *encoder = batch->encoders;
 #endif
-        ttei_encode(plan, batch->rows + first * plan->dim, ttei_min(TTEI_LANES, count - first),
-                    batch->records + first * batch->record_size, batch->record_size,
-                    batch->slots + first, encoder);
+        ttei_encode(plan, rows + first * plan->dim, ttei_min(TTEI_LANES, count - first),
+                    records + first * batch->record_size, batch->record_size, batch->slots + first,
+                    encoder);
     }
 }
 
@@ -3438,18 +3598,22 @@ static tte_status ttei_builder_rows(ttei_builder *b, tte_rows_fn rows, void *use
     if (block == NULL) return TTE_ERR_MEMORY;
     (void)ttei_batch_carve(&b->plan, threads, block, &batch);
     while (done < count && status == TTE_OK) {
-        now = ttei_min(count - done, TTEI_BATCH);
-        if (rows(user, done, now, batch.rows) != 0) {
+        const float *source = batch.rows;
+        unsigned char *records = batch.records;
+        now = ttei_min(count - done, batch.most);
+        if (rows == ttei_array_rows)  /* rows in memory are read where they are, and records of one */
+            source = ((const ttei_array *)user)->rows + done * b->plan.dim;
+        else if (rows(user, done, now, batch.rows) != 0)
             status = TTE_ERR_IO;
-            break;
-        }
-        ttei_batch_encode(&b->plan, &batch, now);
+        if (status != TTE_OK) break;
+        if (b->index == NULL) records = b->data + b->at.records + b->records_size;  /* size written */
+        ttei_batch_encode(&b->plan, &batch, source, now, records);                  /* where they go */
         for (i = 0; i < now && status == TTE_OK; ++i) {
             const ttei_slot *slot = &batch.slots[i];
             status = slot->status;
             if (status != TTE_OK) break;
             ttei_errors_add(&b->errors, slot->norm2, slot->error2);
-            status = ttei_builder_put(b, batch.records + i * batch.record_size, slot->ranks);
+            status = ttei_builder_put(b, records + i * batch.record_size, slot->ranks);
         }
         done += now;
         if (status == TTE_OK) status = ttei_report(progress, (double)done / (double)count);
@@ -3867,19 +4031,6 @@ tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t 
     return status;
 }
 
-/* A whole table, or what a caller appends to one, as a source of rows. */
-typedef struct ttei_array {
-    const float *rows;
-    size_t dim;
-} ttei_array;
-
-static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
-{
-    const ttei_array *array = (const ttei_array *)user;
-    memcpy(dst, array->rows + first * array->dim, count * array->dim * sizeof *dst);
-    return 0;
-}
-
 tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_options *options,
                         tte_image *out)
 {
@@ -4008,15 +4159,16 @@ tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
 typedef struct ttei_scratch {
     float *a, *b;       /* cores of one token, and of another                            */
     float *row;         /* the hidden vector padded to prod(dim), or two rows of dim     */
-    float *work;        /* halves for contractions and products                          */
+    float *work;        /* intermediate results                                          */
+    size_t half;        /* of `work`, for products: the second starts there              */
     float *scores;      /* TTEI_CHUNK                                                    */
 } ttei_scratch;
 
-/* Floats of one half of `work`: the intermediate results of a contraction from the left, of an inner
-   product, of a vector meeting the cores. */
+/* Floats of one half of `work`, for the intermediate results of an inner product and of a vector that
+   meets the cores. */
 static size_t ttei_work_half(const tte_table *t, size_t entries)
 {
-    size_t half = ttei_contract_half(&t->shape, t->ranks);
+    size_t half = 0;
     int32_t k;
     for (k = 1; k <= t->shape.modes; ++k) {
         entries /= (size_t)t->shape.dim[k - 1];
@@ -4029,19 +4181,21 @@ static size_t ttei_work_half(const tte_table *t, size_t entries)
 /* Carves `scratch`, or answers its size when that is NULL. */
 static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratch *s)
 {
-    size_t entries = 1, cores = ttei_core_sum(&t->shape, t->ranks), row, half;
+    size_t entries = 1, cores = ttei_core_sum(&t->shape, t->ranks), row, half, work;
     int32_t k;
     for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
     row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
     half = ttei_work_half(t, entries);
+    work = ttei_max(ttei_mul(2, half), ttei_contract_len(&t->shape, t->ranks).len);
     if (scratch != NULL) {
         s->a = scratch;
         s->b = s->a + cores;
         s->row = s->b + cores;
         s->work = s->row + row;
-        s->scores = s->work + 2 * half;
+        s->half = half;
+        s->scores = s->work + work;
     }
-    return ttei_add(ttei_add(ttei_mul(2, ttei_add(cores, half)), row), TTEI_CHUNK);
+    return ttei_add(ttei_add(ttei_mul(2, cores), ttei_add(row, work)), TTEI_CHUNK);
 }
 
 static size_t ttei_scratch_floats(const tte_table *t)
@@ -4113,11 +4267,10 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
 static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s, size_t entries)
 {
     int32_t ranks[TTE_MAX_MODES + 1], k;
-    const size_t half = (size_t)(s->scores - s->work) / 2;
     const float *y = s->row, *cores = s->a;
     ttei_cores(t, token, ranks, s->a);
     for (k = 0; k < t->shape.modes; ++k) {
-        float *next = s->work + (k % 2 ? half : 0);
+        float *next = s->work + (k % 2 ? s->half : 0);
         entries /= (size_t)t->shape.dim[k];
         ttei_product((size_t)ranks[k + 1], (size_t)ranks[k] * (size_t)t->shape.dim[k], entries, cores, 1,
                      (size_t)ranks[k + 1], y, entries, next);
@@ -4375,6 +4528,41 @@ tte_status tte_load(const char *path, tte_image *out)
 }
 
 #endif /* TT_EMBED_NO_STDIO */
+
+/* No private macro leaves this file. */
+#undef TTEI_ALIGN
+#undef TTEI_ASSERT
+#undef TTEI_BITS_LESS
+#undef TTEI_CANDIDATES
+#undef TTEI_CHUNK
+#undef TTEI_CLONES
+#undef TTEI_ENTRIES_MAX
+#undef TTEI_FLAG_ADAPTED
+#undef TTEI_GROUP
+#undef TTEI_HEADER_FIXED
+#undef TTEI_INLINE
+#undef TTEI_JOIN
+#undef TTEI_JOIN_
+#undef TTEI_LANES
+#undef TTEI_LANE_CUT
+#undef TTEI_LANE_SIDE
+#undef TTEI_LANE_SWEEPS
+#undef TTEI_LANE_TINY
+#undef TTEI_LESS
+#undef TTEI_N
+#undef TTEI_POSIX
+#undef TTEI_QUAD
+#undef TTEI_SECTIONS_MAX
+#undef TTEI_SECTION_ALIGN
+#undef TTEI_SECTION_BYTES
+#undef TTEI_SELECT
+#undef TTEI_SIZE_MAX
+#undef TTEI_STEPS
+#undef TTEI_SUM_TOP
+#undef TTEI_SVD_SWEEPS
+#undef TTEI_TAILS
+#undef TTEI_WIDEN
+#undef TTEI_WIDTH
 
 #endif /* TTEI_REAL */
 #endif /* TTEI_IMPLEMENTED */
