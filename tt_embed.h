@@ -73,7 +73,7 @@ CONTENTS (search for the words in capitals)
      MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
      CORE CODINGS                           float32, float16, 8 and 4 bits
      IMAGE LAYOUT                           header, sections, checksums, tte_open
-     COMPRESSION                            rows to images; append, replace, merge
+     COMPRESSION                            rows to images; append, replace, merge, recode
      LOOKUP AND PRODUCTS                    images to rows and scores
      FILES                                  save and load
 
@@ -90,8 +90,8 @@ CONFIGURATION
    TT_EMBED_FREE(pointer)     or neither
    TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
 
-   Built with OpenMP (-fopenmp), compression and the batch calls use its threads; the bytes
-   that come out are the same for any number of them.
+   Built with OpenMP (-fopenmp), compression uses its threads; the bytes that come out are the
+   same for any number of them.
 
 ==================================================================================================
 CONVENTIONS
@@ -277,7 +277,8 @@ TTE_API size_t tte_decompose_work(const tte_shape *shape);
      cores     out, room for tte_core_cap floats, tte_core_len of them written; all but the last
                left-orthonormal: sum over a, i of G[a,i,b]*G[a,i,c] = (b == c)
      work      tte_decompose_work bytes, any alignment
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE, TTE_ERR_CONVERGENCE.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when |x| exceeds the
+   range of float), TTE_ERR_CONVERGENCE.
    Accuracy (tests/test_train.c): without truncation |x - x^| below 1e-5*|x|, at any scale.
    Cost: one SVD for each bond. */
 TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps,
@@ -372,13 +373,15 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
 
 /* Compress a table into a new image; free it with tte_free.
      table    in,  vocab x dim
-     rows     or a callback that brings rows; beside the image the library then holds some hundred
-              rows, never the table
+     rows     or a callback that brings rows; beside the image the library then holds about a
+              thousand rows, never the table
      options  NULL: all zero
      out      out, written only on success
    With max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks
    that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4
-   hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes); larger ones: TTE_ERR_BUDGET.
+   hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET,
+   smaller ones lose digits and at last become zeros, which the recorded errors show.
+   A row whose norm exceeds the range of float is TTE_ERR_NOT_FINITE.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
    dim beyond 2^31 - 1), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
    TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
@@ -407,6 +410,13 @@ TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *
             equal ranks; else TTE_ERR_ARGUMENT
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
 TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
+
+/* The table in another coding, shape and ranks of every row unchanged. Made from the cores of t,
+   since nothing else is left of the original: the recorded errors become upper bounds, what t records
+   and what the new coding adds. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE,
+   TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET (beyond the range of the coding),
+   TTE_ERR_CONVERGENCE. */
+TTE_API tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out);
 
 #endif /* TT_EMBED_DECODE_ONLY */
 
@@ -475,7 +485,7 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 
 #ifndef TT_EMBED_NO_STDIO
 
-/* ---- files ---------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------- */
 
 /* Write an image to `path`: to a temporary file beside it, then renamed over it, so that the path
    holds the old file or the new one. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
@@ -565,6 +575,9 @@ static size_t ttei_mul(size_t a, size_t b)
 {
     return a != 0 && b > TTEI_SIZE_MAX / a ? TTEI_SIZE_MAX : a * b;
 }
+
+/* More rows than a uint32_t counts; in two shifts, since a size_t may have 32 bits. */
+static int ttei_too_many(size_t vocab) { return vocab >> 16 >> 16 != 0; }
 
 static size_t ttei_max(size_t a, size_t b) { return a > b ? a : b; }
 static size_t ttei_min(size_t a, size_t b) { return a < b ? a : b; }
@@ -720,7 +733,8 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
    and products then mean the same, entry by entry. TTEI_CLONES compiles a function once more for AVX2
    and lets the processor choose at run time; it leaves out fused multiply-add, whose rounding differs,
    so that the same rows give the same image on all machines. */
-#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON)) && !defined(TT_EMBED_DECODE_ONLY)
+#if !defined(TT_EMBED_DECODE_ONLY) && (defined(__SSE2_MATH__) || defined(__ARM_NEON)) && \
+    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9))
 #define TTEI_LANES 8
 typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
 typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
@@ -930,7 +944,10 @@ TTEI_CLONES static TTEI_REAL TTEI_N(top)(size_t n, const TTEI_REAL *x)
     return top;
 }
 
-static int TTEI_N(all_finite)(const TTEI_REAL *x, size_t n) { return TTEI_N(finite)(TTEI_N(top)(n, x)); }
+static int TTEI_N(all_finite)(const TTEI_REAL *x, size_t n)
+{
+    return TTEI_N(finite)(TTEI_N(top)(n, x));
+}
 
 /* x *= 2^power, in two steps, since 2^power alone may lie outside the type where x * 2^power does
    not. Exact unless the result is subnormal. */
@@ -1077,7 +1094,8 @@ TTEI_CLONES static void TTEI_N(bidiagonalize)(size_t m, size_t n, TTEI_REAL *w, 
     TTEI_REAL old = 0;
     size_t j, c, i, some;
     for (j = 0; j < n; ++j) {
-        TTEI_REAL *v = w + j * step + j, *row = q + (j + 1) * step_q + j + 1, tau;
+        TTEI_REAL *v = w + j * step + j, *row = NULL, tau;
+        if (j + 1 < n) row = q + (j + 1) * step_q + j + 1;
         if (old > 0) TTEI_N(axpy)(m - j, -old * pending[0], line + j, v);
         tau = tau_left[j] = TTEI_N(reflector)(m - j, v, &d[j]);
         for (c = j + 1; c < n; c += some) {
@@ -1301,41 +1319,54 @@ static void TTEI_N(qr_step)(const TTEI_N(block) *b, TTEI_REAL shift, TTEI_N(turn
     *TTEI_N(above)(b, last - 1) = f;
 }
 
+/* Below this an off-diagonal entry is nothing beside the least singular value, for which mu (see
+   deflate) is a lower bound, or beside what underflow did already [DK90, sec. 4]. */
+static TTEI_REAL TTEI_N(negligible)(size_t n, const TTEI_REAL *d, const TTEI_REAL *e, TTEI_REAL tol)
+{
+    TTEI_REAL mu = TTEI_N(abs)(d[0]), low = mu;
+    size_t i;
+    for (i = 1; i < n && low > 0; ++i) {
+        mu = TTEI_N(abs)(d[i]) * (mu / (mu + TTEI_N(abs)(e[i - 1])));
+        if (mu < low) low = mu;
+    }
+    low *= tol / (TTEI_REAL)sqrt((double)n);
+    return low > (TTEI_REAL)n * TTEI_TINY ? low : (TTEI_REAL)n * TTEI_TINY;
+}
+
+/* The last block of B that ends in row hi: returns its first row, sets the negligible entry above that
+   to zero, and the block's largest entry to *high. */
+static size_t TTEI_N(last_block)(size_t hi, const TTEI_REAL *d, TTEI_REAL *e, TTEI_REAL negligible,
+                                 TTEI_REAL *high)
+{
+    size_t lo;
+    *high = TTEI_N(abs)(d[hi]);
+    for (lo = hi; lo > 0; --lo) {
+        if (TTEI_N(abs)(e[lo - 1]) <= negligible) {
+            e[lo - 1] = 0;
+            break;
+        }
+        if (TTEI_N(abs)(d[lo - 1]) > *high) *high = TTEI_N(abs)(d[lo - 1]);
+        if (TTEI_N(abs)(e[lo - 1]) > *high) *high = TTEI_N(abs)(e[lo - 1]);
+    }
+    return lo;
+}
+
 /* Diagonalize B in place: d becomes the singular values, unsorted and with signs; the columns of P and
    Q turn along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
 static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turns) *turns)
 {
     const TTEI_REAL tol = TTEI_EPSILON;               /* what a dropped entry may change    */
     const TTEI_REAL shift_tol = 32 * TTEI_EPSILON;    /* what shifts may cost a small value  */
+    const TTEI_REAL negligible = TTEI_N(negligible)(n, d, e, tol);
     size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
     TTEI_N(block) b;
-    TTEI_REAL floor_e, low, high, shift, start;
-    size_t i;
-
-    /* Below this an off-diagonal entry is nothing beside the least singular value, or beside what
-       underflow did already [DK90, sec. 4]. */
+    TTEI_REAL low, high, shift, start;
     b.d = d;
     b.e = e;
-    low = high = TTEI_N(abs)(d[0]);
-    for (i = 1; i < n && low > 0; ++i) {
-        high = TTEI_N(abs)(d[i]) * (high / (high + TTEI_N(abs)(e[i - 1])));
-        if (high < low) low = high;
-    }
-    floor_e = tol * low / (TTEI_REAL)sqrt((double)n);
-    if (!(floor_e > (TTEI_REAL)n * TTEI_TINY)) floor_e = (TTEI_REAL)n * TTEI_TINY;
-
     b.down = 1;
     while (hi > 0) {
         if (budget-- == 0) return 0;
-        high = TTEI_N(abs)(d[hi]);
-        for (lo = hi; lo > 0; --lo) {
-            if (TTEI_N(abs)(e[lo - 1]) <= floor_e) {
-                e[lo - 1] = 0;
-                break;
-            }
-            if (TTEI_N(abs)(d[lo - 1]) > high) high = TTEI_N(abs)(d[lo - 1]);
-            if (TTEI_N(abs)(e[lo - 1]) > high) high = TTEI_N(abs)(e[lo - 1]);
-        }
+        lo = TTEI_N(last_block)(hi, d, e, negligible, &high);
         if (lo == hi) {
             --hi;
             continue;
@@ -1466,20 +1497,55 @@ static int TTEI_N(svd_load)(size_t m, size_t n, int tall, const TTEI_REAL *a, TT
     return power;
 }
 
+/* The reflections to explicit P and Q, ready to be turned. */
+static void TTEI_N(svd_vectors)(size_t side, size_t n, TTEI_N(svd_room) *room)
+{
+    TTEI_N(turns) *turns = &room->turns;
+    size_t j;
+    turns->p_columns = room->r;
+    turns->q_columns = room->q;
+    TTEI_N(accumulate)(side, n, turns->p_step, room->r, room->tau_left);
+    room->q[0] = 1;
+    for (j = 1; j < n; ++j) room->q[j * room->step_n] = 0;
+    if (n > 1)
+        TTEI_N(accumulate)(n - 1, n - 1, room->step_n, room->q + room->step_n + 1, room->tau_right);
+}
+
+/* P and Q, signs fixed, to u and vt, either of which may be NULL. */
+static void TTEI_N(svd_store)(size_t rows, size_t cols, TTEI_REAL *u, TTEI_REAL *vt,
+                              TTEI_N(svd_room) *room)
+{
+    const int tall = rows >= cols;
+    const size_t m = tall ? rows : cols, n = tall ? cols : rows;
+    size_t i, j;
+    if (room->long_first) {
+        memset(room->wide, 0, room->step * n * sizeof *room->wide);
+        for (j = 0; j < n; ++j)
+            memcpy(room->wide + j * room->step, room->r + j * room->step_n, n * sizeof *room->wide);
+        TTEI_N(lengthen)(m, n, room->w, room->step, room->tau_long, room->wide);
+    }
+    if (tall) TTEI_N(fix_signs)(n, room->q, n, room->step_n, room->wide, m, room->step);
+    else TTEI_N(fix_signs)(n, room->wide, m, room->step, room->q, n, room->step_n);
+    for (j = 0; j < n; ++j) {
+        const TTEI_REAL *left = tall ? room->wide + j * room->step : room->q + j * room->step_n;
+        const TTEI_REAL *right = tall ? room->q + j * room->step_n : room->wide + j * room->step;
+        for (i = 0; i < rows && u != NULL; ++i) u[i * n + j] = left[i];
+        if (vt != NULL) memcpy(vt + j * cols, right, cols * sizeof *vt);
+    }
+}
+
 /* tte_svd_* for sizes that are known to be good. */
 static tte_status TTEI_N(svd)(size_t rows, size_t cols, const TTEI_REAL *a, TTEI_REAL *u,
                               TTEI_REAL *s, TTEI_REAL *vt, void *work)
 {
     const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
     const size_t m = tall ? rows : cols, n = tall ? cols : rows;
+    const TTEI_REAL top = TTEI_N(top)(m * n, a);
     TTEI_N(svd_room) room;
-    TTEI_N(turns) *turns = &room.turns;
-    TTEI_REAL top;
-    size_t i, j, side, step;
+    size_t side, step;
     int power;
-    (void)TTEI_N(svd_carve)(rows, cols, work, &room);
-    top = TTEI_N(top)(m * n, a);
     if (!TTEI_N(finite)(top)) return TTE_ERR_NOT_FINITE;
+    (void)TTEI_N(svd_carve)(rows, cols, work, &room);
     power = TTEI_N(svd_load)(m, n, tall, a, top, &room);
 
     if (room.long_first)
@@ -1489,40 +1555,17 @@ static tte_status TTEI_N(svd)(size_t rows, size_t cols, const TTEI_REAL *a, TTEI
     memset(room.q, 0, room.step_n * n * sizeof *room.q);
     TTEI_N(bidiagonalize)(side, n, room.r, step, room.q, room.step_n, room.d, room.e, room.tau_left,
                           room.tau_right, room.line);
-    turns->steps = turns->used = 0;
-    turns->p_columns = turns->q_columns = NULL;
-    turns->p_step = step;
-    turns->q_step = room.step_n;
-    if (vectors) {
-        turns->p_columns = room.r;
-        turns->q_columns = room.q;
-        TTEI_N(accumulate)(side, n, step, room.r, room.tau_left);
-        room.q[0] = 1;
-        for (j = 1; j < n; ++j) room.q[j * room.step_n] = 0;
-        if (n > 1)
-            TTEI_N(accumulate)(n - 1, n - 1, room.step_n, room.q + room.step_n + 1, room.tau_right);
-    }
-    if (!TTEI_N(diagonalize)(n, room.d, room.e, turns)) return TTE_ERR_CONVERGENCE;
-    TTEI_N(order)(n, room.d, turns);
+    room.turns.steps = room.turns.used = 0;
+    room.turns.p_columns = room.turns.q_columns = NULL;
+    room.turns.p_step = step;
+    room.turns.q_step = room.step_n;
+    if (vectors) TTEI_N(svd_vectors)(side, n, &room);
+    if (!TTEI_N(diagonalize)(n, room.d, room.e, &room.turns)) return TTE_ERR_CONVERGENCE;
+    TTEI_N(order)(n, room.d, &room.turns);
     TTEI_N(scale)(n, power, room.d);
     if (!TTEI_N(all_finite)(room.d, n)) return TTE_ERR_NOT_FINITE;
-
     memcpy(s, room.d, n * sizeof *s);
-    if (!vectors) return TTE_OK;
-    if (room.long_first) {
-        memset(room.wide, 0, room.step * n * sizeof *room.wide);
-        for (j = 0; j < n; ++j)
-            memcpy(room.wide + j * room.step, room.r + j * step, n * sizeof *room.wide);
-        TTEI_N(lengthen)(m, n, room.w, room.step, room.tau_long, room.wide);
-    }
-    if (tall) TTEI_N(fix_signs)(n, room.q, n, room.step_n, room.wide, m, room.step);
-    else TTEI_N(fix_signs)(n, room.wide, m, room.step, room.q, n, room.step_n);
-    for (j = 0; j < n; ++j) {
-        const TTEI_REAL *left = tall ? room.wide + j * room.step : room.q + j * room.step_n;
-        const TTEI_REAL *right = tall ? room.q + j * room.step_n : room.wide + j * room.step;
-        for (i = 0; i < rows && u != NULL; ++i) u[i * n + j] = left[i];
-        if (vt != NULL) memcpy(vt + j * cols, right, cols * sizeof *vt);
-    }
+    if (vectors) TTEI_N(svd_store)(rows, cols, u, vt, &room);
     return TTE_OK;
 }
 
@@ -1781,6 +1824,7 @@ tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const f
     if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
     if (ttei_shape_check(shape, &entries) != TTE_OK || tte_core_len(shape, ranks) == 0)
         return TTE_ERR_SHAPE;
+    if (ttei_contract_len(shape, ranks).len > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
     if (scratch == NULL && tte_reconstruct_len(shape, ranks) > 0) return TTE_ERR_ARGUMENT;
     ttei_contract(shape, ranks, cores, entries, x, scratch);
     return TTE_OK;
@@ -1819,10 +1863,14 @@ static float ttei_inner(const tte_shape *shape, const int32_t *ra, const float *
 tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float *cores_a,
                      const int32_t *ranks_b, const float *cores_b, float *result, float *scratch)
 {
+    int32_t k;
     if (shape == NULL || ranks_a == NULL || cores_a == NULL || ranks_b == NULL || cores_b == NULL ||
         result == NULL || scratch == NULL)
         return TTE_ERR_ARGUMENT;
     if (tte_core_len(shape, ranks_a) == 0 || tte_core_len(shape, ranks_b) == 0) return TTE_ERR_SHAPE;
+    for (k = 0; k <= shape->modes; ++k)
+        if (ttei_mul((size_t)ranks_a[k], (size_t)ranks_b[k]) > TTEI_SIZE_MAX / sizeof(float) / 2)
+            return TTE_ERR_SHAPE;
     *result = ttei_inner(shape, ranks_a, cores_a, ranks_b, cores_b, scratch);
     return TTE_OK;
 }
@@ -1959,9 +2007,10 @@ TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t 
 static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NULL, n); }
 
 /* x = 2^power * y with the largest entry of y in [1/2, 1): the scale in which a train is computed.
-   `spread` is the power of two that gives each of d cores an equal share of the norm of x. */
+   `spread` is the power of two that gives each of d cores an equal share of the norm of x, `last` what
+   is left for the last one when the others have theirs. */
 typedef struct ttei_powers {
-    int power, spread;
+    int power, spread, last;
 } ttei_powers;
 
 static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_t d)
@@ -1969,6 +2018,7 @@ static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_
     ttei_powers powers;
     powers.power = ttei_exponent_f32(ttei_top_f32(n, x));
     powers.spread = ttei_exponent_f64(norm2) / 2 / d;
+    powers.last = powers.power - (d - 1) * powers.spread;
     return powers;
 }
 
@@ -1981,15 +2031,17 @@ static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t
     ttei_scale_f32(m * r, spread, core);
     if (!ttei_core_round(coding, core, m * r, scale)) return TTE_ERR_BUDGET;
     ttei_least_squares(m, r, n, core, room->remainder, room->gram, room->next);
+    ttei_scale_f32(r * n, spread, room->next);  /* so that it keeps the norm of what is left of x */
     room->remainder = room->next;
     room->next = swap;
     return TTE_OK;
 }
 
 /* The last core is what remains, in the scale of x. */
-static tte_status ttei_train_end(tte_coding coding, size_t n, int power, float *core, float *scale)
+static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers *powers, float *core,
+                                 float *scale)
 {
-    ttei_scale_f32(n, power, core);
+    ttei_scale_f32(n, coding == TTE_F32 ? powers->power : powers->last, core);
     if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
     return ttei_all_finite_f32(core, n) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
@@ -2037,7 +2089,7 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
     }
     n = (size_t)ranks[d - 1] * (size_t)shape->dim[d - 1];
     memcpy(cores, room->remainder, n * sizeof *cores);
-    return ttei_train_end(coding, n, powers.power, cores, &scales[d - 1]);
+    return ttei_train_end(coding, n, &powers, cores, &scales[d - 1]);
 }
 
 /* What float arithmetic may add to the error of a train with d modes, relative to its norm. */
@@ -2164,9 +2216,10 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
 }
 
 /* 1 / sqrt(x) for x > 0 by Newton's iteration r <- r (3 - x r^2) / 2. The first guess halves and
-   negates the exponent by integer arithmetic on the bits and is good to 4 per cent; three steps come near, and the
-   fourth, as a correction that is small beside r, reaches rounding without a bias that hundreds of
-   rotations would add up. No square root instruction, so no two processors differ. */
+   negates the exponent by integer arithmetic on the bits and is good to 4 per cent; three steps come
+   near, and the fourth, as a correction that is small beside r, reaches rounding without a bias that
+   hundreds of rotations would add up. Additions and multiplications only: the approximate reciprocal
+   root that processors offer for this differs from one to the other. */
 TTEI_INLINE void ttei_lane_rsqrt(const ttei_lanes *x, ttei_lanes *r)
 {
     ttei_lanes y, half = *x * 0.5f;
@@ -2366,7 +2419,8 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
     }
 }
 
-/* T = Z diag(d) Z^T. Returns the number of rotations; lanes that did not converge are set in *failed. */
+/* T = Z diag(d) Z^T. Returns the number of rotations; lanes that did not converge are set in
+   *failed. */
 TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e,
                                                 ttei_lanes *turns, int32_t *planes,
                                                 ttei_lane_bits *failed)
@@ -2452,7 +2506,8 @@ TTEI_CLONES static void ttei_lane_signs(size_t m, size_t r, size_t n, ttei_lanes
     for (j = 0; j < r; ++j) {
         ttei_lanes *row = b + j * n, most = row[0], sign;
         const ttei_lanes zero = {0}, one = zero + 1.0f;
-        for (k = 1; k < n; ++k) most = TTEI_SELECT(TTEI_LESS(most * most, row[k] * row[k]), row[k], most);
+        for (k = 1; k < n; ++k)
+            most = TTEI_SELECT(TTEI_LESS(most * most, row[k] * row[k]), row[k], most);
         sign = TTEI_SELECT(TTEI_LESS(most, zero), -one, one);
         for (k = 0; k < n; ++k) row[k] *= sign;
         for (i = 0; i < m; ++i) u[i * r + j] *= sign;
@@ -2506,11 +2561,17 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
     ttei_lane_signs(m, r, n, room->u, room->b);
 }
 
+/* -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by zero. */
 static void ttei_from_lane(size_t n, size_t lane, const ttei_lanes *x, float *y)
 {
     const float *entry = (const float *)x + lane;
+    uint32_t bits;
     size_t i;
-    for (i = 0; i < n; ++i) y[i] = entry[i * TTEI_LANES];
+    for (i = 0; i < n; ++i) {
+        memcpy(&bits, &entry[i * TTEI_LANES], sizeof bits);
+        bits = bits == 0x80000000u ? 0 : bits;
+        memcpy(&y[i], &bits, sizeof bits);
+    }
 }
 
 static void ttei_to_lane(size_t n, size_t lane, const float *x, ttei_lanes *y)
@@ -2537,8 +2598,8 @@ static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
 
 /* The same as ttei_train for up to TTEI_LANES rows at once, all with the given ranks: train `i` goes
    to room->cores + i * room->cores_len, its scales to scales[i], its status to status[i], which is
-   TTE_OK on entry or else leaves the row out; norm2[i] is its squared norm. `one` serves what a row has to do alone: rounding its
-   cores, and the general method where the iteration did not converge. */
+   TTE_OK on entry or else leaves the row out; norm2[i] is its squared norm. `one` serves what a
+   row has to do alone: rounding its cores, and the general method where this one will not do. */
 static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
                              const float *rows, size_t dim, size_t count, const double *norm2,
                              tte_status *status, float (*scales)[TTE_MAX_MODES],
@@ -2589,7 +2650,7 @@ static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_c
         } else if (status[lane] == TTE_OK) {
             ttei_from_lane(n, lane, room->a, cores + at);
             status[lane] =
-                ttei_train_end(coding, n, powers[lane].power, cores + at, &scales[lane][d - 1]);
+                ttei_train_end(coding, n, &powers[lane], cores + at, &scales[lane][d - 1]);
         }
     }
 }
@@ -2869,13 +2930,13 @@ static ttei_layout ttei_layout_of(const tte_shape *shape, int32_t max_rank, floa
     return at;
 }
 
-/* The ranks of one token from its index entry. */
-static void ttei_index_ranks(const tte_table *t, const unsigned char *entry, int32_t *ranks)
+/* The ranks of one token from its index entry, `width` bytes each. */
+static void ttei_index_ranks(const tte_shape *shape, size_t width, const unsigned char *entry,
+                             int32_t *ranks)
 {
-    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
     int32_t k;
-    ranks[0] = ranks[t->shape.modes] = 1;
-    for (k = 1; k < t->shape.modes; ++k, entry += width)
+    ranks[0] = ranks[shape->modes] = 1;
+    for (k = 1; k < shape->modes; ++k, entry += width)
         ranks[k] = (int32_t)(width == 1 ? entry[0] : ttei_get16(entry));
 }
 
@@ -2889,20 +2950,21 @@ static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
 static const unsigned char *ttei_find(const tte_table *t, size_t token, int32_t *ranks)
 {
     const unsigned char *group, *entry;
-    size_t offset, width, i;
+    size_t offset, width, step, i;
     if (t->index == NULL) {
         memcpy(ranks, t->ranks, sizeof t->ranks);
         return t->records + token * t->record_size;
     }
-    width = ttei_index_entry(&t->shape, t->max_rank);
-    group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * width);
+    width = ttei_rank_bytes(&t->shape, t->max_rank);
+    step = width * (size_t)(t->shape.modes - 1);
+    group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * step);
     offset = ttei_get_size(group);
     entry = group + 8;
-    for (i = 0; i < token % TTEI_GROUP; ++i, entry += width) {
-        ttei_index_ranks(t, entry, ranks);
+    for (i = 0; i < token % TTEI_GROUP; ++i, entry += step) {
+        ttei_index_ranks(&t->shape, width, entry, ranks);
         offset += ttei_ranks_record(t, ranks);
     }
-    ttei_index_ranks(t, entry, ranks);
+    ttei_index_ranks(&t->shape, width, entry, ranks);
     return t->records + offset;
 }
 
@@ -2910,16 +2972,17 @@ static const unsigned char *ttei_find(const tte_table *t, size_t token, int32_t 
    their total the size of the section. */
 static int ttei_index_good(const tte_table *t)
 {
-    const size_t width = ttei_index_entry(&t->shape, t->max_rank);
+    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
+    const size_t step = width * (size_t)(t->shape.modes - 1);
     const unsigned char *p = t->index;
     int32_t ranks[TTE_MAX_MODES + 1], k;
     size_t token, offset = 0;
-    for (token = 0; token < t->vocab; ++token, p += width) {
+    for (token = 0; token < t->vocab; ++token, p += step) {
         if (token % TTEI_GROUP == 0) {
             if (ttei_get_size(p) != offset) return 0;
             p += 8;
         }
-        ttei_index_ranks(t, p, ranks);
+        ttei_index_ranks(&t->shape, width, p, ranks);
         for (k = 1; k < t->shape.modes; ++k)
             if (ranks[k] < 1 || ranks[k] > t->ranks[k]) return 0;
         offset = ttei_add(offset, ttei_ranks_record(t, ranks));
@@ -2952,7 +3015,7 @@ static tte_status ttei_header_read(tte_table *t)
     t->layout = TTE_PER_TOKEN;
     t->coding = (tte_coding)coding;
     if (t->dim != (int32_t)ttei_get32(p + 20) || t->max_rank != (int32_t)ttei_get32(p + 40) ||
-        t->dim < 1 || t->vocab < 1 || (uint64_t)t->vocab > 0xffffffffu || !ttei_finite_f32(t->eps) ||
+        t->dim < 1 || t->vocab < 1 || ttei_too_many(t->vocab) || !ttei_finite_f32(t->eps) ||
         !(t->eps >= 0) || t->eps > 1)
         return TTE_ERR_FORMAT;
 
@@ -2967,7 +3030,9 @@ static tte_status ttei_header_read(tte_table *t)
     ttei_rank_caps(&t->shape, t->max_rank, caps);
     for (k = 0; k <= t->shape.modes; ++k) {
         value = ttei_get32(p + TTEI_HEADER_FIXED + 8 * k);
-        if (value < 1 || value > (uint32_t)caps[k]) return TTE_ERR_FORMAT;
+        if (value < 1 || value > (uint32_t)caps[k] ||
+            (k > 0 && value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
+            return TTE_ERR_FORMAT;
         t->ranks[k] = (int32_t)value;
     }
     limit = ttei_scratch_floats(t);
@@ -3007,7 +3072,8 @@ tte_status tte_open(tte_table *t, const void *data, size_t size)
     if (at.size == TTEI_SIZE_MAX || at.size != promised || at.sections != p[17] ||
         !ttei_section_good(p + header - TTEI_SECTION_BYTES * p[17], 1, at.records, view.records_size))
         return TTE_ERR_FORMAT;
-    if (at.index != 0 && !ttei_section_good(p + header - TTEI_SECTION_BYTES, 2, at.index, at.index_size))
+    if (at.index != 0 &&
+        !ttei_section_good(p + header - TTEI_SECTION_BYTES, 2, at.index, at.index_size))
         return TTE_ERR_FORMAT;
     if (size < promised) return TTE_ERR_TRUNCATED;
     if (size > promised) return TTE_ERR_FORMAT;
@@ -3313,7 +3379,7 @@ static tte_status ttei_encode_adapted(const ttei_plan *plan, const float *row, u
 static void ttei_encode(const ttei_plan *plan, const float *rows, size_t count, unsigned char *records,
                         size_t record_size, ttei_slot *slots, ttei_encoder *encoder)
 {
-    tte_status status[TTEI_LANES];
+    tte_status status[TTEI_LANES] = {TTE_OK};
     float scales[TTEI_LANES][TTE_MAX_MODES];
     double norm2[TTEI_LANES] = {0};
     size_t i;
@@ -3370,7 +3436,7 @@ static tte_status ttei_builder_begin(ttei_builder *b, const ttei_plan *plan, siz
     b->rows = rows;
     b->errors.norm2 = b->errors.error2 = ttei_sum_zero;
     for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
-    if (rows > 0xffffffffu) return TTE_ERR_SHAPE;
+    if (ttei_too_many(rows)) return TTE_ERR_SHAPE;
     b->entry = adapted ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
     b->at = ttei_layout_of(&plan->shape, plan->max_rank, plan->eps, rows,
                            adapted ? 0 : ttei_mul(rows, ttei_plan_record(plan)));
@@ -3432,8 +3498,7 @@ static void ttei_index_write(const ttei_builder *b, unsigned char *p)
 {
     const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
     size_t token, offset = 0;
-    int32_t ranks[TTE_MAX_MODES + 1], k;
-    ranks[0] = ranks[b->plan.shape.modes] = 1;
+    int32_t ranks[TTE_MAX_MODES + 1];
     for (token = 0; token < b->rows; ++token, p += b->entry) {
         const unsigned char *entry = b->index + token * b->entry;
         if (token % TTEI_GROUP == 0) {
@@ -3441,8 +3506,7 @@ static void ttei_index_write(const ttei_builder *b, unsigned char *p)
             p += 8;
         }
         memcpy(p, entry, b->entry);
-        for (k = 1; k < b->plan.shape.modes; ++k, entry += width)
-            ranks[k] = (int32_t)(width == 1 ? entry[0] : ttei_get16(entry));
+        ttei_index_ranks(&b->plan.shape, width, entry, ranks);
         offset += ttei_record_bytes(b->plan.coding, b->plan.shape.modes,
                                     ttei_core_sum(&b->plan.shape, ranks));
     }
@@ -3524,35 +3588,42 @@ static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
 }
 
 /* Rows are taken in batches; within one, threads share the rows. */
-static size_t ttei_batch_rows(const ttei_plan *plan)  /* some megabytes, enough for all threads */
+/* Rows of one batch: some megabytes, enough work for all threads. */
+static size_t ttei_batch_rows(const ttei_plan *plan, size_t count)
 {
-    return ttei_min(1024, ttei_max(64, 0x100000 / plan->dim));
+    return ttei_min(count, ttei_min(1024, ttei_max(64, 0x100000 / plan->dim)));
 }
 
 typedef struct ttei_batch {
     size_t most, record_size;        /* rows in one batch; bytes of a record    */
-    float *rows;                     /* most x dim                              */
-    unsigned char *records;          /* most x record_size                      */
+    float *rows;                     /* most x dim, when they come by callback  */
+    unsigned char *records;          /* most x record_size, when sizes vary     */
     ttei_slot *slots;                /* most                                    */
     ttei_encoder *encoders;          /* one for each thread                     */
     int threads;
 } ttei_batch;
 
 /* Carves the rooms of all threads from one block; returns its size. */
-static size_t ttei_batch_carve(const ttei_plan *plan, int threads, void *block, ttei_batch *batch)
+static size_t ttei_batch_carve(const ttei_builder *b, size_t count, int in_memory, int threads,
+                               void *block, ttei_batch *batch)
 {
     ttei_carve carve = ttei_carve_begin(block);
     ttei_encoder unused;
     int i;
     batch->threads = threads;
-    batch->most = ttei_batch_rows(plan);
-    batch->record_size = ttei_plan_record(plan);
-    batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, plan->dim), sizeof(float));
-    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
+    batch->most = ttei_batch_rows(&b->plan, count);
+    batch->record_size = ttei_plan_record(&b->plan);
+    batch->rows = NULL;
+    batch->records = NULL;
+    if (!in_memory)
+        batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, b->plan.dim), sizeof(float));
+    if (b->index != NULL)
+        batch->records =
+            (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
     batch->slots = (ttei_slot *)ttei_take(&carve, batch->most, sizeof(ttei_slot));
     batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)threads, sizeof(ttei_encoder));
     for (i = 0; i < threads; ++i)
-        ttei_encoder_carve(plan, &carve, block == NULL ? &unused : &batch->encoders[i]);
+        ttei_encoder_carve(&b->plan, &carve, block == NULL ? &unused : &batch->encoders[i]);
     return carve.used;
 }
 
@@ -3579,12 +3650,31 @@ static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, const fl
     }
 }
 
-/* The builder's next `count` rows, from `rows`. */
+/* One batch: `now` rows from `source` to the builder. Records of one size are made where they stay. */
+static tte_status ttei_builder_batch(ttei_builder *b, ttei_batch *batch, const float *source,
+                                     size_t now)
+{
+    unsigned char *records = batch->records;
+    size_t i;
+    tte_status status = TTE_OK;
+    if (b->index == NULL) records = b->data + b->at.records + b->records_size;
+    ttei_batch_encode(&b->plan, batch, source, now, records);
+    for (i = 0; i < now && status == TTE_OK; ++i) {
+        const ttei_slot *slot = &batch->slots[i];
+        if (slot->status != TTE_OK) return slot->status;
+        ttei_errors_add(&b->errors, slot->norm2, slot->error2);
+        status = ttei_builder_put(b, records + i * batch->record_size, slot->ranks);
+    }
+    return status;
+}
+
+/* The builder's next `count` rows, from `rows`; those in memory are read where they are. */
 static tte_status ttei_builder_rows(ttei_builder *b, tte_rows_fn rows, void *user, size_t count,
                                     const ttei_progress *progress)
 {
+    const int in_memory = rows == ttei_array_rows;
     ttei_batch batch;
-    size_t done = 0, now, i;
+    size_t done = 0, now, size;
     int threads = 1;
     void *block;
     tte_status status = ttei_report(progress, 0);
@@ -3592,31 +3682,20 @@ static tte_status ttei_builder_rows(ttei_builder *b, tte_rows_fn rows, void *use
 #ifdef _OPENMP
     threads = omp_get_max_threads();
 #endif
-    i = ttei_batch_carve(&b->plan, threads, NULL, &batch);
-    if (i == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(i);
+    size = ttei_batch_carve(b, count, in_memory, threads, NULL, &batch);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(size);
     if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_batch_carve(&b->plan, threads, block, &batch);
-    while (done < count && status == TTE_OK) {
+    (void)ttei_batch_carve(b, count, in_memory, threads, block, &batch);
+    for (; done < count && status == TTE_OK; done += now) {
         const float *source = batch.rows;
-        unsigned char *records = batch.records;
         now = ttei_min(count - done, batch.most);
-        if (rows == ttei_array_rows)  /* rows in memory are read where they are, and records of one */
+        if (in_memory)
             source = ((const ttei_array *)user)->rows + done * b->plan.dim;
         else if (rows(user, done, now, batch.rows) != 0)
             status = TTE_ERR_IO;
-        if (status != TTE_OK) break;
-        if (b->index == NULL) records = b->data + b->at.records + b->records_size;  /* size written */
-        ttei_batch_encode(&b->plan, &batch, source, now, records);                  /* where they go */
-        for (i = 0; i < now && status == TTE_OK; ++i) {
-            const ttei_slot *slot = &batch.slots[i];
-            status = slot->status;
-            if (status != TTE_OK) break;
-            ttei_errors_add(&b->errors, slot->norm2, slot->error2);
-            status = ttei_builder_put(b, records + i * batch.record_size, slot->ranks);
-        }
-        done += now;
-        if (status == TTE_OK) status = ttei_report(progress, (double)done / (double)count);
+        if (status == TTE_OK) status = ttei_builder_batch(b, &batch, source, now);
+        if (status == TTE_OK) status = ttei_report(progress, (double)(done + now) / (double)count);
     }
     TT_EMBED_FREE(block);
     return status;
@@ -3644,11 +3723,11 @@ static int ttei_candidates(int32_t dim, tte_shape *list)
     list[count++] = shape;
 
     shape.modes = 2;
-    for (a = 2; a <= dim / a; a *= 2) step += 2;  /* of a large dim, every few a's that do not divide it */
+    for (a = 2; a <= dim / a; a *= 2) step += 2;  /* of a large dim, few a's that do not divide it */
     step = dim < 4096 ? 1 : step;
     for (a = 2; a <= dim / a + 1 && count + 2 <= TTEI_CANDIDATES - 16; ++a) {
         b = dim / a + (dim % a != 0);
-        if (b < a || a * b - dim > slack || (dim % a != 0 && a % step != 0)) continue;
+        if (b < a || (int64_t)a * b - dim > slack || (dim % a != 0 && a % step != 0)) continue;
         shape.dim[0] = a;
         shape.dim[1] = b;
         list[count++] = shape;
@@ -3687,17 +3766,28 @@ static int ttei_candidates(int32_t dim, tte_shape *list)
    at bond k + 1, for r = 0 .. caps[k + 1]: what a bond of rank r loses at least. */
 typedef struct ttei_tails {
     double *tail[TTE_MAX_MODES];
-    ttei_train_room room;
+    float *tensor, *s;         /* entries; singular values of one unfolding */
+    void *svd;
+    size_t entries;
 } ttei_tails;
 
 static size_t ttei_tails_carve(const ttei_plan *plan, void *block, ttei_tails *tails)
 {
     ttei_carve carve = ttei_carve_begin(block);
-    int32_t caps[TTE_MAX_MODES + 1], k;
-    ttei_rank_caps(&plan->shape, 0, caps);
-    ttei_train_carve(&plan->shape, caps, &carve, &tails->room);
-    for (k = 0; k + 1 < plan->shape.modes; ++k)
+    ttei_svd_room_f32 unused;
+    size_t left = 1, svd = 0, side = 1;
+    int32_t k;
+    for (k = 0, tails->entries = 1; k < plan->shape.modes; ++k)
+        tails->entries *= (size_t)plan->shape.dim[k];
+    for (k = 0; k + 1 < plan->shape.modes; ++k) {
+        left *= (size_t)plan->shape.dim[k];
+        side = ttei_max(side, ttei_min(left, tails->entries / left));
+        svd = ttei_max(svd, ttei_svd_carve_f32(left, tails->entries / left, NULL, &unused));
         tails->tail[k] = (double *)ttei_take(&carve, (size_t)plan->caps[k + 1] + 1, sizeof(double));
+    }
+    tails->tensor = (float *)ttei_take(&carve, tails->entries, sizeof(float));
+    tails->s = (float *)ttei_take(&carve, side, sizeof(float));
+    tails->svd = ttei_take(&carve, svd, 1);
     return carve.used;
 }
 
@@ -3706,7 +3796,6 @@ static size_t ttei_tails_carve(const ttei_plan *plan, void *block, ttei_tails *t
 static tte_status ttei_measure_tails(const ttei_plan *plan, const float *sample, size_t count,
                                      ttei_tails *tails)
 {
-    ttei_train_room *room = &tails->room;
     size_t left = 1, i, r, rank;
     int32_t k;
     tte_status status;
@@ -3717,14 +3806,14 @@ static tte_status ttei_measure_tails(const ttei_plan *plan, const float *sample,
         memset(tail, 0, (rank + 1) * sizeof *tail);
         for (i = 0; i < count; ++i) {
             double rest = ttei_norm2(sample + i * plan->dim, plan->dim);
-            memset(room->remainder, 0, room->entries * sizeof *room->remainder);
-            memcpy(room->remainder, sample + i * plan->dim, plan->dim * sizeof *sample);
-            status = ttei_svd_f32(left, room->entries / left, room->remainder, NULL, room->s, NULL,
-                                  room->svd);
+            memset(tails->tensor, 0, tails->entries * sizeof *tails->tensor);
+            memcpy(tails->tensor, sample + i * plan->dim, plan->dim * sizeof *sample);
+            status = ttei_svd_f32(left, tails->entries / left, tails->tensor, NULL, tails->s, NULL,
+                                  tails->svd);
             if (status != TTE_OK) return status;
             for (r = 0; r <= rank; ++r) {
                 tail[r] += (rest > 0 ? rest : 0) / (double)count;
-                if (r < rank) rest -= (double)room->s[r] * (double)room->s[r];
+                if (r < rank) rest -= (double)tails->s[r] * (double)tails->s[r];
             }
         }
     }
@@ -3870,7 +3959,8 @@ static size_t ttei_record_budget(const ttei_plan *plan, size_t vocab, double rat
     double image = floor((double)vocab * (double)plan->dim * 4 / ratio);
     double head = (double)ttei_align(ttei_header_bytes(plan->shape.modes, 1));
     image = floor((image - head) / (double)vocab);
-    return image >= 1 ? (size_t)ttei_min((size_t)0x7fffffff, (size_t)image) : 0;
+    if (!(image >= 1)) return 0;
+    return image < 2147483647.0 ? (size_t)image : (size_t)0x7fffffff;
 }
 
 /* The settings a plan is chosen by, and how far it has got. */
@@ -3972,7 +4062,7 @@ static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_r
     return status;
 }
 
-/* ---- the public calls ----------------------------------------------------------------------------- */
+/* ---- the public calls -------------------------------------------------------------------------- */
 
 static tte_status ttei_options_check(const tte_options *options, size_t vocab, size_t dim)
 {
@@ -3982,7 +4072,7 @@ static tte_status ttei_options_check(const tte_options *options, size_t vocab, s
         options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
         options->row_weight != NULL || options->like != NULL)
         return TTE_ERR_ARGUMENT;
-    if ((uint64_t)vocab > 0xffffffffu || dim > TTEI_ENTRIES_MAX ||
+    if (ttei_too_many(vocab) || dim > TTEI_ENTRIES_MAX ||
         ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
         return TTE_ERR_SHAPE;
     if (options->shape.modes == 0) return TTE_OK;
@@ -4086,7 +4176,7 @@ tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_i
 static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_errors *errors)
 {
     const size_t scratch = ttei_scratch_floats(t), dim = (size_t)t->dim;
-    float *block = (float *)TT_EMBED_MALLOC((scratch + dim) * sizeof(float));
+    float *block = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_add(scratch, dim), sizeof(float)));
     double left = ttei_sum_value(&errors->norm2), gone;
     if (block == NULL) return TTE_ERR_MEMORY;
     (void)tte_lookup(t, token, block + scratch, block);
@@ -4144,6 +4234,90 @@ tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
     }
     if (status == TTE_OK) status = ttei_builder_end(&builder, out);
     ttei_builder_drop(&builder);
+    return status;
+}
+
+typedef struct ttei_recode_room {
+    size_t entries;            /* prod(dim), padding included */
+    float *tensor;             /* entries                     */
+    unsigned char *record;
+    ttei_encoder encoder;
+} ttei_recode_room;
+
+static size_t ttei_recode_carve(const ttei_plan *plan, void *block, ttei_recode_room *room)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    int32_t k;
+    for (k = 0, room->entries = 1; k < plan->shape.modes; ++k)
+        room->entries *= (size_t)plan->shape.dim[k];
+    room->tensor = (float *)ttei_take(&carve, room->entries, sizeof(float));
+    room->record = (unsigned char *)ttei_take(&carve, ttei_plan_record(plan), 1);
+    ttei_encoder_carve(plan, &carve, &room->encoder);
+    return carve.used;
+}
+
+/* One train of t, contracted with its padding (which truncation has filled with small numbers, and
+   without which the ranks would not suffice) and encoded anew. */
+static tte_status ttei_recode_row(ttei_builder *b, const tte_table *t, size_t token,
+                                  ttei_recode_room *room)
+{
+    float scales[TTE_MAX_MODES];
+    int32_t ranks[TTE_MAX_MODES + 1];
+    ttei_encoder *encoder = &room->encoder;
+    ttei_slot slot;
+    tte_status status;
+    const unsigned char *record = ttei_find(t, token, ranks);
+    ttei_record_decode(t->coding, &t->shape, ranks, record, encoder->cores);
+    ttei_contract(&t->shape, ranks, encoder->cores, room->entries, room->tensor, encoder->contract);
+    if (!ttei_all_finite_f32(room->tensor, room->entries)) return TTE_ERR_NOT_FINITE;
+    slot.norm2 = ttei_norm2(room->tensor, b->plan.dim);
+    status = ttei_train(&t->shape, ranks, -1, b->plan.coding, room->tensor, room->entries, slot.ranks,
+                        encoder->cores, scales, &encoder->train);
+    if (status == TTE_OK)
+        status = ttei_measure(&b->plan, room->tensor, encoder->cores, &slot, encoder);
+    if (status != TTE_OK) return status;
+    ttei_record_encode(b->plan.coding, &t->shape, slot.ranks, encoder->cores, scales, room->record);
+    ttei_errors_add(&b->errors, slot.norm2, slot.error2);
+    return ttei_builder_put(b, room->record, slot.ranks);
+}
+
+/* Errors of two steps, W to V and V to X, together: |W - X| <= |W - V| + |V - X|, and for a row
+   |v| <= (1 + e) |w|. */
+static ttei_errors ttei_errors_chain(const ttei_errors *first, const ttei_errors *second)
+{
+    ttei_errors both = *first;
+    const double error = sqrt(ttei_sum_value(&first->error2)) + sqrt(ttei_sum_value(&second->error2));
+    both.error2 = ttei_sum_zero;
+    ttei_sum_add(&both.error2, error * error);
+    both.worst = first->worst + (1 + first->worst) * second->worst;
+    return both;
+}
+
+tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
+{
+    ttei_plan plan;
+    ttei_builder builder;
+    ttei_errors before;
+    ttei_recode_room room;
+    size_t size, token;
+    void *block;
+    tte_status status;
+    if (t == NULL || out == NULL || (int)coding < 0 || coding > TTE_I4) return TTE_ERR_ARGUMENT;
+    plan = ttei_plan_of(t);
+    plan.coding = coding;
+    size = ttei_recode_carve(&plan, NULL, &room);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(size);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_recode_carve(&plan, block, &room);
+    status = ttei_builder_begin(&builder, &plan, t->vocab);
+    for (token = 0; token < t->vocab && status == TTE_OK; ++token)
+        status = ttei_recode_row(&builder, t, token, &room);
+    before = ttei_errors_of(t);
+    builder.errors = ttei_errors_chain(&before, &builder.errors);
+    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
+    ttei_builder_drop(&builder);
+    TT_EMBED_FREE(block);
     return status;
 }
 
@@ -4272,8 +4446,8 @@ static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s,
     for (k = 0; k < t->shape.modes; ++k) {
         float *next = s->work + (k % 2 ? s->half : 0);
         entries /= (size_t)t->shape.dim[k];
-        ttei_product((size_t)ranks[k + 1], (size_t)ranks[k] * (size_t)t->shape.dim[k], entries, cores, 1,
-                     (size_t)ranks[k + 1], y, entries, next);
+        ttei_product((size_t)ranks[k + 1], (size_t)ranks[k] * (size_t)t->shape.dim[k], entries, cores,
+                     1, (size_t)ranks[k + 1], y, entries, next);
         cores += ttei_core_size(&t->shape, ranks, k);
         y = next;
     }
@@ -4398,8 +4572,8 @@ int fsync(int);  /* strict C99 hides it, though the library has it */
 #endif
 #endif
 
-/* A file beside `path` that did not exist before: path.tmp0, path.tmp1, ..; its name goes to `name`,
-   which has room for strlen(path) + 8. */
+/* Writes a file that must not exist yet and sees it through to the disk. Returns 0, 1 when the name is
+   taken, -1 on failure, with errno set and nothing left behind. */
 #ifdef TTEI_POSIX
 
 static int ttei_write_file(const char *name, const void *data, size_t size)
