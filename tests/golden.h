@@ -1,0 +1,67 @@
+/* golden.h: the table behind tests/golden/, and how its images were made. Never change a line of it
+ * once images of a released version exist: they must open for ever. */
+#ifndef TEST_GOLDEN_H
+#define TEST_GOLDEN_H
+
+enum { GOLDEN_VOCAB = 40, GOLDEN_DIM = 30, GOLDEN_KINDS = 8 };
+
+/* Integers over 64, from integer arithmetic alone: exact in float, the same on every machine. Rows
+ * of growing roughness; row 7 is zero. */
+static inline float *golden_table(void)
+{
+    float *table = new_floats(GOLDEN_VOCAB * GOLDEN_DIM);
+    uint32_t state = 2463534242u;
+    for (int t = 0; t < GOLDEN_VOCAB; t++)
+        for (int j = 0; j < GOLDEN_DIM; j++) {
+            int smooth = (j % 6 - 2) * (t % 5 + 1) + (j / 6 - 1) * (3 - t % 4) * 2, rough;
+            state ^= state << 13, state ^= state >> 17, state ^= state << 5; /* xorshift32 */
+            rough = (int)(state >> 8 & 63) - 32;
+            table[t * GOLDEN_DIM + j] = t == 7 ? 0 : (float)(smooth * 8 + rough * t / 16) / 64.0f;
+        }
+    return table;
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+/* Kinds 0..3: rank cap 3; kinds 4..7: adaptive; each in F32, F16, I8, I4. */
+static inline tte_options golden_options(int kind)
+{
+    static const tte_coding codings[4] = {TTE_F32, TTE_F16, TTE_I8, TTE_I4};
+    static const int dims[3] = {4, 4, 2};
+    tte_shape shape = make_shape(3, dims);
+    return make_options(codings[kind % 4], kind < 4 ? 3 : 0, kind < 4 ? 0 : 0.5f, &shape);
+}
+
+#endif
+
+/* No row may be further from the table than this. */
+static inline double golden_bound(int kind) { return kind < 4 ? 1.0 : 0.5; }
+
+static inline void golden_path(int kind, char path[200])
+{
+    static const char *const names[4] = {"f32", "f16", "i8", "i4"};
+    sprintf(path, "tests/golden/token-%s-%s.tte", names[kind % 4], kind < 4 ? "uniform" : "adapted");
+}
+
+/* The bytes of one image in a heap block of the exact size; NULL when the file is missing. */
+static inline void *golden_bytes(int kind, size_t *size)
+{
+    char path[200];
+    FILE *file;
+    void *bytes;
+    long length;
+    golden_path(kind, path);
+    file = fopen(path, "rb");
+    if (file == NULL) {
+        fprintf(stderr, "%s is missing; run the tests from the repository's root\n", path);
+        return NULL;
+    }
+    fseek(file, 0, SEEK_END);
+    length = ftell(file);
+    rewind(file);
+    bytes = test_alloc((size_t)length);
+    *size = fread(bytes, 1, (size_t)length, file);
+    fclose(file);
+    return bytes;
+}
+
+#endif

@@ -1,0 +1,354 @@
+#!/bin/sh
+# run.sh: builds and runs every test that needs only a C compiler. Ends with 'N passed, N failed'.
+#
+# From the environment:
+#   CC, CXX        compilers; default cc, and c++ where there is one
+#   CFLAGS         added to every command of both, e.g. sanitizers
+#   TEST_PARTS     which parts to run; default "header programs variants docs demo"
+#   TEST_SMALL=1   small sizes in the test programs
+#   TEST_WRAPPER   a command to run the test programs under, e.g. valgrind
+#   TEST_SEED      the seed of the random cases; each program prints the one it used
+
+cd "$(dirname "$0")/.." || exit 1
+root=$(pwd)
+CC=${CC:-cc}
+if [ -z "${CXX-}" ] && command -v c++ >/dev/null 2>&1; then CXX=c++; fi
+CXX=${CXX-}
+CFLAGS=${CFLAGS-}
+parts=${TEST_PARTS:-header programs variants docs demo}
+warnings='-Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Werror'
+c99="-std=c99 $warnings"
+cxx11="-x c++ -std=c++11 $warnings"
+passed=0
+failed=0
+
+tmp=${TMPDIR:-/tmp}/tt_embed_tests.$$
+(umask 077 && mkdir "$tmp") || exit 1
+trap 'chmod -R u+w "$tmp" 2>/dev/null; rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+TEST_TMP=$tmp
+TEST_STATUS_LOG=$tmp/statuses
+export CC CXX CFLAGS TEST_TMP TEST_STATUS_LOG
+: >"$TEST_STATUS_LOG"
+
+# A test that hangs must end as a failure, where the system can see to that.
+limit=
+if command -v timeout >/dev/null 2>&1; then limit='timeout 1500'; fi
+
+has_part() { case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+pass() { passed=$((passed + 1)); }
+fail() { # fail NAME: shows what the log holds
+    failed=$((failed + 1))
+    printf 'FAILED %s\n' "$1"
+    tail -n 40 "$tmp/log" | sed 's/^/    /'
+}
+
+# check NAME COMMAND..: one test, passed when the command ends with 0.
+check() {
+    check_name=$1
+    shift
+    if "$@" >"$tmp/log" 2>&1; then pass; else fail "$check_name"; fi
+}
+
+# program NAME COMMAND..: a program that ends with its own 'name: N passed, N failed'.
+program() {
+    name=$1
+    shift
+    $limit "$@" >"$tmp/out" 2>"$tmp/log" </dev/null
+    status=$?
+    counts=$(sed -n '$s/^[^ ]*: \([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p' "$tmp/out")
+    # shellcheck disable=SC2086
+    set -- $counts
+    if [ $# -ne 2 ] || [ $(($1 + $2)) -eq 0 ]; then
+        echo "no result, exit status $status" >>"$tmp/log"
+        fail "$name"
+        return
+    fi
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    grep ' skipped' "$tmp/out"
+    if [ "$2" -eq 0 ] && [ $status -ne 0 ]; then
+        echo "all passed, yet exit status $status" >>"$tmp/log"
+        fail "$name"
+    elif [ "$2" -ne 0 ]; then
+        grep ': seed [0-9]' "$tmp/out"
+        sed 's/^/    /' "$tmp/log"
+    fi
+    printf '%s: %s passed, %s failed\n' "$name" "$1" "$2"
+}
+
+# ---- the header alone, in every configuration ------------------------------------------------
+
+# Compiles a file that holds nothing but the include, under the macros given.
+compile_header() { # compile_header OBJECT LANGUAGE MACROS..
+    object=$1
+    language=$2
+    shift 2
+    : >"$tmp/alone.c"
+    for macro in "$@"; do echo "#define $macro" >>"$tmp/alone.c"; done
+    echo '#include "tt_embed.h"' >>"$tmp/alone.c"
+    echo 'typedef int something_in_this_file;' >>"$tmp/alone.c"
+    if [ "$language" = c ]; then
+        $CC $c99 -O0 $CFLAGS -I"$root" -c -o "$object" "$tmp/alone.c"
+    else
+        $CXX $cxx11 -O0 $CFLAGS -I"$root" -c -o "$object" "$tmp/alone.c"
+    fi
+}
+
+header_compiles() {
+    for language in c ${CXX:+c++}; do
+        check "$language: declarations" compile_header "$tmp/a.o" $language
+        for s in '' TT_EMBED_STATIC; do
+            for d in '' TT_EMBED_DECODE_ONLY; do
+                for n in '' TT_EMBED_NO_STDIO; do
+                    check "$language: $s $d $n" compile_header "$tmp/a.o" $language \
+                        TT_EMBED_IMPLEMENTATION $s $d $n
+                done
+            done
+        done
+    done
+}
+
+# ---- what nm says of the object files ----------------------------------------------------------
+
+reading='tte_status_text tte_core_len tte_reconstruct_len tte_reconstruct tte_inner tte_open tte_verify
+    tte_get_info tte_scratch_len tte_lookup tte_lookup_batch tte_inner_tokens tte_logits tte_top_k'
+writing='tte_core_cap tte_decompose_work tte_decompose tte_svd_f32_work tte_svd_f32 tte_svd_f64_work
+    tte_svd_f64 tte_compress tte_compress_rows tte_free tte_append tte_replace tte_merge
+    tte_recode'
+files='tte_save tte_load'
+
+# Exactly these functions are public, and nothing is variable.
+defines_exactly() { # defines_exactly OBJECT NAMES..
+    object=$1
+    shift
+    for name in "$@"; do echo "$name"; done | sort >"$tmp/want"
+    nm "$object" | awk '$2 ~ /^[TWVi]$/ { sub(/^_/, "", $3); print $3 }' | grep -v '^ttei_.*\(resolver\)*$' |
+        sort >"$tmp/got"
+    diff "$tmp/want" "$tmp/got" || return 1
+    if nm "$object" | grep ' [BbDdCGgSs] '; then
+        echo 'a variable: the library keeps no state'
+        return 1
+    fi
+}
+
+# Nothing from outside but these (and what compilers add of their own, whose names begin with __).
+needs_only() { # needs_only OBJECT NAMES..
+    object=$1
+    shift
+    others=$(nm "$object" | awk '$1 == "U" { print $2 }' | grep -v '^_GLOBAL_OFFSET_TABLE_$' |
+        sed 's/@.*//' | grep -v '^__')
+    for name in $others; do
+        case " $* " in
+        *" $name "*) ;;
+        *) echo "needs $name" && return 1 ;;
+        esac
+    done
+}
+
+# A function that a configuration must have taken out is not there, in any form.
+lacks() { # lacks OBJECT NAMES..
+    object=$1
+    shift
+    for name in "$@"; do
+        if nm "$object" | grep -w "$name"; then return 1; fi
+    done
+}
+
+# Arithmetic on doubles, by the names of x86-64's instructions.
+uses_double() { # uses_double OBJECT
+    objdump -d "$1" | grep -E '[[:space:]]v?(add|sub|mul|div|sqrt|u?comi|cvtt?[a-z0-9]*2)[sp]d[[:space:]]'
+}
+lacks_double() { ! uses_double "$1"; }
+
+plain() { # plain OBJECT MACROS..: without the sanitizers, whose own symbols would be in the way
+    (CFLAGS=-O1 && compile_header "$1" c TT_EMBED_IMPLEMENTATION $2)
+}
+
+header_symbols() {
+    if ! command -v nm >/dev/null 2>&1; then
+        echo 'symbols: skipped, there is no nm'
+        return
+    fi
+    memory='memcpy memset memmove memcmp bcmp strlen'
+    check 'nm: build' plain "$tmp/full.o" ''
+    check 'nm: all functions' defines_exactly "$tmp/full.o" $reading $writing $files
+    check 'nm: never prints, exits or aborts' lacks "$tmp/full.o" \
+        printf fprintf vfprintf puts putchar fputs perror exit _exit abort rand srand signal
+    check 'nm: build without stdio' plain "$tmp/nostdio.o" TT_EMBED_NO_STDIO
+    check 'nm: no files' defines_exactly "$tmp/nostdio.o" $reading $writing
+    check 'nm: no stdio' lacks "$tmp/nostdio.o" fopen fread fwrite fclose open write rename remove
+    check 'nm: build the decoder' plain "$tmp/decode.o" TT_EMBED_DECODE_ONLY
+    check 'nm: the decoder only' defines_exactly "$tmp/decode.o" $reading
+    check 'nm: no heap, no libm' needs_only "$tmp/decode.o" $memory
+    if command -v objdump >/dev/null 2>&1 && objdump -f "$tmp/decode.o" | grep -q x86-64; then
+        check 'objdump: double arithmetic is recognized' uses_double "$tmp/full.o"
+        check 'objdump: the decoder has none' lacks_double "$tmp/decode.o"
+    fi
+    check 'nm: build static' plain "$tmp/static.o" TT_EMBED_STATIC
+    check 'nm: nothing public' defines_exactly "$tmp/static.o"
+}
+
+# ---- what the header adds to a file -------------------------------------------------------------
+
+# Its macros begin with TTE_ or TT_EMBED_; private ones are gone at its end.
+macros_are_prefixed() {
+    cat >"$tmp/without.c" <<'END'
+#include <errno.h>
+#include <fcntl.h>
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+END
+    { cat "$tmp/without.c" && echo '#define TT_EMBED_IMPLEMENTATION' && echo '#include "tt_embed.h"'; } \
+        >"$tmp/with.c"
+    $CC -std=c99 -dM -E -I"$root" "$tmp/without.c" | awk '{ print $2 }' | sort >"$tmp/macros0" || return 1
+    $CC -std=c99 -dM -E -I"$root" "$tmp/with.c" | awk '{ print $2 }' | sort >"$tmp/macros1" || return 1
+    grep -q '^TTE_MAX_MODES$' "$tmp/macros1" || return 1
+    ! comm -13 "$tmp/macros0" "$tmp/macros1" | sed 's/(.*//' | grep -v '^TTE_' | grep -v '^TT_EMBED_' |
+        grep -v '^TTEI_IMPLEMENTED$'
+}
+
+# Two files with a private copy each, and a third with the bodies, in one program.
+units_link() { # units_link LANGUAGE
+    for unit in one two; do
+        {
+            echo '#define TT_EMBED_STATIC'
+            echo '#define TT_EMBED_IMPLEMENTATION'
+            echo '#include "tt_embed.h"'
+            echo "int unit_$unit(void);"
+            echo "int unit_$unit(void) { return tte_status_text(TTE_OK) != NULL && tte_svd_f32_work(2, 2) > 0; }"
+        } >"$tmp/$unit.c"
+    done
+    cat >"$tmp/three.c" <<'END'
+#define TT_EMBED_IMPLEMENTATION
+#include "tt_embed.h"
+int unit_one(void);
+int unit_two(void);
+int main(void) { return unit_one() && unit_two() && tte_scratch_len(NULL) == 0 ? 0 : 1; }
+END
+    if [ "$1" = c ]; then
+        $CC $c99 $CFLAGS -I"$root" -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" -lm
+    else
+        $CXX $cxx11 $CFLAGS -I"$root" -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" -lm
+    fi && "$tmp/units"
+}
+
+if has_part header; then
+    before=$((passed + failed))
+    header_compiles
+    header_symbols
+    if echo | $CC -dM -E - >/dev/null 2>&1; then
+        check 'prefixes of macros' macros_are_prefixed
+    else
+        echo "macros: skipped, $CC does not list them"
+    fi
+    for language in c ${CXX:+c++}; do check "$language: units in one program" units_link $language; done
+    printf 'header: %s checks of configurations and symbols\n' $((passed + failed - before))
+fi
+if [ -z "$CXX" ]; then echo 'C++: skipped, there is no C++ compiler'; fi
+
+# ---- the test programs ---------------------------------------------------------------------------
+
+build_c() { # build_c PROGRAM SOURCES..: in C99
+    out=$1
+    shift
+    $CC $c99 $how $CFLAGS -o "$tmp/$out" "$@" -lm
+}
+
+build_cxx() {
+    out=$1
+    shift
+    $CXX $cxx11 $how $CFLAGS -o "$tmp/$out" "$@" -lm
+}
+
+sources() { # the files of a test program
+    case $1 in
+    test_files) echo tests/test_files.c tests/second_unit.c ;;
+    *) echo "tests/$1.c" ;;
+    esac
+}
+
+# build_and_run LABEL COMPILER TEST ARGUMENTS..
+build_and_run() {
+    label=$1
+    compiler=$2
+    test_name=$3
+    shift 3
+    if $compiler "$test_name" $(sources "$test_name") >"$tmp/log" 2>&1; then
+        program "$label $test_name" ${TEST_WRAPPER-} "$tmp/$test_name" "$@"
+    else
+        fail "$label $test_name: build"
+    fi
+}
+
+all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
+    test_limits test_recode'
+
+if has_part programs; then
+    how=-O2
+    for t in $all_tests; do build_and_run C99 build_c $t ${TEST_SEED-}; done
+fi
+
+# The same programs in other clothes, at small sizes: as C++ and unoptimized, with the compiler's
+# loose arithmetic (under which only the refusal of NaN and infinity is promised), with threads.
+if has_part variants; then
+    small=${TEST_SMALL-}
+    TEST_SMALL=1
+    export TEST_SMALL
+    how=-O0
+    if [ -n "$CXX" ]; then
+        for t in $all_tests; do build_and_run C++ build_cxx $t; done
+    fi
+    how='-O1 -ffast-math'
+    for t in test_svd test_train test_table test_decoder; do
+        build_and_run fast-math build_c $t 1 not_finite
+    done
+    how='-O1 -fopenmp'
+    printf '#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' >"$tmp/empty.c"
+    if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
+        OMP_NUM_THREADS=3
+        export OMP_NUM_THREADS
+        build_and_run OpenMP build_c test_table
+        unset OMP_NUM_THREADS
+    else
+        echo "OpenMP: skipped, $CC cannot link it"
+    fi
+    TEST_SMALL=$small
+fi
+
+# Every status of the enum has been produced by a test above.
+every_status_was_seen() {
+    sed -n '/^typedef enum tte_status/,/^}/s/^ *\(TTE_[A-Z_]*\).*/\1/p' tt_embed.h | sort -u >"$tmp/codes"
+    [ "$(wc -l <"$tmp/codes")" -eq 14 ] || return 1
+    cut -d ' ' -f 1 "$TEST_STATUS_LOG" | sort -u >"$tmp/seen"
+    comm -23 "$tmp/codes" "$tmp/seen" | sed 's/^/no test produces /'
+    [ -z "$(comm -23 "$tmp/codes" "$tmp/seen")" ]
+}
+if has_part programs; then
+    check 'every status is produced' every_status_was_seen
+    for code in $(cut -d ' ' -f 1 "$TEST_STATUS_LOG" | sort -u); do
+        printf '  %s: %s\n' "$code" "$(sed -n "s/^$code //p" "$TEST_STATUS_LOG" | sort -u | tr '\n' ' ')"
+    done
+fi
+
+# ---- examples ------------------------------------------------------------------------------------
+
+if has_part docs; then program 'documentation' sh tests/test_docs.sh; fi
+if has_part demo; then program 'demo' sh tests/test_demo.sh; fi
+
+if [ $((passed + failed)) -eq 0 ]; then
+    echo 'nothing ran'
+    failed=1
+fi
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]

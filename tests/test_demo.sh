@@ -1,0 +1,202 @@
+#!/bin/sh
+# test_demo.sh: builds examples/gpt2_demo.c as the README says and runs it on the model beside it,
+# on damaged copies of that model, and with options it must refuse. Ends with its own count.
+# TEST_HELD_OUT names a text whose perplexity the reference knows; without it that line is skipped.
+
+cd "$(dirname "$0")/.." || exit 1
+CC=${CC:-cc}
+model=examples/tiny-gpt2
+reference=$model/reference.json
+held_out=${TEST_HELD_OUT:-../shared/text/wizard-of-oz.txt}
+passed=0
+failed=0
+tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/demo.$$
+mkdir -p "$tmp/model" || exit 1
+trap 'rm -rf "$tmp"' EXIT
+
+report() { # report STATUS NAME
+    if [ "$1" -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        {
+            echo "FAILED $2"
+            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
+        } >&2
+    fi
+}
+
+demo() { "$tmp/demo" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
+
+finish() {
+    echo "test_demo: $passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+# ---- building, and what must work -------------------------------------------------------------
+
+: >"$tmp/err"
+# shellcheck disable=SC2086
+$CC -O2 ${CFLAGS-} -o "$tmp/demo" examples/gpt2_demo.c -lm >"$tmp/out" 2>&1
+report $? 'cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm'
+# shellcheck disable=SC2086
+$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
+report $? 'patch_file.c'
+if [ "$failed" -ne 0 ]; then finish; fi
+
+demo --help && grep -q -e '--ratio' "$tmp/out" && [ ! -s "$tmp/err" ]
+report $? '--help'
+
+# Tokenizer, next tokens: a line for each part, all of them ok.
+demo --check $reference && [ "$(grep -c ' ok$' "$tmp/out")" -ge 3 ] && ! grep -q DIFFERS "$tmp/out"
+report $? "--check $reference"
+
+if [ -f "$held_out" ]; then
+    demo --check $reference --text "$held_out" && grep -q '^perplexity.* ok$' "$tmp/out"
+    report $? "--check $reference --text $held_out"
+else
+    echo 'perplexity of the held-out text: skipped, the text is not here'
+fi
+
+# A reference that is wrong must be noticed: --check is no rubber stamp.
+"$tmp/patch_file" $reference "$tmp/wrong.json" replace '474' '475' 2>"$tmp/err" &&
+    ! demo --check "$tmp/wrong.json" && grep -q DIFFERS "$tmp/out"
+report $? '--check with a wrong id'
+
+printf 'The old house stood by the sea. Nobody had lived in it for many years, they said.\n' >"$tmp/text"
+demo --text "$tmp/text" --tokens 4
+report $? 'the default settings on a short text'
+
+# The dense row holds vocab * dim * 4 bytes; the others name theirs; two continuations at least.
+grep -q '^dense float32  *2,097,152  *1\.00 ' "$tmp/out" && grep -q 'TensorGPT 2^7, rank 1 .* 14\.0 ' "$tmp/out" &&
+    grep -q 'rounded to 8 bits' "$tmp/out" && grep -q 'rounded to 4 bits' "$tmp/out" &&
+    grep -q '^f32, ratio' "$tmp/out" && grep -q '^i8, ratio' "$tmp/out" && ! grep -qi 'nan' "$tmp/out"
+report $? 'the table of the default settings'
+
+# A ratio that is asked for is kept: the third column from the name on is the ratio.
+demo --text "$tmp/text" --tokens 0 --ratio 3 --ratio 6 --coding i8 &&
+    awk '/^i8, ratio 3/ { a = $6 } /^i8, ratio 6/ { b = $6 } END { exit !(a >= 3 && b >= 6) }' "$tmp/out"
+report $? '--ratio 3 --ratio 6 --coding i8'
+
+demo --text "$tmp/text" --tokens 0 --eps 0.3 --shape 8x4x4 && grep -q '^f32, eps 0.3' "$tmp/out"
+report $? '--eps 0.3 --shape 8x4x4'
+
+# The same command gives the same words.
+demo --text "$tmp/text" --tokens 12 --ratio 4 && sed '1,/^prompt/d' "$tmp/out" >"$tmp/words" &&
+    demo --text "$tmp/text" --tokens 12 --ratio 4 && sed '1,/^prompt/d' "$tmp/out" | cmp -s - "$tmp/words" &&
+    [ -s "$tmp/words" ]
+report $? 'the same continuation twice'
+
+# The story in the source: at least 600 words.
+demo --tokens 0 --max-rank 1 --shape 16x8 &&
+    [ "$(sed -n 's/^text:.* \([0-9,]*\) words.*/\1/p' "$tmp/out" | tr -d ,)" -ge 600 ]
+report $? 'the built-in text'
+
+# ---- what must be refused: one line on stderr that names the culprit, status 1 -------------------
+
+refused() { # refused WORD ARGUMENTS..
+    word=$1
+    shift
+    demo "$@"
+    status=$?
+    [ $status -eq 1 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -q -e "$word" "$tmp/err"
+    result=$?
+    echo "exit status $status, expected 1 and one line with '$word'" >>"$tmp/out"
+    report $result "refusal: $*"
+}
+
+# damaged WHAT FILE WORD CHANGE..: the model with one file changed ("gone": taken away). Damaged
+# weights stand without config.json, so that nothing else can tell that they are.
+damaged() {
+    what=$1
+    file=$2
+    word=$3
+    shift 3
+    rm -rf "$tmp/model"
+    mkdir "$tmp/model"
+    for part in config.json vocab.json merges.txt model.safetensors; do
+        if [ $part = "$file" ]; then
+            [ "$1" = gone ] && continue
+            if ! "$tmp/patch_file" $model/$part "$tmp/model/$part" "$@" 2>"$tmp/err"; then
+                report 1 "$what: cannot be made"
+                return
+            fi
+        elif [ $part != config.json ] || [ "$file" != $weights ]; then
+            cp $model/$part "$tmp/model/$part"
+        fi
+    done
+    demo --tokens 0 --text "$tmp/text" "$tmp/model"
+    status=$?
+    [ $status -eq 1 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -q "$file" "$tmp/err" &&
+        grep -q -e "$word" "$tmp/err"
+    result=$?
+    echo "exit status $status, expected 1 and one line with '$file' and '$word'" >>"$tmp/out"
+    report $result "$what"
+}
+
+weights=model.safetensors
+refused 'no/such/folder' no/such/folder
+refused "$tmp/text" "$tmp/text"
+damaged 'no weights' $weights '' gone
+damaged 'no vocabulary' vocab.json '' gone
+damaged 'no merges' merges.txt '' gone
+
+size=$(wc -c <$model/$weights)
+for keep in 0 1 7 8 9 100 3000 4879 4880 4881 100000 $((size / 2)) $((size - 1)); do
+    damaged "weights cut to $keep bytes" $weights '' keep $keep
+done
+
+# The length of the header, in the first eight bytes
+for length in ffffffffffffffff ffffffffffffff7f 0000000000000080 0000000000000000 0100000000000000 \
+    0a00000000000000 ffffff7f00000000 00000000ffffffff f8ffffffffffffff; do
+    damaged "header length $length" $weights '' set 0 $length
+done
+
+damaged 'more columns' $weights wte.weight replace '[4096, 128]' '[4096, 192]'
+damaged 'one row less' $weights wte.weight replace '[4096, 128]' '[4095, 128]'
+damaged 'a side of zero' $weights wte.weight replace '[4096, 128]' '[0000, 128]'
+damaged 'a negative side' $weights '' replace '[4096, 128]' '[-096, 128]'
+damaged 'one side only' $weights wte.weight replace '[4096, 128]' '[524288   ]'
+damaged 'another attention shape' $weights c_attn replace '[128, 384]' '[384, 128]'
+damaged 'another context' $weights wpe.weight replace '[256, 128]' '[255, 128]'
+damaged 'an unknown type' $weights 'Q16' replace '"dtype": "F16"' '"dtype": "Q16"'
+damaged 'another type of other size' $weights '' replace '"dtype": "F16"' '"dtype": "F32"'
+damaged 'an end beyond the file' $weights '' replace '[0, 1048576]' '[0, 9048576]'
+damaged 'an end before the start' $weights '' replace '[1048576, 1114112]' '[1048576, 0114112]'
+damaged 'a start moved' $weights '' replace '[0, 1048576]' '[8, 1048576]'
+damaged 'a tensor without its name' $weights 'wpe.weight' replace 'wpe.weight' 'wpX.weight'
+damaged 'no JSON at all' $weights '' replace '{"wte' '[[wte'
+damaged 'JSON that does not end' $weights '' set 4878 20
+damaged 'a config of other depth' config.json '' replace '"n_layer": 4' '"n_layer": 9'
+damaged 'a config of other width' config.json '' replace '"n_embd": 128' '"n_embd": 256'
+damaged 'heads that do not divide' config.json '' replace '"n_head": 2' '"n_head": 3'
+damaged 'a config that is no JSON' config.json '' replace '{' 'x'
+damaged 'a vocabulary cut short' vocab.json '' keep 1000
+damaged 'an empty vocabulary' vocab.json '' keep 0
+damaged 'merges that are no pairs' merges.txt '' set 30 414141414141414141414141414141414141414141
+
+refused '--nonsense' --nonsense
+refused '--ratio' --ratio
+refused '--ratio' --ratio 0
+refused '--ratio' --ratio -3
+refused '--ratio' --ratio nan
+refused '--ratio' --ratio 2x
+refused '--eps' --eps 2
+refused '--eps' --eps inf
+refused '--shape' --shape 2x
+refused '--shape' --shape axb
+refused '--shape' --shape 4x4 --text "$tmp/text" --tokens 0
+refused '--max-rank' --max-rank 0
+refused '--max-rank' --max-rank 1.5
+refused '--coding' --coding f64
+refused '--tokens' --tokens -1
+refused '--tokens' --tokens 100000
+refused 'second' $model $model
+refused 'no/such/text' --text no/such/text
+refused 'no/such/check' --check no/such/check
+refused 'text' --check "$tmp/text"
+: >"$tmp/empty"
+refused 'empty' --text "$tmp/empty"
+
+finish

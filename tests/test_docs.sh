@@ -1,0 +1,95 @@
+#!/bin/sh
+# test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
+# and run as it stands; one without a main is compiled only. Ends with 'test_docs: N passed, N failed'.
+
+cd "$(dirname "$0")/.." || exit 1
+root=$(pwd)
+CC=${CC:-cc}
+flags="-std=c99 -O2 -Wall -Wextra -Werror ${CFLAGS-}"
+passed=0
+failed=0
+tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/docs.$$
+mkdir -p "$tmp" || exit 1
+trap 'rm -rf "$tmp"' EXIT
+
+report() { # report STATUS NAME: counts, and shows the log of a failure
+    if [ "$1" -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED $2" >&2
+        sed 's/^/    /' "$tmp/log" >&2
+    fi
+}
+
+# Fenced blocks marked c, to block1.c, block2.c, ..
+blocks_of_readme() {
+    awk -v out="$tmp/readme" '
+        /^```c[ \t]*$/ { inside = 1; file = out (++n) ".c"; printf "" > file; next }
+        /^```/         { inside = 0; next }
+        inside         { print > file }' README.md
+}
+
+# Runs of lines indented by seven spaces or more between the heading and the next one.
+blocks_of_header() {
+    awk -v out="$tmp/header" '
+        /^QUICK START/                      { section = 1; next }
+        section && /^[A-Z]/                 { exit }
+        !section                            { next }
+        /^       / {
+            if (!inside) { inside = 1; file = out (++n) ".c"; blank = "" }
+            printf "%s", blank > file
+            blank = ""
+            print substr($0, 8) > file
+            next
+        }
+        inside && /^[ \t]*$/                { blank = blank "\n"; next }
+                                            { inside = 0 }' tt_embed.h
+}
+
+try_block() { # try_block FILE NAME
+    if grep -q 'main(' "$1"; then
+        # shellcheck disable=SC2086
+        $CC $flags -I"$root" -o "$tmp/block" "$1" -lm >"$tmp/log" 2>&1 &&
+            (mkdir -p "$tmp/run" && cd "$tmp/run" && "$tmp/block" </dev/null >"$tmp/log" 2>&1)
+    else
+        # shellcheck disable=SC2086
+        $CC $flags -I"$root" -c -o "$tmp/block.o" "$1" >"$tmp/log" 2>&1
+    fi
+    report $? "$2"
+}
+
+# Both documents must hold at least one complete program.
+try_document() { # try_document NAME PREFIX
+    programs=0
+    for block in "$tmp/$2"*.c; do
+        [ -f "$block" ] || continue
+        try_block "$block" "$1: the block that begins '$(sed -n '/[^ ]/{p;q;}' "$block")'"
+        if grep -q 'main(' "$block"; then programs=$((programs + 1)); fi
+    done
+    echo "no program found in $1" >"$tmp/log"
+    [ $programs -gt 0 ]
+    report $? "$1: programs"
+}
+
+# Names of the library that a document uses must exist.
+names_exist() { # names_exist DOCUMENT
+    grep -o '\(tte\|TTE\|TT_EMBED\)_[A-Za-z0-9_]*[A-Za-z0-9]' "$1" | sort -u >"$tmp/names"
+    : >"$tmp/log"
+    while read -r name; do
+        grep -q "\\b$name\\b" tt_embed.h || echo "$name is not in tt_embed.h" >>"$tmp/log"
+    done <"$tmp/names"
+    [ ! -s "$tmp/log" ]
+}
+
+if [ -f README.md ]; then
+    blocks_of_readme
+    names_exist README.md
+    report $? 'README.md: names'
+fi
+try_document README.md readme
+blocks_of_header
+try_document tt_embed.h header
+
+echo "test_docs: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]

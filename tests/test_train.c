@@ -1,0 +1,639 @@
+/* test_train.c: tte_decompose, tte_reconstruct and tte_inner on single tensors.
+ *
+ * Reconstructions are repeated here in double by plain sums over the cores, so that neither
+ * tte_reconstruct nor rounding in it can hide an error of the decomposition.
+ */
+#define TT_EMBED_IMPLEMENTATION
+#include "../tt_embed.h"
+#include "harness.h"
+
+#define EXACT 5e-6 /* relative error that a train without truncation may have */
+
+typedef struct train {
+    tte_shape shape;
+    int32_t ranks[TTE_MAX_MODES + 1];
+    float *cores;
+} train;
+
+/* ---- reference ---------------------------------------------------------------------------- */
+
+static size_t cores_size(const train *t)
+{
+    size_t size = 0;
+    for (int k = 0; k < t->shape.modes; k++)
+        size += (size_t)t->ranks[k] * (size_t)t->shape.dim[k] * (size_t)t->ranks[k + 1];
+    return size;
+}
+
+/* The tensor in double: left (done x r) times core (r x n*q) gives the next left. With `magnitudes`
+ * the same sums over absolute values, which is what rounding errors are in proportion to. */
+static double *contract(const train *t, int magnitudes)
+{
+    double *left = new_doubles(1);
+    const float *core = t->cores;
+    size_t done = 1;
+    left[0] = 1;
+    for (int k = 0; k < t->shape.modes; k++) {
+        size_t r = (size_t)t->ranks[k];
+        size_t columns = (size_t)t->shape.dim[k] * (size_t)t->ranks[k + 1];
+        double *next = new_doubles(done * columns);
+        for (size_t i = 0; i < done; i++)
+            for (size_t j = 0; j < columns; j++) {
+                double sum = 0;
+                for (size_t a = 0; a < r; a++) {
+                    double factor = (double)core[a * columns + j];
+                    sum += left[i * r + a] * (magnitudes ? fabs(factor) : factor);
+                }
+                next[i * columns + j] = sum;
+            }
+        free(left);
+        left = next;
+        core += r * columns;
+        done *= (size_t)t->shape.dim[k];
+    }
+    return left;
+}
+
+static double *dense(const train *t) { return contract(t, 0); }
+
+/* A bound on the relative rounding of float sums over this train's bonds, one after the other. */
+static double rounding(const train *t)
+{
+    double steps = t->shape.modes;
+    for (int k = 0; k <= t->shape.modes; k++)
+        steps += t->ranks[k];
+    return steps * (double)FLT_EPSILON;
+}
+
+/* |x - x^| / |x| in double, where x^ comes from the cores. */
+static double relative_error(const train *t, const float *x)
+{
+    size_t count = shape_size(&t->shape);
+    double *back = dense(t), error = 0, total = 0;
+    for (size_t i = 0; i < count; i++) {
+        error += ((double)x[i] - back[i]) * ((double)x[i] - back[i]);
+        total += (double)x[i] * (double)x[i];
+    }
+    free(back);
+    return total > 0 ? sqrt(error / total) : sqrt(error);
+}
+
+/* A train with random cores, whose tensor has these ranks with probability one. */
+static train random_train(const tte_shape *shape, int max_rank)
+{
+    train t;
+    memset(&t, 0, sizeof t);
+    t.shape = *shape;
+    for (int k = 0; k <= shape->modes; k++)
+        t.ranks[k] = (int32_t)bond_limit(shape, k, max_rank);
+    t.cores = random_floats(cores_size(&t));
+    return t;
+}
+
+static float *to_floats(const double *x, size_t count)
+{
+    float *y = new_floats(count);
+    for (size_t i = 0; i < count; i++)
+        y[i] = (float)x[i];
+    return y;
+}
+
+static tte_shape random_shape(size_t limit)
+{
+    tte_shape shape;
+    size_t size = 1;
+    memset(&shape, 0, sizeof shape);
+    shape.modes = rng_int(1, TTE_MAX_MODES);
+    for (int k = 0; k < shape.modes; k++) {
+        int n = shape.modes > 6 ? rng_int(1, 3) : shape.modes > 2 ? rng_int(1, 9) : rng_int(1, 40);
+        shape.dim[k] = size * (size_t)n > limit ? 1 : n;
+        size *= (size_t)shape.dim[k];
+    }
+    return shape;
+}
+
+/* ---- calling ------------------------------------------------------------------------------ */
+
+/* Decomposes in buffers of the exact size; checks what holds for every successful call. */
+static train decompose(const tte_shape *shape, const float *x, int max_rank, float eps)
+{
+    train t;
+    size_t cap = tte_core_cap(shape, max_rank), count = shape_size(shape), used;
+    float *input = (float *)test_copy(x, count * sizeof(float)), *cores = new_floats(cap);
+    void *work = test_alloc(tte_decompose_work(shape));
+    memset(&t, 0, sizeof t);
+    t.shape = *shape;
+    if (!CHECK_STATUS(tte_decompose(shape, input, max_rank, eps, t.ranks, cores, work), TTE_OK))
+        for (int k = 0; k <= shape->modes; k++) /* go on with zeros */
+            t.ranks[k] = 1;
+    CHECK(memcmp(input, x, count * sizeof(float)) == 0);
+    CHECK(t.ranks[0] == 1 && t.ranks[shape->modes] == 1);
+    for (int k = 0; k <= shape->modes; k++)
+        CHECK(t.ranks[k] >= 1 && (size_t)t.ranks[k] <= bond_limit(shape, k, max_rank));
+    used = tte_core_len(shape, t.ranks);
+    CHECK(used == cores_size(&t) && used <= cap);
+    t.cores = (float *)test_copy(cores, used * sizeof(float));
+    free(work), free(cores), free(input);
+    return t;
+}
+
+/* Rows of length q stacked over (rank, mode): their columns must be orthonormal. */
+static void check_left_orthonormal(const train *t)
+{
+    const float *core = t->cores;
+    for (int k = 0; k + 1 < t->shape.modes; k++) {
+        int rows = t->ranks[k] * t->shape.dim[k], q = t->ranks[k + 1];
+        for (int a = 0; a < q; a++)
+            for (int b = 0; b <= a; b++) {
+                double sum = 0;
+                for (int i = 0; i < rows; i++)
+                    sum += (double)core[i * q + a] * (double)core[i * q + b];
+                CHECK_LE(fabs(sum - (a == b)), 1e-5);
+            }
+        core += (size_t)rows * (size_t)q;
+    }
+}
+
+static void check_reconstruct(const train *t)
+{
+    size_t count = shape_size(&t->shape);
+    double *want = dense(t), *size = contract(t, 1);
+    float *x = new_floats(count);
+    float *scratch = new_floats(tte_reconstruct_len(&t->shape, t->ranks));
+    CHECK_STATUS(tte_reconstruct(&t->shape, t->ranks, t->cores, x, scratch), TTE_OK);
+    for (size_t i = 0; i < count; i++)
+        CHECK_LE(fabs((double)x[i] - want[i]), rounding(t) * size[i] + (double)FLT_MIN);
+    free(scratch), free(x), free(want), free(size);
+}
+
+/* ---- cases -------------------------------------------------------------------------------- */
+
+static void sizes_of_tensorgpt(void)
+{
+    static const int twos[10] = {2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
+    tte_shape shape = make_shape(10, twos);
+    int32_t ones[11] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, fours[11] = {1, 2, 4, 4, 4, 4, 4, 4, 4, 2, 1};
+    CHECK(tte_core_len(&shape, ones) == 20);
+    CHECK(tte_core_len(&shape, fours) == 232);
+    CHECK(tte_core_cap(&shape, 1) >= 20);
+    CHECK(tte_core_cap(&shape, 4) >= 232);
+    CHECK(tte_core_cap(&shape, 4) <= tte_core_cap(&shape, 0));
+}
+
+static void guarantee_of_eps(void)
+{
+    static const float eps[] = {1e-5f, 1e-4f, 1e-3f, 0.01f, 0.05f, 0.1f, 0.3f, 0.5f, 0.9f, 1.0f};
+    for (int round = 0; round < (test.small ? 60 : 1500); round++) {
+        tte_shape shape = random_shape(test.small ? 256 : 2048);
+        size_t count = shape_size(&shape);
+        float *x = random_floats(count), bound = eps[round % 10];
+        train t;
+        if (round % 3 == 1) /* entries over many magnitudes, so that every eps cuts something */
+            for (size_t i = 0; i < count; i++)
+                x[i] *= (float)pow(10, -6 * rng_uniform());
+        if (round % 3 == 2) { /* low rank below noise of about the size of eps */
+            train low = random_train(&shape, 2);
+            double *y = dense(&low);
+            for (size_t i = 0; i < count; i++)
+                x[i] = (float)(y[i] + (double)bound * rng_uniform() * (double)x[i]);
+            free(y), free(low.cores);
+        }
+        t = decompose(&shape, x, 0, bound);
+        CHECK_LE(relative_error(&t, x), (double)bound);
+        check_left_orthonormal(&t);
+        check_reconstruct(&t);
+        free(t.cores), free(x);
+    }
+}
+
+/* A second singular value so close below eps |x| that it may go by a hair: rounding included, the
+ * bound must hold. x = p + s q with p, q orthogonal products. */
+static void eps_at_the_edge(void)
+{
+    static const float eps[] = {1e-5f, 1e-4f, 1e-2f, 0.2f};
+    for (int round = 0; round < (test.small ? 80 : 2000); round++) {
+        int m = rng_int(2, 12), n = rng_int(2, 12), dims[2];
+        float bound = eps[round % 4], *x = new_floats((size_t)(m * n));
+        double angle_m = 6.28 * rng_uniform(), angle_n = 6.28 * rng_uniform();
+        double s = (double)bound / sqrt(1 - (double)bound * (double)bound);
+        tte_shape shape;
+        train t;
+        s *= 1 - 1e-7 * rng_int(-3, 30);
+        dims[0] = m, dims[1] = n;
+        shape = make_shape(2, dims);
+        for (int i = 0; i < m * n; i++) {
+            double c = i / n == 0 ? cos(angle_m) : i / n == 1 ? sin(angle_m) : 0;
+            double d = i % n == 0 ? cos(angle_n) : i % n == 1 ? sin(angle_n) : 0;
+            double c2 = i / n == 0 ? -sin(angle_m) : i / n == 1 ? cos(angle_m) : 0;
+            double d2 = i % n == 0 ? -sin(angle_n) : i % n == 1 ? cos(angle_n) : 0;
+            x[i] = (float)(c * d + s * c2 * d2);
+        }
+        t = decompose(&shape, x, 0, bound);
+        CHECK_LE(relative_error(&t, x), (double)bound);
+        free(t.cores), free(x);
+    }
+}
+
+/* Truncation must pay: noise below eps is cut off, so the ranks are those of the signal. */
+static void low_rank_is_found(void)
+{
+    for (int round = 0; round < (test.small ? 20 : 300); round++) {
+        tte_shape shape = random_shape(test.small ? 256 : 2048);
+        train low = random_train(&shape, 1 + round % 3), t;
+        double *exact = dense(&low);
+        float *x = to_floats(exact, shape_size(&shape));
+        t = decompose(&shape, x, 0, 1e-5f);
+        for (int k = 0; k <= shape.modes; k++)
+            CHECK(t.ranks[k] <= low.ranks[k]);
+        CHECK_LE(relative_error(&t, x), 1e-5);
+        free(t.cores);
+        t = decompose(&shape, x, 1 + round % 3, 0); /* a cap that costs nothing */
+        CHECK_LE(relative_error(&t, x), EXACT);
+        free(t.cores), free(x), free(exact), free(low.cores);
+    }
+}
+
+/* One tensor whose singular values are far from every threshold, so that each rank is known. */
+static void known_ranks(void)
+{
+    static const int dims[3] = {4, 3, 5};
+    tte_shape shape = make_shape(3, dims);
+    float x[60];
+    train t;
+    for (int i = 0; i < 60; i++) /* e0 e0 e0 + e1 e1 e1: rank 2 everywhere */
+        x[i] = i == 0 || i == 1 * 15 + 1 * 5 + 1 ? 1.0f : 0.0f;
+    t = decompose(&shape, x, 0, 1e-3f);
+    CHECK(t.ranks[1] == 2 && t.ranks[2] == 2);
+    CHECK_LE(relative_error(&t, x), 1e-6);
+    free(t.cores);
+    for (int i = 0; i < 60; i++) /* sum of the indices: rank 2 everywhere */
+        x[i] = (float)(i / 15 + i / 5 % 3 + i % 5);
+    t = decompose(&shape, x, 0, 1e-4f);
+    CHECK(t.ranks[1] == 2 && t.ranks[2] == 2);
+    free(t.cores);
+    for (int i = 0; i < 60; i++) /* a product: rank 1 */
+        x[i] = (float)((1 + i / 15) * (2 + i / 5 % 3) * (3 - i % 5));
+    t = decompose(&shape, x, 0, 1e-4f);
+    CHECK(t.ranks[1] == 1 && t.ranks[2] == 1);
+    CHECK_LE(relative_error(&t, x), 1e-6);
+    free(t.cores);
+}
+
+static void exact_without_eps(void)
+{
+    for (int round = 0; round < (test.small ? 40 : 600); round++) {
+        tte_shape shape = random_shape(test.small ? 256 : 2048);
+        float *x = random_floats(shape_size(&shape));
+        train t = decompose(&shape, x, 0, 0);
+        for (int k = 0; k <= shape.modes; k++)
+            CHECK((size_t)t.ranks[k] == bond_limit(&shape, k, 0));
+        CHECK_LE(relative_error(&t, x), EXACT);
+        check_left_orthonormal(&t);
+        check_reconstruct(&t);
+        free(t.cores), free(x);
+    }
+}
+
+static void caps_give_uniform_ranks(void)
+{
+    for (int round = 0; round < (test.small ? 40 : 400); round++) {
+        tte_shape shape = random_shape(test.small ? 256 : 2048);
+        int cap = 1 << rng_int(0, 6);
+        float *x = random_floats(shape_size(&shape));
+        train t, adaptive;
+        if (round % 4 == 0) /* zeros and repeated entries do not lower the ranks either */
+            for (size_t i = 0; i < shape_size(&shape); i++)
+                x[i] = round % 8 == 0 ? 0.0f : 1.0f;
+        t = decompose(&shape, x, cap, 0);
+        for (int k = 0; k <= shape.modes; k++)
+            CHECK((size_t)t.ranks[k] == bond_limit(&shape, k, cap));
+        check_left_orthonormal(&t);
+        check_reconstruct(&t);
+        adaptive = decompose(&shape, x, cap, 0.2f); /* both: no rank above the cap */
+        check_left_orthonormal(&adaptive);
+        CHECK_LE(relative_error(&t, x), relative_error(&adaptive, x) + EXACT);
+        free(t.cores), free(adaptive.cores), free(x);
+    }
+}
+
+/* Two modes: the truncated train is the best approximation of its rank (Eckart and Young). */
+static void two_modes_are_optimal(void)
+{
+    for (int round = 0; round < (test.small ? 20 : 200); round++) {
+        int m = rng_int(1, 20), n = rng_int(1, 20), k = m < n ? m : n, cap = rng_int(1, k);
+        int dims[2];
+        tte_shape shape;
+        float *x = random_floats((size_t)(m * n));
+        double *a = new_doubles((size_t)(m * n)), *s = new_doubles((size_t)k), tail = 0, total = 0;
+        void *work = test_alloc(tte_svd_f64_work(m, n));
+        train t;
+        dims[0] = m, dims[1] = n;
+        shape = make_shape(2, dims);
+        for (int i = 0; i < m * n; i++)
+            a[i] = (double)x[i];
+        CHECK_STATUS(tte_svd_f64(m, n, a, NULL, s, NULL, work), TTE_OK);
+        for (int i = 0; i < k; i++) {
+            total += s[i] * s[i];
+            tail += i >= cap ? s[i] * s[i] : 0;
+        }
+        t = decompose(&shape, x, cap, 0);
+        CHECK_LE(fabs(relative_error(&t, x) - sqrt(tail / total)), 2e-6);
+        free(t.cores), free(work), free(a), free(s), free(x);
+    }
+}
+
+static void zero_tensor(void)
+{
+    static const float eps[] = {0, 1e-3f, 1};
+    for (int round = 0; round < 30; round++) {
+        tte_shape shape = random_shape(256);
+        size_t count = shape_size(&shape);
+        float *x = new_floats(count), *back = new_floats(count), *scratch;
+        train t;
+        for (size_t i = 0; i < count; i++)
+            x[i] = round % 2 ? 0.0f : -0.0f;
+        t = decompose(&shape, x, 0, eps[round % 3]);
+        scratch = new_floats(tte_reconstruct_len(&shape, t.ranks));
+        CHECK_STATUS(tte_reconstruct(&shape, t.ranks, t.cores, back, scratch), TTE_OK);
+        for (size_t i = 0; i < count; i++)
+            CHECK(back[i] == 0);
+        free(scratch), free(back), free(x), free(t.cores);
+    }
+}
+
+static void extreme_scales(void)
+{
+    static const float scale[] = {1e-36f, 1e-30f, 1e-20f, 1e20f, 1e30f, 1e36f};
+    for (int round = 0; round < (test.small ? 30 : 300); round++) {
+        tte_shape shape = random_shape(200);
+        size_t count = shape_size(&shape);
+        float *x = random_floats(count), eps = round % 2 ? 0.0f : 0.1f;
+        train t;
+        for (size_t i = 0; i < count; i++)
+            x[i] *= scale[round % 6];
+        t = decompose(&shape, x, 0, eps);
+        CHECK_LE(relative_error(&t, x), eps > 0 ? (double)eps : EXACT);
+        check_left_orthonormal(&t);
+        check_reconstruct(&t);
+        free(t.cores), free(x);
+    }
+}
+
+/* One entry far above the others, and one far below: neither is lost, nor does it hurt. */
+static void entries_of_all_sizes(void)
+{
+    static const int dims[4] = {3, 4, 2, 5};
+    tte_shape shape = make_shape(4, dims);
+    for (int round = 0; round < 120; round++) {
+        float *x = random_floats(120);
+        train t;
+        x[round] = round % 2 ? 1e30f : 1e-30f;
+        t = decompose(&shape, x, 0, 0);
+        CHECK_LE(relative_error(&t, x), EXACT);
+        free(t.cores), free(x);
+    }
+}
+
+/* <A, B> by tte_inner with scratch of exactly the length the contract names. */
+static double inner(const train *a, const train *b)
+{
+    size_t bond = 0;
+    float *scratch, result = 0;
+    for (int k = 0; k <= a->shape.modes; k++) {
+        size_t here = (size_t)a->ranks[k] * (size_t)b->ranks[k];
+        bond = here > bond ? here : bond;
+    }
+    scratch = new_floats(2 * bond);
+    CHECK_STATUS(tte_inner(&a->shape, a->ranks, a->cores, b->ranks, b->cores, &result, scratch),
+                 TTE_OK);
+    free(scratch);
+    return (double)result;
+}
+
+static void inner_products(void)
+{
+    for (int round = 0; round < (test.small ? 60 : 800); round++) {
+        tte_shape shape = random_shape(test.small ? 256 : 1024);
+        size_t count = shape_size(&shape);
+        float *x = random_floats(count), *y = random_floats(count);
+        double *da, *db, *size_a, *size_b, want = 0, aa = 0, bb = 0, slack = 0;
+        train a = decompose(&shape, x, rng_int(0, 5), 0), b;
+        if (round % 2) { /* any cores are a train, also with bonds wider than they need be */
+            free(a.cores);
+            for (int k = 1; k < shape.modes; k++)
+                a.ranks[k] = rng_int(1, 6);
+            a.cores = random_floats(cores_size(&a));
+        }
+        b = decompose(&shape, y, rng_int(0, 4), 0.1f);
+        da = dense(&a), db = dense(&b), size_a = contract(&a, 1), size_b = contract(&b, 1);
+        for (size_t i = 0; i < count; i++) {
+            want += da[i] * db[i];
+            slack += size_a[i] * size_b[i];
+            aa += da[i] * da[i];
+            bb += db[i] * db[i];
+        }
+        slack *= 2 * (rounding(&a) + rounding(&b));
+        CHECK_LE(fabs(inner(&a, &b) - want), slack);
+        CHECK_LE(fabs(inner(&b, &a) - want), slack);
+        CHECK_LE(fabs(inner(&b, &b) - bb), 1e-5 * bb); /* orthonormal cores: as sharp as a dot */
+        if (round % 2 == 0)
+            CHECK_LE(fabs(inner(&a, &b) - want), 1e-5 * sqrt(aa * bb));
+        check_reconstruct(&a);
+        free(da), free(db), free(size_a), free(size_b);
+        free(a.cores), free(b.cores), free(x), free(y);
+    }
+}
+
+static void largest_shape(void)
+{
+    tte_shape shape;
+    float *x;
+    train t;
+    memset(&shape, 0, sizeof shape);
+    shape.modes = TTE_MAX_MODES;
+    for (int k = 0; k < TTE_MAX_MODES; k++)
+        shape.dim[k] = test.small && k >= 8 ? 1 : 2;
+    x = random_floats(shape_size(&shape));
+    t = decompose(&shape, x, 8, 0.5f);
+    check_left_orthonormal(&t);
+    check_reconstruct(&t);
+    free(t.cores), free(x);
+}
+
+static void same_bytes_each_time(void)
+{
+    for (int round = 0; round < 60; round++) {
+        tte_shape shape = random_shape(400);
+        float *x = random_floats(shape_size(&shape)), eps = round % 2 ? 0.0f : 0.2f;
+        train a = decompose(&shape, x, round % 5, eps), b = decompose(&shape, x, round % 5, eps);
+        CHECK(memcmp(a.ranks, b.ranks, sizeof a.ranks) == 0);
+        CHECK(memcmp(a.cores, b.cores, cores_size(&a) * sizeof(float)) == 0);
+        free(a.cores), free(b.cores), free(x);
+    }
+}
+
+/* ---- what is refused ------------------------------------------------------------------------ */
+
+static void not_finite(void)
+{
+    static const uint32_t bits[] = {0x7FC00000u, 0xFFC00000u, 0x7F800001u, 0x7F800000u, 0xFF800000u};
+    for (int round = 0; round < 90; round++) {
+        tte_shape shape = random_shape(64);
+        size_t count = shape_size(&shape), cap = tte_core_cap(&shape, 0);
+        float *x = random_floats(count), *cores = new_floats(cap);
+        int32_t *ranks = (int32_t *)test_alloc(((size_t)shape.modes + 1) * sizeof(int32_t));
+        void *work = test_alloc(tte_decompose_work(&shape));
+        x[round % 3 == 0 ? 0 : round % 3 == 1 ? count / 2 : count - 1] = float_from_bits(bits[round % 5]);
+        CHECK_STATUS(tte_decompose(&shape, x, round % 4, round % 2 ? 0.0f : 0.1f, ranks, cores, work),
+                     TTE_ERR_NOT_FINITE);
+        CHECK(is_untouched(ranks, ((size_t)shape.modes + 1) * sizeof(int32_t)));
+        CHECK(is_untouched(cores, cap * sizeof(float)));
+        free(work), free(ranks), free(cores), free(x);
+    }
+}
+
+/* Buffers that no call may touch: every shape below must be refused before anything is read. */
+static void check_refused_shape(const tte_shape *shape, int modes)
+{
+    int32_t ranks[20];
+    float x[4] = {1, 2, 3, 4}, cores[64], scratch[64], back[4], result = -7;
+    void *work = test_alloc(64);
+    for (int k = 0; k < 20; k++)
+        ranks[k] = 1;
+    memset(cores, 0xA5, sizeof cores);
+    memset(back, 0xA5, sizeof back);
+    CHECK(tte_core_len(shape, ranks) == 0);
+    CHECK(tte_core_cap(shape, 2) == 0);
+    CHECK(tte_decompose_work(shape) == 0);
+    CHECK(tte_reconstruct_len(shape, ranks) == 0);
+    CHECK_STATUS(tte_decompose(shape, x, 2, 0, ranks, cores, work), TTE_ERR_SHAPE);
+    CHECK(is_untouched(cores, sizeof cores));
+    memset(cores, 0, sizeof cores);
+    CHECK_STATUS(tte_reconstruct(shape, ranks, cores, back, scratch), TTE_ERR_SHAPE);
+    CHECK(is_untouched(back, sizeof back));
+    CHECK_STATUS(tte_inner(shape, ranks, cores, ranks, cores, &result, scratch), TTE_ERR_SHAPE);
+    CHECK(result == -7);
+    for (int k = 0; k <= modes && k < 20; k++)
+        CHECK(ranks[k] == 1);
+    free(work);
+}
+
+static void bad_shapes(void)
+{
+    static const int twos[16] = {2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
+    static const int bad_dims[] = {0, -1, INT32_MIN};
+    tte_shape shape = make_shape(3, twos);
+    static const int bad_modes[] = {0, -1, 17, INT32_MAX, INT32_MIN};
+    for (int i = 0; i < 5; i++) {
+        shape = make_shape(3, twos);
+        shape.modes = bad_modes[i];
+        check_refused_shape(&shape, 3);
+    }
+    for (int i = 0; i < 9; i++) {
+        shape = make_shape(3, twos);
+        shape.dim[i / 3] = bad_dims[i % 3];
+        check_refused_shape(&shape, 3);
+    }
+    for (int modes = 3; modes <= 16; modes++) { /* the product leaves every integer type */
+        shape = make_shape(modes, twos);
+        for (int k = 0; k < modes; k++)
+            shape.dim[k] = INT32_MAX;
+        check_refused_shape(&shape, modes);
+    }
+    shape = make_shape(16, twos); /* 16 modes of 16: 2^64, just over */
+    for (int k = 0; k < 16; k++)
+        shape.dim[k] = 16;
+    check_refused_shape(&shape, 16);
+}
+
+static void bad_arguments(void)
+{
+    static const int dims[2] = {2, 2};
+    static const float bad_eps[] = {-1, -1e-30f};
+    tte_shape shape = make_shape(2, dims);
+    int32_t ranks[3] = {1, 1, 1};
+    float x[4] = {1, 2, 3, 4}, scratch[64], result = 5, *cores = new_floats(tte_core_cap(&shape, 0));
+    void *work = test_alloc(tte_decompose_work(&shape));
+    memset(cores, 0, tte_core_cap(&shape, 0) * sizeof(float));
+
+    CHECK_STATUS(tte_decompose(NULL, x, 0, 0, ranks, cores, work), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, NULL, 0, 0, ranks, cores, work), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, x, 0, 0, NULL, cores, work), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, x, 0, 0, ranks, NULL, work), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, x, 0, 0, ranks, cores, NULL), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, x, -1, 0, ranks, cores, work), TTE_ERR_ARGUMENT);
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(tte_decompose(&shape, x, 0, bad_eps[i], ranks, cores, work), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_decompose(&shape, x, 0, float_from_bits(0x7FC00000u), ranks, cores, work),
+                 TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_reconstruct(NULL, ranks, cores, x, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_reconstruct(&shape, NULL, cores, x, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_reconstruct(&shape, ranks, NULL, x, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_reconstruct(&shape, ranks, cores, NULL, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(NULL, ranks, cores, ranks, cores, &result, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, NULL, cores, ranks, cores, &result, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, ranks, NULL, ranks, cores, &result, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, ranks, cores, NULL, cores, &result, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, ranks, cores, ranks, NULL, &result, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, ranks, cores, ranks, cores, NULL, scratch), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_inner(&shape, ranks, cores, ranks, cores, &result, NULL), TTE_ERR_ARGUMENT);
+    CHECK(tte_core_len(NULL, ranks) == 0 && tte_core_len(&shape, NULL) == 0);
+    CHECK(tte_core_cap(NULL, 1) == 0 && tte_core_cap(&shape, -1) == 0);
+    CHECK(tte_decompose_work(NULL) == 0);
+    CHECK(tte_reconstruct_len(NULL, ranks) == 0 && tte_reconstruct_len(&shape, NULL) == 0);
+    CHECK(ranks[0] == 1 && ranks[1] == 1 && ranks[2] == 1 && result == 5);
+    free(work), free(cores);
+}
+
+/* Ranks that no train has: outer ones other than 1, zero, negative, products that overflow. */
+static void bad_ranks(void)
+{
+    static const int dims[3] = {2, 3, 2};
+    static const int32_t bad[][4] = {{2, 1, 1, 1}, {1, 1, 1, 2}, {1, 0, 1, 1}, {1, 1, -3, 1},
+                                     {0, 1, 1, 1}, {1, INT32_MAX, INT32_MAX, 1}, {1, INT32_MIN, 1, 1}};
+    tte_shape shape = make_shape(3, dims);
+    int32_t good[4] = {1, 1, 1, 1};
+    float cores[16], x[12], scratch[64], result = 5;
+    memset(cores, 0, sizeof cores);
+    for (int i = 0; i < 7; i++) {
+        tte_status status[3];
+        memset(x, 0xA5, sizeof x);
+        if (i != 5) { /* the sixth has a length, only far more memory than exists */
+            CHECK(tte_core_len(&shape, bad[i]) == 0);
+            CHECK(tte_reconstruct_len(&shape, bad[i]) == 0);
+            status[0] = tte_reconstruct(&shape, bad[i], cores, x, scratch);
+            status[1] = tte_inner(&shape, bad[i], cores, good, cores, &result, scratch);
+            status[2] = tte_inner(&shape, good, cores, bad[i], cores, &result, scratch);
+            for (int j = 0; j < 3; j++)
+                CHECK(status[j] == TTE_ERR_SHAPE || status[j] == TTE_ERR_ARGUMENT);
+        } else {
+            size_t length = tte_core_len(&shape, bad[i]);
+            CHECK(length == 0 || length > (size_t)INT32_MAX);
+        }
+        CHECK(is_untouched(x, sizeof x) && result == 5);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    test_begin(argc, argv, "test_train");
+    RUN(sizes_of_tensorgpt);
+    RUN(guarantee_of_eps);
+    RUN(eps_at_the_edge);
+    RUN(low_rank_is_found);
+    RUN(known_ranks);
+    RUN(exact_without_eps);
+    RUN(caps_give_uniform_ranks);
+    RUN(two_modes_are_optimal);
+    RUN(zero_tensor);
+    RUN(extreme_scales);
+    RUN(entries_of_all_sizes);
+    RUN(inner_products);
+    RUN(largest_shape);
+    RUN(same_bytes_each_time);
+    RUN(not_finite);
+    RUN(bad_shapes);
+    RUN(bad_arguments);
+    RUN(bad_ranks);
+    return test_end();
+}
