@@ -573,6 +573,8 @@ static size_t ttei_add(size_t a, size_t b)
 
 static size_t ttei_mul(size_t a, size_t b)
 {
+    const int small = (a | b) >> 4 * sizeof(size_t) == 0;  /* both below the root of SIZE_MAX */
+    if (small && TTEI_SIZE_MAX == SIZE_MAX) return a * b;  /* spares a division               */
     return a != 0 && b > TTEI_SIZE_MAX / a ? TTEI_SIZE_MAX : a * b;
 }
 
@@ -1426,6 +1428,14 @@ static void TTEI_N(order)(size_t n, TTEI_REAL *d, const TTEI_N(turns) *turns)
     }
 }
 
+/* Whether eight magnitudes are all less than `top`; one branch for the eight. */
+TTEI_INLINE int TTEI_N(below)(const TTEI_REAL *x, TTEI_REAL top)
+{
+    int all = 1, i;
+    for (i = 0; i < 8; ++i) all &= (x[i] < top) & (x[i] > -top);
+    return all;
+}
+
 /* Signs: in each of n right vectors (of length `right_len`) the largest entry, the first of equals,
    becomes positive; the left vectors (`left_len`) turn along. */
 TTEI_CLONES static void TTEI_N(fix_signs)(size_t n, TTEI_REAL *right, size_t right_len,
@@ -1435,7 +1445,8 @@ TTEI_CLONES static void TTEI_N(fix_signs)(size_t n, TTEI_REAL *right, size_t rig
     size_t k, i;
     for (k = 0; k < n; ++k, right += right_step, left += left_step) {
         const TTEI_REAL top = TTEI_N(top)(right_len, right);
-        for (i = 0; i + 1 < right_len && TTEI_N(abs)(right[i]) < top; ++i) {}
+        for (i = 0; i + 8 < right_len && TTEI_N(below)(right + i, top); i += 8) {}
+        for (; i + 1 < right_len && TTEI_N(abs)(right[i]) < top; ++i) {}
         if (right[i] < 0) {
             TTEI_N(multiply)(right_len, -1, right);
             TTEI_N(multiply)(left_len, -1, left);

@@ -292,7 +292,7 @@ build_and_run() {
 }
 
 all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
-    test_limits test_recode'
+    test_limits test_recode test_rows'
 
 if has_part programs; then
     how=-O2
