@@ -2855,11 +2855,11 @@ static uint32_t ttei_crc32(const unsigned char *p, size_t n)
 
 #else
 
-/* Eight bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
+/* Sixteen bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
    on the stack. */
-static uint32_t ttei_crc32(const unsigned char *p, size_t n)
+static uint32_t ttei_crc32_part(const unsigned char *p, size_t n)
 {
-    uint32_t far[8][256], crc = 0xffffffffu, high;
+    uint32_t far[16][256], crc = 0xffffffffu, word;
     unsigned char byte;
     size_t i, k;
     if (n >= 8192) {
@@ -2867,19 +2867,62 @@ static uint32_t ttei_crc32(const unsigned char *p, size_t n)
             byte = (unsigned char)i;
             far[0][i] = ttei_crc32_step(0, &byte, 1);
         }
-        for (k = 1; k < 8; ++k)
+        for (k = 1; k < 16; ++k)
             for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
-        for (; n >= 8; p += 8, n -= 8) {
-            crc ^= ttei_get32(p);
-            high = ttei_get32(p + 4);
-            crc = far[7][crc & 255u] ^ far[6][crc >> 8 & 255u] ^ far[5][crc >> 16 & 255u] ^
-                  far[4][crc >> 24] ^ far[3][high & 255u] ^ far[2][high >> 8 & 255u] ^
-                  far[1][high >> 16 & 255u] ^ far[0][high >> 24];
+        for (; n >= 16; n -= 16) {
+            word = crc ^ ttei_get32(p);
+            crc = 0;
+            for (k = 16; k > 0; k -= 4, p += 4) {
+                if (k < 16) word = ttei_get32(p);
+                crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^
+                       far[k - 3][word >> 16 & 255u] ^ far[k - 4][word >> 24];
+            }
         }
     }
     return ~ttei_crc32_step(crc, p, n);
 }
 
+#ifdef _OPENMP
+
+/* Product of two polynomials over GF(2) modulo that of the CRC; bit 31 stands for x^0. */
+static uint32_t ttei_crc32_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (; a != 0; a <<= 1, b = b >> 1 ^ ((b & 1u) != 0 ? 0xedb88320u : 0))
+        if ((a & 0x80000000u) != 0) product ^= b;
+    return product;
+}
+
+/* A CRC after `n` bytes more have passed it: times x^(8 n), by repeated squaring. */
+static uint32_t ttei_crc32_shift(uint32_t crc, size_t n)
+{
+    uint32_t square = 0x00800000u;  /* x^8 */
+    for (; n != 0; n >>= 1, square = ttei_crc32_multiply(square, square))
+        if ((n & 1u) != 0) crc = ttei_crc32_multiply(crc, square);
+    return crc;
+}
+
+/* Long sections in parts, one for each thread: crc(AB) = crc(A) x^(8 |B|) + crc(B). */
+static uint32_t ttei_crc32(const unsigned char *p, size_t n)
+{
+    uint32_t part[16], crc;
+    const int threads = omp_get_max_threads(), parts = threads < 16 ? threads : 16;
+    const size_t size = n / (size_t)parts;
+    int i;
+    if (n < 0x100000 || parts < 2) return ttei_crc32_part(p, n);
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+    for (i = 0; i < parts; ++i)
+        part[i] = ttei_crc32_part(p + (size_t)i * size, i + 1 < parts ? size : n - (size_t)i * size);
+    for (crc = part[0], i = 1; i < parts; ++i)
+        crc = ttei_crc32_shift(crc, i + 1 < parts ? size : n - (size_t)i * size) ^ part[i];
+    return crc;
+}
+
+#else
+
+static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ttei_crc32_part(p, n); }
+
+#endif
 #endif
 
 static size_t ttei_align(size_t offset)
@@ -3164,17 +3207,28 @@ static void ttei_sum_raise(ttei_sum *sum, int32_t top)
     }
 }
 
+/* 2^power for -1022 <= power <= 1023, from its bits. */
+static double ttei_two_to(int power)
+{
+    uint64_t bits = (uint64_t)(power + 1023) << 52;
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 /* Adds a term >= 0; each digit is below 2^32, so 2^32 terms fit. */
 static void ttei_sum_add(ttei_sum *sum, double term)
 {
+    uint64_t bits, digit;
     int i, power;
-    (void)frexp(term, &power);
     if (!(term > 0)) return;
+    memcpy(&bits, &term, sizeof bits);
+    power = (int)(bits >> 52) - 1022;             /* term < 2^power */
     ttei_sum_raise(sum, (power + 32 * TTEI_SUM_TOP - 1) / 32 - TTEI_SUM_TOP);
     for (i = 0; i < 3; ++i) {
-        double unit = ldexp(1.0, 32 * (sum->top - i)), digit = floor(term / unit);
-        sum->bin[i] += (uint64_t)digit;
-        term -= digit * unit;
+        digit = (uint64_t)(term * ttei_two_to(-32 * (sum->top - i)));
+        sum->bin[i] += digit;
+        term -= (double)digit * ttei_two_to(32 * (sum->top - i));
     }
 }
 
