@@ -9,23 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct { long live, requests, refuse; } heap;
+#include "counted_heap.h"
 
-static void *counted_malloc(size_t size)
-{
-    void *block = ++heap.requests == heap.refuse ? NULL : malloc(size);
-    heap.live += block != NULL;
-    return block;
-}
-
-static void counted_free(void *block)
-{
-    heap.live -= block != NULL;
-    free(block);
-}
-
-#define TT_EMBED_MALLOC(size) counted_malloc(size)
-#define TT_EMBED_FREE(pointer) counted_free(pointer)
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
 #include "harness.h"

@@ -1,25 +1,6 @@
 /* test_grow.c: rows from a callback, progress, append, replace, merge, and memory that runs out. */
-#include <stddef.h>
-#include <stdlib.h>
+#include "counted_heap.h"
 
-/* An allocator that counts its blocks and refuses the one whose number is asked for. */
-static struct { long live, requests, refuse; } heap;
-
-static void *counted_malloc(size_t size)
-{
-    void *block = ++heap.requests == heap.refuse ? NULL : malloc(size);
-    heap.live += block != NULL;
-    return block;
-}
-
-static void counted_free(void *block)
-{
-    heap.live -= block != NULL;
-    free(block);
-}
-
-#define TT_EMBED_MALLOC(size) counted_malloc(size)
-#define TT_EMBED_FREE(pointer) counted_free(pointer)
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
 #include "harness.h"

@@ -1,5 +1,7 @@
 /* test_recode.c: tte_recode, from every coding to every other. */
 
+#include "counted_heap.h"
+
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
 #include "harness.h"
@@ -115,11 +117,38 @@ static void refused(void)
     free(table);
 }
 
+static void memory_that_runs_out(void)
+{
+    float *table = mixed_table(VOCAB, DIM);
+    for (int adapted = 0; adapted < 2; adapted++) {
+        tte_image a = recode_source(table, TTE_F32, adapted), out = sentinel_image();
+        tte_table t;
+        tte_status status = TTE_ERR_MEMORY;
+        long live = heap.live;
+        CHECK_STATUS(tte_open(&t, a.data, a.size), TTE_OK);
+        for (long n = 1; status == TTE_ERR_MEMORY && n < 1000; n++) {
+            heap.requests = 0;
+            heap.refuse = n;
+            status = tte_recode(&t, TTE_F16, &out);
+            if (status == TTE_OK) break;
+            CHECK_STATUS(status, TTE_ERR_MEMORY);
+            CHECK(is_sentinel(&out) && heap.live == live);
+        }
+        CHECK_STATUS(status, TTE_OK);
+        CHECK(heap.refuse > 1);
+        heap.refuse = 0;
+        tte_free(&out);
+        tte_free(&a);
+    }
+    free(table);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_recode");
     RUN(from_each_to_each);
     RUN(recoded_images_grow);
     RUN(refused);
+    RUN(memory_that_runs_out);
     return test_end();
 }
