@@ -42,7 +42,7 @@ static void rows_of_the_table(void)
         CHECK_LE(fabs(e.whole - info.rel_error), 1e-5);
         CHECK_LE(fabs(e.worst - info.max_row_error), 1e-5);
         CHECK_LE(e.worst, golden_bound(kind));
-        CHECK_LE(fabs(info.ratio * (double)info.bytes - 4.0 * VOCAB * DIM), 1e-3);
+        CHECK_LE(fabs(info.ratio * (double)info.bytes - 4.0 * (double)(VOCAB * DIM)), 1e-3);
         close_golden(&g);
     }
     free(table);
