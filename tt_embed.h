@@ -1625,6 +1625,15 @@ static tte_status ttei_shape_check(const tte_shape *shape, size_t *entries)
     return TTE_OK;
 }
 
+/* prod(dim) of a valid shape. */
+static size_t ttei_entries(const tte_shape *shape)
+{
+    size_t entries = 1;
+    int32_t k;
+    for (k = 0; k < shape->modes; ++k) entries *= (size_t)shape->dim[k];
+    return entries;
+}
+
 /* The largest ranks a bond can need: r[k] <= r[k-1]*n[k] from the left, the product of the modes to
    its right, and max_rank where that is not 0. The shape is valid. */
 static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *caps)
@@ -1676,9 +1685,9 @@ size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
    joins them has long rows. Two modes meet at their only bond. */
 static int32_t ttei_middle(const tte_shape *shape, size_t *left, size_t *right)
 {
-    size_t entries = 1, now = 1;
+    const size_t entries = ttei_entries(shape);
+    size_t now = 1;
     int32_t k, middle = 1;
-    for (k = 0; k < shape->modes; ++k) entries *= (size_t)shape->dim[k];
     *left = (size_t)shape->dim[0];
     for (k = 0; k + 1 < shape->modes; ++k) {
         now *= (size_t)shape->dim[k];
@@ -1910,10 +1919,9 @@ static void ttei_train_carve(const tte_shape *shape, const int32_t *caps, ttei_c
                              ttei_train_room *room)
 {
     ttei_svd_room_f32 unused;
-    size_t entries = 1, svd = 0, rank = 1, right;
+    const size_t entries = ttei_entries(shape);
+    size_t svd = 0, rank = 1, right = entries;
     int32_t k;
-    for (k = 0; k < shape->modes; ++k) entries *= (size_t)shape->dim[k];
-    right = entries;
     for (k = 0; k + 1 < shape->modes; ++k) {
         right /= (size_t)shape->dim[k];
         rank = ttei_max(rank, (size_t)caps[k + 1]);
@@ -2199,9 +2207,8 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
 {
     size_t side = 1, mr = 1, turns, m, n;
     int32_t k;
-    room->entries = 1;
+    room->entries = ttei_entries(shape);
     room->cores_len = ttei_core_sum(shape, ranks);
-    for (k = 0; k < shape->modes; ++k) room->entries *= (size_t)shape->dim[k];
     for (k = 0, n = room->entries; k + 1 < shape->modes; ++k) {
         m = (size_t)ranks[k] * (size_t)shape->dim[k];
         n /= (size_t)shape->dim[k];
@@ -3842,8 +3849,7 @@ static size_t ttei_tails_carve(const ttei_plan *plan, void *block, ttei_tails *t
     ttei_svd_room_f32 unused;
     size_t left = 1, svd = 0, side = 1;
     int32_t k;
-    for (k = 0, tails->entries = 1; k < plan->shape.modes; ++k)
-        tails->entries *= (size_t)plan->shape.dim[k];
+    tails->entries = ttei_entries(&plan->shape);
     for (k = 0; k + 1 < plan->shape.modes; ++k) {
         left *= (size_t)plan->shape.dim[k];
         side = ttei_max(side, ttei_min(left, tails->entries / left));
@@ -4312,9 +4318,7 @@ typedef struct ttei_recode_room {
 static size_t ttei_recode_carve(const ttei_plan *plan, void *block, ttei_recode_room *room)
 {
     ttei_carve carve = ttei_carve_begin(block);
-    int32_t k;
-    for (k = 0, room->entries = 1; k < plan->shape.modes; ++k)
-        room->entries *= (size_t)plan->shape.dim[k];
+    room->entries = ttei_entries(&plan->shape);
     room->tensor = (float *)ttei_take(&carve, room->entries, sizeof(float));
     room->record = (unsigned char *)ttei_take(&carve, ttei_plan_record(plan), 1);
     ttei_encoder_carve(plan, &carve, &room->encoder);
@@ -4420,9 +4424,8 @@ static size_t ttei_work_half(const tte_table *t, size_t entries)
 /* Carves `scratch`, or answers its size when that is NULL. */
 static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratch *s)
 {
-    size_t entries = 1, cores = ttei_core_sum(&t->shape, t->ranks), row, half, work;
-    int32_t k;
-    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
+    const size_t entries = ttei_entries(&t->shape), cores = ttei_core_sum(&t->shape, t->ranks);
+    size_t row, half, work;
     row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
     half = ttei_work_half(t, entries);
     work = ttei_max(ttei_mul(2, half), ttei_contract_len(&t->shape, t->ranks).len);
@@ -4478,16 +4481,15 @@ tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t c
 
 tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
 {
-    int32_t ranks_a[TTE_MAX_MODES + 1], ranks_b[TTE_MAX_MODES + 1], k;
-    size_t entries = 1, i, dim;
+    int32_t ranks_a[TTE_MAX_MODES + 1], ranks_b[TTE_MAX_MODES + 1];
+    size_t i, dim;
     ttei_scratch s;
     float sum = 0;
     if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
     (void)ttei_scratch_carve(t, scratch, &s);
     dim = (size_t)t->dim;
-    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
-    if (entries == dim) {
+    if (ttei_entries(&t->shape) == dim) {
         ttei_cores(t, a, ranks_a, s.a);
         ttei_cores(t, b, ranks_b, s.b);
         *result = ttei_inner(&t->shape, ranks_a, s.a, ranks_b, s.b, s.work);
@@ -4523,9 +4525,8 @@ static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s,
 static void ttei_scores(const tte_table *t, const float *vector, size_t first, size_t count, float *out,
                         const ttei_scratch *s)
 {
-    size_t entries = 1, i;
-    int32_t k;
-    for (k = 0; k < t->shape.modes; ++k) entries *= (size_t)t->shape.dim[k];
+    const size_t entries = ttei_entries(&t->shape);
+    size_t i;
     memset(s->row, 0, entries * sizeof *s->row);
     memcpy(s->row, vector, (size_t)t->dim * sizeof *s->row);
     for (i = 0; i < count; ++i) out[i] = ttei_score(t, first + i, s, entries);
