@@ -335,6 +335,7 @@ typedef struct tte_image {   /* owned bytes; written to a file as they are, they
    library; read them through tte_get_info. */
 typedef struct tte_table {
     const unsigned char *data, *records, *index;  /* index: NULL when all records have one size   */
+    const unsigned char *shared, *codes;          /* cores of the whole table; its code tables     */
     size_t  size, vocab, records_size, record_size;
     int32_t dim, max_rank;
     float   eps;
@@ -758,6 +759,8 @@ typedef double ttei_quad_f64;
 #define TTEI_WIDEN(quad) ((double)(quad))
 #define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
 #define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
+#define TTEI_INLINE static
+#else
 #define TTEI_INLINE static
 #endif
 #define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
@@ -2822,6 +2825,1449 @@ static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const 
 
 #endif /* TT_EMBED_DECODE_ONLY */
 
+/* ---- coded matrices -------------------------------------------------------------------------------
+   A core that all tokens share, as a matrix of r[k-1] rows and n[k] r[k] columns. Its rows matter in
+   descending order, so they are held in up to four runs of falling precision, and each integer row
+   has a scale.
+   Integers of w bits lie in blocks of eight 32-bit words: word l holds, from its lowest bits on, the
+   entries l, 8 + l, 16 + l .. of the block. A shift to the left and one to the right, the same for all
+   eight words, give eight neighbouring entries with their signs; no vector unit has to permute
+   anything. What does not fill a block follows entry by entry. */
+
+#define TTEI_RUNS 4            /* float32; 16, 8 and 4 bits */
+
+typedef struct ttei_matrix {
+    size_t rows, cols, run[TTEI_RUNS];       /* rows in each run                                     */
+    const unsigned char *scales, *codes;     /* 2 bytes for each integer row; the rows of all runs   */
+} ttei_matrix;
+
+/* Bytes of one row of a run. */
+static size_t ttei_run_bytes(int run, size_t cols)
+{
+    return run == 0 ? ttei_mul(cols, 4) : run == 1 ? ttei_mul(cols, 2) : run == 2 ? cols : (cols + 1) / 2;
+}
+
+static size_t ttei_matrix_bytes(const size_t *run, size_t cols)
+{
+    size_t bytes = 4 * TTEI_RUNS;
+    int i;
+    for (i = 0; i < TTEI_RUNS; ++i)
+        bytes = ttei_add(bytes, ttei_mul(run[i], ttei_add(ttei_run_bytes(i, cols), i > 0 ? 2 : 0)));
+    return bytes;
+}
+
+/* A matrix of rows x cols at p; returns its bytes, 0 where they are more than `size` or the runs do
+   not add up to `rows`. */
+static size_t ttei_matrix_read(const unsigned char *p, size_t size, size_t rows, size_t cols,
+                               ttei_matrix *m)
+{
+    size_t sum = 0, bytes;
+    int i;
+    if (size < 4 * TTEI_RUNS) return 0;
+    for (i = 0; i < TTEI_RUNS; ++i) {
+        m->run[i] = ttei_get32(p + 4 * i);
+        sum = ttei_add(sum, m->run[i]);
+    }
+    bytes = ttei_matrix_bytes(m->run, cols);
+    if (sum != rows || bytes > size) return 0;
+    m->rows = rows;
+    m->cols = cols;
+    m->scales = p + 4 * TTEI_RUNS;
+    m->codes = m->scales + 2 * (rows - m->run[0]);
+    return bytes;
+}
+
+/* The scale of a row of a run, at p and moving on: a float32 without its lower half. */
+static float ttei_scale_next(int run, const unsigned char **p)
+{
+    uint32_t bits;
+    float scale;
+    if (run == 0) return 1;
+    bits = ttei_get16(*p) << 16;
+    *p += 2;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+/* Bits of an entry of a run, and entries of a block. */
+static unsigned ttei_run_bits(int run) { return 32u >> run; }
+static size_t ttei_run_block(int run) { return 8u << run; }
+
+/* Where entry j of a row of integers is: the byte that holds its lowest bit, and that bit. */
+static size_t ttei_code_place(int run, size_t cols, size_t j, unsigned *bit)
+{
+    const size_t block = ttei_run_block(run), whole = cols - cols % block, within = j % block;
+    const size_t bits = ttei_run_bits(run);
+    size_t at = j * bits;  /* plainly, behind the last block */
+    if (j < whole) at = (j - within) * bits + within % 8 * 32 + within / 8 * bits;
+    *bit = (unsigned)(at % 8);
+    return at / 8;
+}
+
+/* Entry j of a coded row before its scale. */
+static float ttei_code_value(int run, const unsigned char *codes, size_t cols, size_t j)
+{
+    unsigned bit;
+    int code;
+    size_t at;
+    if (run == 0) return ttei_get_f32(codes + 4 * j);
+    at = ttei_code_place(run, cols, j, &bit);
+    if (run == 1)
+        code = (int)(ttei_get16(codes + at) ^ 0x8000u) - 0x8000;
+    else if (run == 2)
+        code = (codes[at] ^ 0x80) - 0x80;
+    else
+        code = ((codes[at] >> bit & 15) ^ 8) - 8;
+    return (float)code;
+}
+
+/* Blocks of codes at once as floats, where vectors and little-endian numbers let words be taken as they
+   lie; everywhere else ttei_code_value, entry by entry, with the same results. */
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define TTEI_CODE_LANES
+typedef uint32_t ttei_lane_words __attribute__((vector_size(32), may_alias));
+/* values = entries 8 k .. 8 k + 7 of a block */
+#define TTEI_CODES_OF(words, bits, k) \
+    __builtin_convertvector((ttei_lane_bits)((words) << (32 - (bits) * ((k) + 1))) >> (32 - (bits)), \
+                            ttei_lanes)
+#endif
+
+/* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
+   apart; every entry of c takes the rows in their order. */
+TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a,
+                                 const unsigned char *codes, size_t stride, float *c)
+{
+    size_t j = 0;
+    int i;
+#ifdef TTEI_CODE_LANES
+    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
+    for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
+        const unsigned char *p = codes + j * (size_t)bits / 8;
+        ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
+        ttei_lanes sum;
+        memcpy(&w0, p, sizeof w0);
+        if (count == 4) {
+            memcpy(&w1, p + stride, sizeof w1);
+            memcpy(&w2, p + 2 * stride, sizeof w2);
+            memcpy(&w3, p + 3 * stride, sizeof w3);
+        }
+        for (i = 0; i < slices; ++i) {
+            float *out = c + j + 8 * i;
+            memcpy(&sum, out, sizeof sum);
+            sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, i));
+            if (count == 4) {
+                sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, i));
+                sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, i));
+                sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, i));
+            }
+            memcpy(out, &sum, sizeof sum);
+        }
+    }
+#endif
+    for (; j < cols; ++j)
+        for (i = 0; i < count; ++i)
+            c[j] += a[i] * ttei_code_value(run, codes + (size_t)i * stride, cols, j);
+}
+
+/* The same with what the compiler needs to know as constants. */
+TTEI_CLONES static void ttei_rows_axpy(int run, int count, size_t cols, const float *a,
+                                       const unsigned char *codes, float *c)
+{
+    const size_t stride = ttei_run_bytes(run, cols);
+#ifdef TTEI_CODE_LANES
+    switch (4 * run + count) {
+    case 1:  ttei_codes_axpy(0, 1, cols, a, codes, stride, c); break;
+    case 4:  ttei_codes_axpy(0, 4, cols, a, codes, stride, c); break;
+    case 5:  ttei_codes_axpy(1, 1, cols, a, codes, stride, c); break;
+    case 8:  ttei_codes_axpy(1, 4, cols, a, codes, stride, c); break;
+    case 9:  ttei_codes_axpy(2, 1, cols, a, codes, stride, c); break;
+    case 12: ttei_codes_axpy(2, 4, cols, a, codes, stride, c); break;
+    case 13: ttei_codes_axpy(3, 1, cols, a, codes, stride, c); break;
+    default: ttei_codes_axpy(3, 4, cols, a, codes, stride, c); break;
+    }
+#else
+    ttei_codes_axpy(run, count, cols, a, codes, stride, c);
+#endif
+}
+
+/* Sum of c[j] * entry j of a coded row. */
+TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *codes, const float *c)
+{
+    float sum = 0;
+    size_t j = 0;
+#ifdef TTEI_CODE_LANES
+    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
+    ttei_lane_words words;
+    ttei_lanes sums = {0}, x;
+    float part[TTEI_LANES];
+    int i;
+    for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
+        memcpy(&words, codes + j * (size_t)bits / 8, sizeof words);
+        for (i = 0; i < slices; ++i) {
+            memcpy(&x, c + j + 8 * i, sizeof x);
+            sums += x * (run == 0 ? (ttei_lanes)words : TTEI_CODES_OF(words, bits, i));
+        }
+    }
+    memcpy(part, &sums, sizeof part);
+    sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+#endif
+    for (; j < cols; ++j) sum += c[j] * ttei_code_value(run, codes, cols, j);
+    return sum;
+}
+
+TTEI_CLONES static float ttei_row_dot(int run, size_t cols, const unsigned char *codes, const float *c)
+{
+#ifdef TTEI_CODE_LANES
+    switch (run) {
+    case 0:  return ttei_codes_dot(0, cols, codes, c);
+    case 1:  return ttei_codes_dot(1, cols, codes, c);
+    case 2:  return ttei_codes_dot(2, cols, codes, c);
+    default: return ttei_codes_dot(3, cols, codes, c);
+    }
+#else
+    return ttei_codes_dot(run, cols, codes, c);
+#endif
+}
+
+/* c (count x cols) += a (count x rows) M. */
+static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a, float *c)
+{
+    for (; count > 0; --count, c += m->cols) {
+        const unsigned char *scales = m->scales, *codes = m->codes;
+        int run, i, step;
+        for (run = 0; run < TTEI_RUNS; ++run) {
+            size_t left = m->run[run];
+            for (; left > 0; left -= (size_t)step) {
+                float scaled[4];
+                step = left >= 4 ? 4 : 1;
+                for (i = 0; i < step; ++i) scaled[i] = *a++ * ttei_scale_next(run, &scales);
+                ttei_rows_axpy(run, step, m->cols, scaled, codes, c);
+                codes += (size_t)step * ttei_run_bytes(run, m->cols);
+            }
+        }
+    }
+}
+
+/* a (count x rows) = c (count x cols) M^T. */
+static void ttei_matrix_meet(const ttei_matrix *m, size_t count, const float *c, float *a)
+{
+    for (; count > 0; --count, c += m->cols) {
+        const unsigned char *scales = m->scales, *codes = m->codes;
+        int run;
+        for (run = 0; run < TTEI_RUNS; ++run) {
+            size_t left = m->run[run];
+            for (; left > 0; --left, codes += ttei_run_bytes(run, m->cols))
+                *a++ = ttei_scale_next(run, &scales) * ttei_row_dot(run, m->cols, codes, c);
+        }
+    }
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* Writes entry j of a row of integers, whose bits are zero so far. */
+static void ttei_code_put(int run, unsigned char *codes, size_t cols, size_t j, int code)
+{
+    unsigned bit;
+    unsigned char *p = codes + ttei_code_place(run, cols, j, &bit);
+    if (run == 1)
+        ttei_put16(p, (uint32_t)code & 0xffffu);
+    else if (run == 2)
+        *p = (unsigned char)(code & 255);
+    else
+        *p = (unsigned char)(*p | (code & 15) << bit);
+}
+
+/* Writes the rows at `rows`, `cols` floats each, in the runs given. A row's scale is rounded up, so
+   that its largest entry keeps its code within the limit. */
+static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols, unsigned char *p)
+{
+    static const int limit[TTEI_RUNS] = {0, 32767, 127, 7};
+    unsigned char *scales = p + 4 * TTEI_RUNS, *codes;
+    size_t i, j;
+    int r;
+    memset(p, 0, ttei_matrix_bytes(run, cols));
+    for (r = 0; r < TTEI_RUNS; ++r) ttei_put32(p + 4 * r, (uint32_t)run[r]);
+    codes = scales + 2 * (run[1] + run[2] + run[3]);
+    for (i = 0; i < run[0] * cols; ++i, codes += 4) ttei_put_f32(codes, *rows++);
+    for (r = 1; r < TTEI_RUNS; ++r)
+        for (i = 0; i < run[r]; ++i, rows += cols, scales += 2, codes += ttei_run_bytes(r, cols)) {
+            float scale = ttei_top_f32(cols, rows) / (float)limit[r];
+            uint32_t bits;
+            memcpy(&bits, &scale, sizeof bits);
+            bits = (bits + 0xffffu) & 0xffff0000u;
+            memcpy(&scale, &bits, sizeof scale);
+            ttei_put16(scales, bits >> 16);
+            for (j = 0; j < cols; ++j)
+                ttei_code_put(r, codes, cols, j, ttei_code(rows[j], scale, limit[r]));
+        }
+}
+
+#endif
+
+/* ================================================================================================
+   ENTROPY CODING
+   The coefficients of a token as few bits: quantized on a trellis, coded by rANS. Section 4 holds what
+   both sides know: the step, the classes of the columns, tables of frequencies.
+
+   Quantization. Two quantizers share one step: Q0 has the even multiples of it, Q1 the odd ones and
+   zero; index a of quantizer q stands for (2a - q) steps. Which of the two a coefficient uses follows
+   from the parities of the indices before it, through a machine of eight states [UGB82, MF90]: the
+   quantizers together are as fine as the step, the indices as coarse as twice the step. At high rates
+   that is worth 0.18 bit a coefficient of the 0.25 that a uniform quantizer loses.
+
+   Statistics. Coefficients are close to normal once their own scale is known: the scale of the column
+   times that of the row. Both are kept as classes, a factor of two in 2 * stride steps, and their sum
+   chooses the table a coefficient is coded with. A record opens with the class of its row.
+
+   rANS [Dud13] keeps a number x. A symbol with frequency f out of 4096, starting at c, turns it into
+   (x / f) * 4096 + c + x % f; reading takes the remainder of x by 4096, finds the symbol, and undoes
+   that. Above 2^32 the lowest byte is written out, below 2^24 one is read. x starts at 0, and at the
+   end just its non-zero bytes are written, so that a record ends with no more than the rest of a byte.
+
+   [UGB82]  G. Ungerboeck, Channel coding with multilevel/phase signals, IEEE Trans. IT 28(1), 1982
+   [MF90]   M. W. Marcellin, T. R. Fischer, Trellis coded quantization of memoryless and Gauss-Markov
+            sources, IEEE Trans. Commun. 38(1), 1990
+   [Dud13]  J. Duda, Asymmetric numeral systems, arXiv 1311.2540
+   ============================================================================================= */
+
+#define TTEI_ANS_BITS 12
+#define TTEI_ANS_TOTAL 4096u
+#define TTEI_ANS_LOW 0x1000000u      /* x is at least this while bytes are left              */
+#define TTEI_TABLES 64               /* most tables                                          */
+#define TTEI_CLASSES 16              /* most classes of steps, and of scales                 */
+#define TTEI_MAGNITUDES 48           /* most symbols of a table, the escape included         */
+#define TTEI_ESCAPE_BITS 20          /* most bits beyond the escape                          */
+#define TTEI_RAW_BITS 8              /* most lower bits of an index that are written plainly */
+#define TTEI_CODES_FIXED 16u         /* bytes of section 4 before its arrays                 */
+#define TTEI_CENTROID 64.0f          /* centroids are in units of a 64th of the step         */
+
+/* The quantizer of a state, and the state that follows: digit s of the constants. */
+static unsigned ttei_quantizer(unsigned state) { return 0x3cu >> state & 1u; }
+static unsigned ttei_state_after(unsigned state, unsigned parity)
+{
+    return (0x51627340u >> 4 * state & 7u) ^ parity;
+}
+
+/* Section 4 as pointers; see IMAGE FORMAT. */
+typedef struct ttei_codes {
+    const unsigned char *p;
+    float step, weight;              /* of class 0; the weight is 0 without row weights */
+    int stride, steps, scales, tables, own, origin;
+    const unsigned char *step_ends, *scale_ends, *columns, *starts;
+} ttei_codes;
+
+static void ttei_codes_view(const unsigned char *p, size_t rank, ttei_codes *c)
+{
+    c->p = p;
+    c->step = ttei_get_f32(p);
+    c->weight = ttei_get_f32(p + 4);
+    c->stride = p[8];
+    c->steps = p[9];
+    c->scales = p[10];
+    c->tables = p[11];
+    c->own = p[12];
+    c->origin = p[13];
+    c->step_ends = p + TTEI_CODES_FIXED;
+    c->scale_ends = c->step_ends + 2 * c->steps;
+    c->columns = c->scale_ends + 2 * c->scales;
+    c->starts = c->columns + rank;
+}
+
+/* Cumulative frequencies: rising, the last one 4096. */
+static int ttei_ends_good(const unsigned char *ends, int symbols)
+{
+    uint32_t before = 0, end = 0;
+    int i;
+    for (i = 0; i < symbols; ++i, before = end) {
+        end = ttei_get16(ends + 2 * i);
+        if (end <= before) return 0;
+    }
+    return end == TTEI_ANS_TOTAL;
+}
+
+/* Whether section 4 is what the functions below may read without a further check. */
+static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
+{
+    ttei_codes c;
+    size_t at;
+    int i;
+    if (size < TTEI_CODES_FIXED) return 0;
+    ttei_codes_view(p, rank, &c);
+    if (!ttei_finite_f32(c.step) || !(c.step > 0) || !ttei_finite_f32(c.weight) || !(c.weight >= 0) ||
+        c.stride < 1 || c.stride > 8 || c.steps < 1 || c.steps > TTEI_CLASSES || c.scales < 1 ||
+        c.scales > TTEI_CLASSES || c.tables < 1 || c.tables > TTEI_TABLES ||
+        c.own >= c.scales || c.origin >= 128 || ttei_get16(p + 14) != 0)
+        return 0;
+    at = TTEI_CODES_FIXED + 2 * (size_t)(c.steps + c.scales + c.tables) + rank;
+    if (size < at || !ttei_ends_good(c.step_ends, c.steps) || !ttei_ends_good(c.scale_ends, c.scales))
+        return 0;
+    for (i = 0; i < c.tables; ++i) {  /* tables follow each other; classes may share the one before */
+        const unsigned char *table = p + at;
+        if (i > 0 && ttei_get16(c.starts + 2 * i) == ttei_get16(c.starts + 2 * i - 2)) continue;
+        if (ttei_get16(c.starts + 2 * i) != at || size - at < 8) return 0;
+        if (table[0] > TTEI_RAW_BITS || table[1] < 2 || table[1] > TTEI_MAGNITUDES || table[2] < 2 ||
+            table[2] > TTEI_MAGNITUDES || table[3] != 0)
+            return 0;
+        at += 8 + 2 * ((size_t)table[1] + table[2]);
+        if (at > size || !ttei_ends_good(table + 8, table[1]) ||
+            !ttei_ends_good(table + 8 + 2 * table[1], table[2]))
+            return 0;
+    }
+    return at == size;
+}
+
+/* The table of a column in a row whose classes add up to `shift`, by number and where it lies. */
+static int ttei_table_number(const ttei_codes *c, size_t column, int shift)
+{
+    const int offset = c->columns[column] < 128 ? c->columns[column] : c->columns[column] - 256;
+    const int i = offset + c->stride * shift;
+    return i < 0 ? 0 : i < c->tables ? i : c->tables - 1;
+}
+static const unsigned char *ttei_table_at(const ttei_codes *c, int number)
+{
+    return c->p + ttei_get16(c->starts + 2 * number);
+}
+
+/* step * 2^(-class / 2) */
+static float ttei_step_of(float step, int step_class)
+{
+    const uint32_t bits = (uint32_t)(127 - step_class / 2) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return step * power * (step_class % 2 ? 0.70710678f : 1.0f);
+}
+
+/* |value| of index a > 0 in steps: on the grid, moved to the mean of what was rounded there. */
+static float ttei_magnitude(const unsigned char *table, unsigned q, uint32_t a)
+{
+    const int code = table[4 + 2 * q + (a > 1)];
+    return (float)(2 * a - q) + (float)(code < 128 ? code : code - 256) / TTEI_CENTROID;
+}
+
+/* A record being read. */
+typedef struct ttei_ans {
+    const unsigned char *p, *end;
+    uint32_t x;
+} ttei_ans;
+
+static void ttei_ans_fill(ttei_ans *ans)
+{
+    while (ans->x < TTEI_ANS_LOW && ans->p < ans->end) ans->x = ans->x << 8 | *ans->p++;
+}
+
+static void ttei_ans_begin(ttei_ans *ans, const unsigned char *record, size_t size)
+{
+    ans->p = record;
+    ans->end = record + size;
+    ans->x = 0;
+    ttei_ans_fill(ans);
+}
+
+/* The next symbol; x is to be filled before the next. */
+static unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends)
+{
+    const uint32_t slot = ans->x & (TTEI_ANS_TOTAL - 1u);
+    uint32_t start = 0, end;
+    unsigned symbol = 0;
+    while ((end = ttei_get16(ends + 2 * symbol)) <= slot) {
+        start = end;
+        ++symbol;
+    }
+    ans->x = (end - start) * (ans->x >> TTEI_ANS_BITS) + slot - start;
+    return symbol;
+}
+
+/* `bits` plain bits. */
+static uint32_t ttei_ans_raw(ttei_ans *ans, unsigned bits)
+{
+    const uint32_t value = ans->x & ((1u << bits) - 1u);
+    ans->x >>= bits;
+    return value;
+}
+
+/* What an escape adds to an index: the number of bits, then the bits below the leading one. */
+static uint32_t ttei_ans_escape(ttei_ans *ans)
+{
+    uint32_t value;
+    unsigned bits;
+    ttei_ans_fill(ans);
+    bits = ttei_ans_raw(ans, 5);
+    if (bits > TTEI_ESCAPE_BITS) bits = TTEI_ESCAPE_BITS;
+    ttei_ans_fill(ans);
+    value = ttei_ans_raw(ans, bits / 2);
+    ttei_ans_fill(ans);
+    value |= ttei_ans_raw(ans, bits - bits / 2) << bits / 2;
+    ttei_ans_fill(ans);
+    return (1u << bits | value) - 1u;
+}
+
+/* The classes a record opens with: *step of its step; returns the sum that chooses its tables. */
+static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
+{
+    int shift = (int)ttei_ans_symbol(ans, c->step_ends);
+    *step = ttei_step_of(c->step, shift);
+    ttei_ans_fill(ans);
+    shift += (int)ttei_ans_symbol(ans, c->scale_ends);
+    ttei_ans_fill(ans);
+    return shift;
+}
+
+/* The next coefficient in steps. */
+static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, unsigned *state)
+{
+    const unsigned q = ttei_quantizer(*state), symbols = table[1 + q], raw = table[0];
+    uint32_t a = ttei_ans_symbol(ans, table + 8 + (q != 0 ? 2u * table[1] : 0));
+    uint32_t negative;
+    if (a == symbols - 1u) a += ttei_ans_escape(ans);
+    a = a << raw | ttei_ans_raw(ans, raw);
+    negative = ttei_ans_raw(ans, a != 0);
+    ttei_ans_fill(ans);
+    *state = ttei_state_after(*state, a & 1u);
+    if (a == 0) return 0;
+    return negative ? -ttei_magnitude(table, q, a) : ttei_magnitude(table, q, a);
+}
+
+/* The `rank` coefficients of a record of `size` bytes. Whatever the bytes are, each costs a bounded
+   number of steps, and reading stops at the end of the record. */
+static void ttei_entropy_decode(const unsigned char *codes, size_t rank, const unsigned char *record,
+                                size_t size, float *y)
+{
+    ttei_codes c;
+    ttei_ans ans;
+    unsigned state = 0;
+    float step;
+    int shift;
+    size_t j;
+    ttei_codes_view(codes, rank, &c);
+    ttei_ans_begin(&ans, record, size);
+    shift = ttei_ans_classes(&ans, &c, &step);
+    for (j = 0; j < rank; ++j)
+        y[j] = step * ttei_ans_coefficient(&ans, ttei_table_at(&c, ttei_table_number(&c, j, shift)), &state);
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* A record being written, from its end to its beginning, since what is written last is read first. */
+typedef struct ttei_ans_writer {
+    unsigned char *p;
+    uint32_t x;
+} ttei_ans_writer;
+
+/* A symbol and the plain bits that are read after it, in one step. */
+static void ttei_ans_put(ttei_ans_writer *w, uint32_t start, uint32_t frequency, unsigned bits,
+                         uint32_t value)
+{
+    const uint64_t limit = (uint64_t)frequency << (32 - TTEI_ANS_BITS - bits);
+    while (w->x >= limit) {
+        *--w->p = (unsigned char)(w->x & 255u);
+        w->x >>= 8;
+    }
+    w->x = w->x << bits | value;
+    w->x = ((w->x / frequency) << TTEI_ANS_BITS) + start + w->x % frequency;
+}
+
+static void ttei_ans_put_symbol(ttei_ans_writer *w, const unsigned char *ends, unsigned symbol,
+                                unsigned bits, uint32_t value)
+{
+    const uint32_t start = symbol > 0 ? ttei_get16(ends + 2 * symbol - 2) : 0;
+    ttei_ans_put(w, start, ttei_get16(ends + 2 * symbol) - start, bits, value);
+}
+
+static unsigned ttei_bit_length(uint32_t value)
+{
+    unsigned bits = 0;
+    for (; value != 0; value >>= 1) ++bits;
+    return bits;
+}
+
+/* Index a with its sign, under quantizer q: the mirror of ttei_ans_coefficient. */
+static void ttei_ans_put_index(ttei_ans_writer *w, const unsigned char *table, unsigned q, uint32_t a,
+                               int negative)
+{
+    const unsigned char *ends = table + 8 + (q != 0 ? 2u * table[1] : 0);
+    const unsigned raw = table[0], last = table[1 + q] - 1u;
+    const uint32_t high = a >> raw, low = a & ((1u << raw) - 1u);
+    const unsigned bits = raw + (a != 0);
+    const uint32_t plain = low | (negative ? 1u << raw : 0);
+    if (high < last) {
+        ttei_ans_put_symbol(w, ends, high, bits, plain);
+    } else {
+        const uint32_t value = high - last + 1u;
+        const unsigned length = ttei_bit_length(value) - 1u, half = length / 2;
+        const uint32_t rest = value - (1u << length);
+        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, bits, plain);
+        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, length - half, rest >> half);
+        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, half, rest & ((1u << half) - 1u));
+        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, 5, length);
+        ttei_ans_put_symbol(w, ends, last, 0, 0);
+    }
+}
+
+/* The most bytes a record can have: 12 + 5 + 20 + 8 + 1 bits a coefficient, and the classes. */
+static size_t ttei_entropy_most(size_t rank) { return ttei_add(ttei_mul(rank, 6), 8); }
+
+/* Writes the record of `rank` indices with their signs before `end`; returns its bytes. `states` has
+   room for `rank`. */
+static size_t ttei_entropy_encode(const ttei_codes *c, size_t rank, const int32_t *indices, int step_class,
+                                  int scale_class, unsigned char *states, unsigned char *end)
+{
+    ttei_ans_writer w;
+    unsigned state = 0;
+    size_t j;
+    w.p = end;
+    w.x = 0;
+    for (j = 0; j < rank; ++j) {
+        states[j] = (unsigned char)state;
+        state = ttei_state_after(state, (unsigned)indices[j] & 1u);
+    }
+    for (j = rank; j-- > 0;) {
+        const uint32_t a = (uint32_t)(indices[j] < 0 ? -indices[j] : indices[j]);
+        ttei_ans_put_index(&w, ttei_table_at(c, ttei_table_number(c, j, step_class + scale_class)),
+                           ttei_quantizer(states[j]), a, indices[j] < 0);
+    }
+    ttei_ans_put_symbol(&w, c->scale_ends, (unsigned)scale_class, 0, 0);
+    ttei_ans_put_symbol(&w, c->step_ends, (unsigned)step_class, 0, 0);
+    for (; w.x != 0; w.x >>= 8) *--w.p = (unsigned char)(w.x & 255u);
+    return (size_t)(end - w.p);
+}
+
+/* Frequencies that add up to 4096, none 0, close to the counts; as cumulative ends at p. */
+static void ttei_ends_write(const double *counts, int symbols, unsigned char *p)
+{
+    uint32_t frequency[TTEI_MAGNITUDES], sum = 0, end = 0;
+    double total = 0;
+    int i, top = 0;
+    for (i = 0; i < symbols; ++i) {
+        total += counts[i];
+        if (counts[i] > counts[top]) top = i;
+    }
+    for (i = 0; i < symbols; ++i) {
+        const double share = total > 0 ? counts[i] / total : 1.0 / symbols;
+        frequency[i] = 1u + (uint32_t)(share * (TTEI_ANS_TOTAL - (double)symbols));
+        sum += frequency[i];
+    }
+    frequency[top] += TTEI_ANS_TOTAL - sum;  /* what rounding down left: less than `symbols` */
+    for (i = 0; i < symbols; ++i, p += 2) ttei_put16(p, end += frequency[i]);
+}
+
+/* What a table codes, counted: [q][symbol] and the sums that centroids are made of. */
+typedef struct ttei_counts {
+    double symbol[2][TTEI_MAGNITUDES];
+    double number[2][2], sum[2][2];  /* of indices 1 and 2 or more: how many, and |value| minus grid */
+} ttei_counts;
+
+static void ttei_counts_add(ttei_counts *sum, const ttei_counts *counts)
+{
+    int q, i;
+    for (q = 0; q < 2; ++q) {
+        for (i = 0; i < TTEI_MAGNITUDES; ++i) sum->symbol[q][i] += counts->symbol[q][i];
+        for (i = 0; i < 2; ++i) {
+            sum->number[q][i] += counts->number[q][i];
+            sum->sum[q][i] += counts->sum[q][i];
+        }
+    }
+}
+
+/* Symbols a table needs: the rest, rarer than one in 8192, goes to the escape. */
+static int ttei_symbols_of(const double *counts)
+{
+    double total = 0, tail = 0;
+    int i, symbols = TTEI_MAGNITUDES;
+    for (i = 0; i < TTEI_MAGNITUDES; ++i) total += counts[i];
+    for (i = TTEI_MAGNITUDES - 1; i >= 1; --i) {
+        tail += counts[i];
+        if (tail * 8192 > total) break;
+        symbols = i + 1;
+    }
+    return symbols;
+}
+
+/* One table at p; returns its bytes. */
+static size_t ttei_table_write(const ttei_counts *counts, int raw, unsigned char *p)
+{
+    unsigned char *ends = p + 8;
+    int q, above, i;
+    p[0] = (unsigned char)raw;
+    p[3] = 0;
+    for (q = 0; q < 2; ++q) {
+        double symbol[TTEI_MAGNITUDES];
+        const int symbols = ttei_symbols_of(counts->symbol[q]);
+        memcpy(symbol, counts->symbol[q], sizeof symbol);
+        for (i = symbols; i < TTEI_MAGNITUDES; ++i) symbol[symbols - 1] += symbol[i];
+        ttei_ends_write(symbol, symbols, ends);
+        p[1 + q] = (unsigned char)symbols;
+        ends += 2 * symbols;
+        for (above = 0; above < 2; ++above) {
+            double shift = counts->number[q][above] >= 16
+                               ? (double)TTEI_CENTROID * counts->sum[q][above] / counts->number[q][above] : 0;
+            shift = shift < -60 ? -60 : shift > 60 ? 60 : shift;
+            p[4 + 2 * q + above] = (unsigned char)((int)floor(shift + 0.5) & 255);
+        }
+    }
+    return (size_t)(ends - p);
+}
+
+/* ---- the trellis: for eight rows at a time, the indices with the least distortion + weight * bits ---- */
+
+#define TTEI_LAGRANGE 0.4f  /* distortion in steps squared that one bit is worth; the slope of D(R) */
+
+/* A table as the encoder sees it: bits of each symbol, plain bits and sign included. */
+typedef struct ttei_costs {
+    float bits[2][TTEI_MAGNITUDES], centre[2][2];
+    unsigned raw, last[2];
+} ttei_costs;
+
+static void ttei_costs_of(const unsigned char *table, ttei_costs *costs)
+{
+    const unsigned char *ends = table + 8;
+    unsigned q, symbol;
+    costs->raw = table[0];
+    for (q = 0; q < 2; ++q) {
+        uint32_t before = 0, end;
+        costs->last[q] = table[1 + q] - 1u;
+        for (symbol = 0; symbol <= costs->last[q]; ++symbol, before = end, ends += 2) {
+            end = ttei_get16(ends);
+            costs->bits[q][symbol] =
+                TTEI_LAGRANGE * ((float)(TTEI_ANS_BITS - log2((double)(end - before))) +
+                                  (float)(costs->raw + (symbol > 0 || costs->raw > 0)));
+        }
+        costs->centre[q][0] = ttei_magnitude(table, q, 1) - (float)(2 - q);
+        costs->centre[q][1] = ttei_magnitude(table, q, 2) - (float)(4 - q);
+    }
+}
+
+/* What index a costs for x >= 0, both in steps. */
+TTEI_INLINE float ttei_index_cost(const ttei_costs *costs, unsigned q, uint32_t a, float x)
+{
+    const uint32_t high = a >> costs->raw;
+    const float miss = a == 0 ? x : x - (float)(2 * a - q) - costs->centre[q][a > 1];
+    if (high < costs->last[q]) return miss * miss + costs->bits[q][high];
+    return miss * miss + costs->bits[q][costs->last[q]] +
+           TTEI_LAGRANGE * (4.0f + (float)ttei_bit_length(high - costs->last[q] + 1u));
+}
+
+/* The best index of quantizer q and the given parity. */
+TTEI_INLINE float ttei_index_best(const ttei_costs *costs, unsigned q, uint32_t parity, float x,
+                                  int32_t *index)
+{
+    uint32_t a = 2u * (uint32_t)((0.5f * (x + (float)q) - (float)parity) * 0.5f + 0.5f) + parity;
+    float cost = ttei_index_cost(costs, q, a, x);
+    if (a == 2) {
+        const float zero = ttei_index_cost(costs, q, 0, x);
+        if (zero < cost) {
+            a = 0;
+            cost = zero;
+        }
+    }
+    *index = (int32_t)a;
+    return cost;
+}
+
+typedef struct ttei_trellis {
+    int32_t *index;          /* rank x 4 x TTEI_LANES: the best index of (q, parity)                 */
+    ttei_lane_bits *from;    /* rank: bit s says which of its two predecessors state s comes from    */
+} ttei_trellis;
+
+/* States 2g and 2g + 1 are reached from one[g] and two[g], both of quantizer g & 1, with parities that
+   differ (the machine of ttei_state_after, backwards). */
+static const unsigned char ttei_trellis_one[4] = {0, 4, 1, 5}, ttei_trellis_two[4] = {6, 2, 7, 3};
+
+/* One column: `best` are the costs of (q, parity); `cost` of the eight states moves on [Viterbi]. */
+TTEI_INLINE void ttei_trellis_step(const ttei_lanes *best, ttei_lanes *cost, ttei_lane_bits *from)
+{
+    ttei_lanes next[8];
+    ttei_lane_bits bits = {0};
+    int g, odd;
+    for (g = 0; g < 4; ++g)
+        for (odd = 0; odd < 2; ++odd) {
+            const ttei_lanes one = cost[ttei_trellis_one[g]] + best[2 * (g & 1) + odd];
+            const ttei_lanes two = cost[ttei_trellis_two[g]] + best[2 * (g & 1) + 1 - odd];
+            const ttei_lane_bits mask = TTEI_LESS(two, one);
+            const int32_t flag = (int32_t)1 << (2 * g + odd);
+            next[2 * g + odd] = TTEI_SELECT(mask, two, one);
+            bits |= mask & flag;
+        }
+    memcpy(cost, next, sizeof next);
+    *from = bits;
+}
+
+/* Indices of `count` <= TTEI_LANES rows of `rank` coefficients in y: shift and step are those of each
+   row. Every coefficient is below 2^20 steps. */
+TTEI_CLONES static void ttei_trellis_run(const ttei_codes *c, const ttei_costs *costs, size_t rank,
+                                         size_t count, const float *y, const int *shift,
+                                         const float *step, const ttei_trellis *room, int32_t *indices)
+{
+    ttei_lanes cost[8], best[4];
+    float part[8][TTEI_LANES];
+    size_t j, lane;
+    unsigned s, i;
+    memset(part, 0, sizeof part);
+    for (s = 0; s < 8; ++s) {
+        for (lane = 0; lane < TTEI_LANES; ++lane) part[s][lane] = s > 0 ? 1e30f : 0;
+        memcpy(&cost[s], part[s], sizeof cost[s]);
+    }
+    for (j = 0; j < rank; ++j) {
+        int32_t *index = room->index + j * 4 * TTEI_LANES;
+        for (lane = 0; lane < count; ++lane) {
+            const float value = y[lane * rank + j], x = (value < 0 ? -value : value) / step[lane];
+            const ttei_costs *table = &costs[ttei_table_number(c, j, shift[lane])];
+            for (i = 0; i < 4; ++i)
+                part[i][lane] =
+                    ttei_index_best(table, i >> 1, i & 1u, x, &index[i * TTEI_LANES + lane]);
+        }
+        memcpy(best, part, sizeof best);
+        ttei_trellis_step(best, cost, &room->from[j]);
+    }
+    for (s = 0; s < 8; ++s) memcpy(part[s], &cost[s], sizeof cost[s]);
+    for (lane = 0; lane < count; ++lane) {
+        for (s = 0, i = 1; i < 8; ++i)
+            if (part[i][lane] < part[s][lane]) s = i;
+        for (j = rank; j-- > 0;) {
+            int32_t bits[TTEI_LANES], a;
+            unsigned second;
+            memcpy(bits, &room->from[j], sizeof bits);
+            second = (uint32_t)bits[lane] >> s & 1u;
+            i = 2 * (s >> 1 & 1u) + ((s & 1u) ^ second);
+            a = room->index[(j * 4 + i) * TTEI_LANES + lane];
+            indices[lane * rank + j] = y[lane * rank + j] < 0 ? -a : a;
+            s = second ? ttei_trellis_two[s >> 1] : ttei_trellis_one[s >> 1];
+        }
+    }
+}
+
+/* The coefficients that a decoder will see; with `counts`, one entry for each table, also what there
+   is to learn from the row. */
+static void ttei_indices_values(const ttei_codes *c, size_t rank, const int32_t *indices, int shift,
+                                float step, const float *y, float *values, ttei_counts *counts)
+{
+    unsigned state = 0;
+    size_t j;
+    for (j = 0; j < rank; ++j) {
+        const int number = ttei_table_number(c, j, shift);
+        const unsigned char *table = ttei_table_at(c, number);
+        const unsigned q = ttei_quantizer(state);
+        const uint32_t a = (uint32_t)(indices[j] < 0 ? -indices[j] : indices[j]);
+        const float value = a > 0 ? ttei_magnitude(table, q, a) : 0;
+        values[j] = indices[j] < 0 ? step * -value : step * value;
+        state = ttei_state_after(state, a & 1u);
+        if (counts != NULL) {
+            ttei_counts *count = counts + number;
+            count->symbol[q][ttei_min(a >> table[0], TTEI_MAGNITUDES - 1)] += 1;
+            if (a > 0) {
+                count->number[q][a > 1] += 1;
+                count->sum[q][a > 1] += (double)((y[j] < 0 ? -y[j] : y[j]) / step) - (double)(2 * a - q);
+            }
+        }
+    }
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   ONE TRAIN FOR A TABLE
+   The table minus its mean row is one tensor, tokens first. Its first unfolding is decomposed through
+   the second moments, whose eigenvectors are the right singular vectors:
+       W - 1 m^T = U S V^T = G0 B,     B = V^T (R x dim),  G0[t] = the coefficients of token t.
+   B, read as (R n1 .. n(k-1)) x nk, is then unfolded from the right, weighted with S, which makes
+   cores G1 .. Gk with orthonormal rows. They are rounded; G0 is computed against what is left of
+   them, and takes most of their rounding up.
+   ============================================================================================= */
+
+/* ---- the train of a table: shared cores and coefficients --------------------------------------------
+   Section 3 holds the mean row as a matrix of one row, the cores G1 .. Gd, and for F16, I8 and I4 a
+   float32 scale for each coefficient. */
+
+/* The ranks that a train of all columns can need: to the right of a bond, and max_rank. */
+static void ttei_table_caps(const tte_shape *shape, int32_t dim, int32_t max_rank, int32_t *caps)
+{
+    size_t right = 1;
+    int32_t k;
+    for (k = shape->modes; k >= 0; --k) {
+        caps[k] = (int32_t)right;
+        if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
+        if (k > 0) right *= (size_t)shape->dim[k - 1];
+    }
+    if (dim < caps[0]) caps[0] = dim;
+}
+
+static int ttei_has_columns(tte_coding coding) { return coding >= TTE_F16 && coding <= TTE_I4; }
+
+/* The mean (k = -1) or core k + 1 in a section of `size` bytes; returns the bytes up to its end, 0 where
+   the section contradicts itself. */
+static size_t ttei_core_read(const tte_table *t, size_t size, int32_t k, ttei_matrix *m)
+{
+    size_t at = ttei_matrix_read(t->shared, size, 1, (size_t)t->dim, m), bytes;
+    int32_t i;
+    for (i = 0; i <= k && at > 0; ++i) {
+        bytes = ttei_matrix_read(t->shared + at, size - at, (size_t)t->ranks[i],
+                                 ttei_mul((size_t)t->shape.dim[i], (size_t)t->ranks[i + 1]), m);
+        at = bytes > 0 ? at + bytes : 0;
+    }
+    return at;
+}
+
+/* The same in a section that is known to be good. */
+static size_t ttei_core_at(const tte_table *t, int32_t k, ttei_matrix *m)
+{
+    return ttei_core_read(t, TTEI_SIZE_MAX, k, m);
+}
+
+static int ttei_shared_good(const tte_table *t, size_t size)
+{
+    ttei_matrix m;
+    const size_t at = ttei_core_read(t, size, t->shape.modes - 1, &m);
+    return at > 0 && size - at == (ttei_has_columns(t->coding) ? 4 * (size_t)t->ranks[0] : 0);
+}
+
+/* The scales of the coefficients, where the coding has them. */
+static const unsigned char *ttei_columns_at(const tte_table *t)
+{
+    ttei_matrix m;
+    return t->shared + ttei_core_at(t, t->shape.modes - 1, &m);
+}
+
+/* Bytes of a record of `rank` coefficients; not for TTE_ENTROPY. I8 and I4 begin with the row's own
+   scale; their codes lie as in a row of a matrix. */
+static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
+{
+    switch (coding) {
+    case TTE_F32: return ttei_mul(rank, 4);
+    case TTE_F16: return ttei_mul(rank, 2);
+    case TTE_I8:  return ttei_add(rank, 1);
+    default:      return 1 + (rank + 1) / 2;
+    }
+}
+
+/* The scale of a row from its byte: eight steps for each power of two, 1 at 128. */
+static float ttei_row_scale(unsigned code)
+{
+    const uint32_t bits = (code + 111u * 8u) << 20;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+/* Coefficient j of a record that is not entropy-coded, before the scale of its column. */
+static float ttei_coefficient_code(tte_coding coding, size_t rank, const unsigned char *record, size_t j)
+{
+    switch (coding) {
+    case TTE_F32: return ttei_get_f32(record + 4 * j);
+    case TTE_F16: return ttei_f16_decode(ttei_get16(record + 2 * j));
+    case TTE_I8:  return ttei_row_scale(record[0]) * ttei_code_value(2, record + 1, rank, j);
+    default:      return ttei_row_scale(record[0]) * ttei_code_value(3, record + 1, rank, j);
+    }
+}
+
+/* The coefficients of a record. */
+static void ttei_coefficients_decode(const tte_table *t, const unsigned char *record, size_t size,
+                                     float *y)
+{
+    const size_t rank = (size_t)t->ranks[0];
+    const unsigned char *columns = NULL;
+    size_t j;
+    if (t->coding == TTE_ENTROPY) {
+        ttei_entropy_decode(t->codes, rank, record, size, y);
+        return;
+    }
+    if (ttei_has_columns(t->coding)) columns = ttei_columns_at(t);
+    for (j = 0; j < rank; ++j) {
+        y[j] = ttei_coefficient_code(t->coding, rank, record, j);
+        if (columns != NULL) y[j] *= ttei_get_f32(columns + 4 * j);
+    }
+}
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* Writes the codes of a row under one scale of its own; returns the squared error. */
+static double ttei_coefficients_codes(tte_coding coding, size_t rank, const float *scales, unsigned code,
+                                      const float *y, unsigned char *record)
+{
+    const int limit = coding == TTE_I8 ? 127 : 7, run = coding == TTE_I8 ? 2 : 3;
+    const float row = ttei_row_scale(code);
+    double error = 0;
+    size_t j;
+    memset(record, 0, 1 + (run == 2 ? rank : (rank + 1) / 2));
+    record[0] = (unsigned char)code;
+    for (j = 0; j < rank; ++j) {
+        const float scale = row * scales[j];
+        const int number = ttei_code(y[j], scale, limit);
+        const double miss = (double)y[j] - (double)scale * number;
+        error += miss * miss;
+        ttei_code_put(run, record + 1, rank, j, number);
+    }
+    return error;
+}
+
+/* A record of coefficients, not for TTE_ENTROPY. The scale of the row is the one of least error among
+   some that clip its largest entries. TTE_ERR_BUDGET where a coefficient is beyond the coding. */
+static tte_status ttei_coefficients_encode(tte_coding coding, size_t rank, const float *scales,
+                                           const float *y, unsigned char *record)
+{
+    const float limit = coding == TTE_I8 ? 127 : 7;
+    float top = 0;
+    unsigned code = 0, best, tries = coding == TTE_I8 ? 3 : 14;
+    double error, least = 0;
+    size_t j;
+    for (j = 0; j < rank; ++j) {
+        if (coding == TTE_F32) ttei_put_f32(record + 4 * j, y[j]);
+        if (coding == TTE_F16) {
+            const uint32_t half = ttei_f16_encode(scales[j] > 0 ? y[j] / scales[j] : 0);
+            if ((half & 0x7c00u) == 0x7c00u) return TTE_ERR_BUDGET;
+            ttei_put16(record + 2 * j, half);
+        }
+        if (scales[j] > 0 && ttei_abs_f32(y[j]) / scales[j] > top) top = ttei_abs_f32(y[j]) / scales[j];
+    }
+    if (coding == TTE_F32 || coding == TTE_F16) return TTE_OK;
+    if (!(top < 60000.0f * limit)) return TTE_ERR_BUDGET;
+    while (code < 255 && ttei_row_scale(code) * limit < top) ++code;
+    for (best = code; tries > 0; --tries, --code) {
+        error = ttei_coefficients_codes(coding, rank, scales, code, y, record);
+        if (code == best || error < least) {
+            least = error;
+            best = code;
+        }
+        if (code == 0) break;
+    }
+    (void)ttei_coefficients_codes(coding, rank, scales, best, y, record);
+    return TTE_OK;
+}
+
+/* Sums over the rows, in double: with X the rows scaled by the roots of their weights, and the roots
+   themselves as one column more, sums = X^T X holds second moments, mean and total weight at once. */
+typedef struct ttei_moments {
+    size_t dim, width;       /* width: dim + 1, up to a multiple of 8        */
+    double *sums;            /* width x width, the upper part                */
+    double *tile;            /* TTEI_TILE x width                            */
+} ttei_moments;
+
+#define TTEI_TILE 64u        /* rows that one thread takes at a time         */
+
+static size_t ttei_moments_carve(size_t dim, void *block, ttei_moments *m)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    m->dim = dim;
+    m->width = (dim + 8) / 8 * 8;
+    m->sums = (double *)ttei_take(&carve, ttei_mul(m->width, m->width), sizeof(double));
+    m->tile = (double *)ttei_take(&carve, ttei_mul(TTEI_TILE, m->width), sizeof(double));
+    return carve.used;
+}
+
+TTEI_INLINE void ttei_quad_add(double *p, const ttei_quad_f64 *a, const ttei_quad_f64 *b)
+{
+    ttei_quad_f64 x, y;
+    memcpy(&x, p, sizeof x);
+    memcpy(&y, p + TTEI_QUAD, sizeof y);
+    x += *a;
+    y += *b;
+    memcpy(p, &x, sizeof x);
+    memcpy(p + TTEI_QUAD, &y, sizeof y);
+}
+
+/* Four rows of the sums from the diagonal on: entry (i, j) += sum over t of tile[t, i] * tile[t, j]. */
+TTEI_CLONES static void ttei_moments_rows(const ttei_moments *m, size_t i, size_t count)
+{
+    const size_t w = m->width;
+    size_t j, t;
+    for (j = i / 8 * 8; j < w; j += 2 * TTEI_QUAD) {
+        ttei_quad_f64 a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0}, a2 = {0}, b2 = {0}, a3 = {0}, b3 = {0}, x, y;
+        const double *row = m->tile;
+        for (t = 0; t < count; ++t, row += w) {
+            memcpy(&x, row + j, sizeof x);
+            memcpy(&y, row + j + TTEI_QUAD, sizeof y);
+            a0 += row[i] * x;
+            b0 += row[i] * y;
+            a1 += row[i + 1] * x;
+            b1 += row[i + 1] * y;
+            a2 += row[i + 2] * x;
+            b2 += row[i + 2] * y;
+            a3 += row[i + 3] * x;
+            b3 += row[i + 3] * y;
+        }
+        ttei_quad_add(m->sums + i * w + j, &a0, &b0);
+        ttei_quad_add(m->sums + (i + 1) * w + j, &a1, &b1);
+        ttei_quad_add(m->sums + (i + 2) * w + j, &a2, &b2);
+        ttei_quad_add(m->sums + (i + 3) * w + j, &a3, &b3);
+    }
+}
+
+/* Rows with their weights (NULL: 1) into the sums. Threads share the entries, not the rows, so that
+   every sum is taken in the order of the rows. */
+static tte_status ttei_moments_add(const ttei_moments *m, const float *rows, const float *weights,
+                                   size_t count)
+{
+    size_t first, now, t, j;
+    for (first = 0; first < count; first += now, rows += now * m->dim) {
+        const int blocks = (int)(m->width / 4);
+        int block;
+        now = ttei_min(count - first, TTEI_TILE);
+        if (!ttei_all_finite_f32(rows, now * m->dim)) return TTE_ERR_NOT_FINITE;
+        for (t = 0; t < now; ++t) {
+            const double root = weights != NULL ? sqrt((double)weights[first + t]) : 1;
+            double *out = m->tile + t * m->width;
+            for (j = 0; j < m->dim; ++j) out[j] = root * (double)rows[t * m->dim + j];
+            out[j++] = root;
+            for (; j < m->width; ++j) out[j] = 0;
+        }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 4)
+#endif
+        for (block = 0; block < blocks; ++block) ttei_moments_rows(m, 4 * (size_t)block, now);
+    }
+    return TTE_OK;
+}
+
+/* The right singular vectors of the table minus its mean: what all choices are made on. */
+typedef struct ttei_spectrum {
+    size_t dim;
+    double weight, norm2;    /* sums over all rows of w and w |row|^2                             */
+    double *mean;            /* dim                                                              */
+    double *energy;          /* dim: squared singular values, descending                         */
+    double *vectors;         /* dim x dim: row j is the vector of energy[j]                       */
+} ttei_spectrum;
+
+static size_t ttei_spectrum_carve(size_t dim, void *block, ttei_spectrum *s, double **moments, void **svd)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    s->dim = dim;
+    s->mean = (double *)ttei_take(&carve, dim, sizeof(double));
+    s->energy = (double *)ttei_take(&carve, dim, sizeof(double));
+    s->vectors = (double *)ttei_take(&carve, ttei_mul(dim, dim), sizeof(double));
+    *moments = (double *)ttei_take(&carve, ttei_mul(dim, dim), sizeof(double));
+    *svd = ttei_take(&carve, tte_svd_f64_work((int)dim, (int)dim), 1);
+    return carve.used;
+}
+
+/* From the sums: central second moments X^T X - W m m^T = V S^2 V^T. */
+static tte_status ttei_spectrum_of(const ttei_moments *m, ttei_spectrum *s, double *moments, void *svd)
+{
+    const size_t n = m->dim, w = m->width;
+    size_t i, j;
+    s->weight = m->sums[n * w + n];
+    s->norm2 = 0;
+    for (i = 0; i < n; ++i) {
+        s->mean[i] = m->sums[i * w + n] / s->weight;
+        s->norm2 += m->sums[i * w + i];
+    }
+    if (!ttei_finite_f64(s->norm2)) return TTE_ERR_NOT_FINITE;
+    for (i = 0; i < n; ++i)
+        for (j = i; j < n; ++j)
+            moments[i * n + j] = moments[j * n + i] =
+                m->sums[i * w + j] - s->weight * s->mean[i] * s->mean[j];
+    return tte_svd_f64((int)n, (int)n, moments, NULL, s->energy, s->vectors, svd);
+}
+
+/* The shared cores before rounding. Each row of a core has an energy, the part of the table's squared
+   norm that passes through it; what a rounded entry costs is weighed with that. */
+typedef struct ttei_frame {
+    tte_shape shape;
+    int32_t ranks[TTE_MAX_MODES + 1];  /* ranks[0]: coefficients of a token                          */
+    float *cores;                      /* r[k-1] x (n[k] r[k]) for k = 1 .. d                        */
+    double *energy;                    /* r[k-1] for k = 1 .. d, each descending                     */
+    double total;                      /* of all dim directions                                      */
+} ttei_frame;
+
+/* The most rows of all cores together, and their room. */
+static size_t ttei_frame_carve(void *block, ttei_frame *f)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    size_t rows = 0;
+    int32_t k;
+    for (k = 0; k < f->shape.modes; ++k) rows = ttei_add(rows, (size_t)f->ranks[k]);
+    f->cores = (float *)ttei_take(&carve, ttei_core_sum(&f->shape, f->ranks), sizeof(float));
+    f->energy = (double *)ttei_take(&carve, rows, sizeof(double));
+    return carve.used;
+}
+
+/* The unfolding that gives core k + 1: r[0] n1 .. nk rows; core 1 has r[0]. */
+static size_t ttei_sweep_rows(const ttei_frame *f, int32_t k)
+{
+    size_t rows = (size_t)f->ranks[0];
+    for (; k > 0; --k) rows = ttei_mul(rows, (size_t)f->shape.dim[k - 1]);
+    return rows;
+}
+
+/* Room for the sweep from the right, at the ranks f starts with. */
+typedef struct ttei_sweep {
+    double *rest, *next;   /* what is left of S B: at most r[0] x prod(dim)   */
+    double *s, *vt;        /* of one unfolding                                */
+    void *svd;
+} ttei_sweep;
+
+static size_t ttei_sweep_carve(const ttei_frame *f, void *block, ttei_sweep *room)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    const size_t entries = ttei_mul((size_t)f->ranks[0], ttei_entries(&f->shape));
+    size_t vt = 0, side = 0, svd = 0;
+    int32_t k;
+    for (k = 0; k < f->shape.modes; ++k) {
+        const size_t rows = ttei_sweep_rows(f, k);
+        const size_t cols = ttei_mul((size_t)f->shape.dim[k], (size_t)f->ranks[k + 1]);
+        if (ttei_mul(rows, cols) > TTEI_ENTRIES_MAX) return TTEI_SIZE_MAX;
+        side = ttei_max(side, ttei_min(rows, cols));
+        vt = ttei_max(vt, ttei_mul(ttei_min(rows, cols), cols));
+        svd = ttei_max(svd, tte_svd_f64_work((int)rows, (int)cols));
+    }
+    room->rest = (double *)ttei_take(&carve, entries, sizeof(double));
+    room->next = (double *)ttei_take(&carve, entries, sizeof(double));
+    room->s = (double *)ttei_take(&carve, side, sizeof(double));
+    room->vt = (double *)ttei_take(&carve, vt, sizeof(double));
+    room->svd = ttei_take(&carve, svd, 1);
+    return carve.used;
+}
+
+/* One core of the sweep: C (rows x cols) = U S V^T, the leading r rows of V^T are the core, C V goes
+   on. Bonds inside keep what `allowed` of the squared norm does not cover. */
+static tte_status ttei_sweep_core(ttei_frame *f, int32_t k, double allowed, float *core, double *energy,
+                                  ttei_sweep *room)
+{
+    const size_t rows = ttei_sweep_rows(f, k);
+    const size_t cols = (size_t)f->shape.dim[k] * (size_t)f->ranks[k + 1];
+    size_t rank = ttei_min(ttei_min(rows, cols), (size_t)f->ranks[k]), i, j, l;
+    double tail = 0, sum, *swap = room->next;
+    const tte_status status =
+        tte_svd_f64((int)rows, (int)cols, room->rest, NULL, room->s, room->vt, room->svd);
+    if (status != TTE_OK) return status;
+    for (; k > 0 && rank > 1; --rank) {
+        tail += room->s[rank - 1] * room->s[rank - 1];
+        if (!(tail <= allowed)) break;
+    }
+    f->ranks[k] = (int32_t)rank;
+    for (i = 0; i < rank; ++i) energy[i] = room->s[i] * room->s[i];
+    for (i = 0; i < rank * cols; ++i) core[i] = (float)room->vt[i];
+    for (i = 0; k > 0 && i < rows; ++i)
+        for (j = 0; j < rank; ++j) {
+            for (sum = 0, l = 0; l < cols; ++l) sum += room->rest[i * cols + l] * room->vt[j * cols + l];
+            room->next[i * rank + j] = sum;
+        }
+    room->next = room->rest;
+    room->rest = swap;
+    return TTE_OK;
+}
+
+/* The cores of a frame whose shape and largest ranks are set, with `allowed` of the squared norm lost
+   at each bond between them at most. Cores are found from the last one on, but stand in their order;
+   they are made where the largest ranks would put them and moved together at the end. */
+static tte_status ttei_frame_cores(ttei_frame *f, const ttei_spectrum *s, double allowed)
+{
+    const size_t entries = ttei_entries(&f->shape), rank = (size_t)f->ranks[0], dim = s->dim;
+    int32_t caps[TTE_MAX_MODES + 1], k;
+    size_t i, j, at = 0, row = 0, from = 0, from_row = 0, size;
+    ttei_sweep room;
+    tte_status status = TTE_OK;
+    void *block;
+    f->total = 0;
+    for (i = 0; i < dim; ++i) f->total += s->energy[i];
+    if (f->shape.modes == 1) {  /* the vectors are the core */
+        memset(f->cores, 0, rank * entries * sizeof *f->cores);
+        for (i = 0; i < rank; ++i) {
+            f->energy[i] = s->energy[i];
+            for (j = 0; j < dim; ++j) f->cores[i * entries + j] = (float)s->vectors[i * dim + j];
+        }
+        return TTE_OK;
+    }
+    memcpy(caps, f->ranks, sizeof caps);
+    size = ttei_sweep_carve(f, NULL, &room);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(size);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_sweep_carve(f, block, &room);
+    memset(room.rest, 0, rank * entries * sizeof *room.rest);
+    for (i = 0; i < rank; ++i)
+        for (j = 0; j < dim; ++j)
+            room.rest[i * entries + j] = sqrt(s->energy[i]) * s->vectors[i * dim + j];
+    for (k = 0; k < f->shape.modes; ++k) {
+        at += ttei_core_size(&f->shape, caps, k);
+        row += (size_t)caps[k];
+    }
+    for (k = f->shape.modes - 1; k >= 0 && status == TTE_OK; --k) {
+        at -= ttei_core_size(&f->shape, caps, k);
+        row -= (size_t)caps[k];
+        status = ttei_sweep_core(f, k, allowed, f->cores + at, f->energy + row, &room);
+    }
+    for (k = 0, at = row = 0; k < f->shape.modes && status == TTE_OK; ++k) {
+        size = ttei_core_size(&f->shape, f->ranks, k);
+        memmove(f->cores + at, f->cores + from, size * sizeof *f->cores);
+        memmove(f->energy + row, f->energy + from_row, (size_t)f->ranks[k] * sizeof *f->energy);
+        at += size;
+        row += (size_t)f->ranks[k];
+        from += ttei_core_size(&f->shape, caps, k);
+        from_row += (size_t)caps[k];
+    }
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* How rows are rounded: `price` is the squared error that one bit of the image is worth. A row of n
+   entries with largest entry t, rounded to w bits, loses energy * n * (2 t / 2^w)^2 / 12; the width
+   that makes loss + price * n * w least is taken. Widths fall along the rows. */
+static void ttei_runs_choose(const float *rows, const double *energy, size_t count, size_t cols,
+                             double price, size_t *run)
+{
+    static const double width[TTEI_RUNS] = {32, 16, 8, 4}, levels[TTEI_RUNS] = {1.2e7, 32767, 127, 7};
+    size_t i;
+    int r, best, least = 0;
+    for (r = 0; r < TTEI_RUNS; ++r) run[r] = 0;
+    for (i = 0; i < count; ++i, rows += cols) {
+        const double top = (double)ttei_top_f32(cols, rows);
+        double lowest = 0;
+        for (r = best = least; r < TTEI_RUNS; ++r) {
+            const double step = top / levels[r];
+            const double cost = (double)cols * (energy[i] * step * step / 12 + price * width[r]);
+            if (r == least || cost < lowest) {
+                lowest = cost;
+                best = r;
+            }
+        }
+        least = best;
+        ++run[best];
+    }
+}
+
+/* ---- the model: what rows are encoded against --------------------------------------------------------
+   Everything here follows from the bytes of an image, so that a table can be made, continued and
+   matched by others in one way. */
+
+typedef struct ttei_model {
+    tte_table view;          /* dim, coding, shape, ranks, shared, codes; no records                   */
+    ttei_codes codes;        /* TTE_ENTROPY: section 4                                                 */
+    size_t dim, rank;
+    float *mean;             /* dim                                                                    */
+    float *basis;            /* rank x dim: what a coefficient adds to a row                           */
+    float *dual;             /* dim x rank: coefficients = (row - mean) dual, by least squares         */
+    float *scales;           /* rank: of the columns; for TTE_ENTROPY, their deviation as classes say  */
+    ttei_costs *costs;       /* one for each table                                                     */
+    void *block;
+} ttei_model;
+
+/* B B^T is close to I; two steps of X <- X (2 I - B B^T X) from X = I invert it. */
+static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *dual, float *room)
+{
+    float *across = room, *gram = across + dim * rank, *x = gram + rank * rank, *y = x + rank * rank;
+    size_t i, j;
+    for (i = 0; i < rank; ++i)
+        for (j = 0; j < dim; ++j) across[j * rank + i] = basis[i * dim + j];
+    ttei_product(rank, dim, rank, basis, dim, 1, across, rank, gram);
+    for (i = 0; i < rank * rank; ++i) x[i] = (i % (rank + 1) == 0 ? 2.0f : 0.0f) - gram[i];
+    ttei_product(rank, rank, rank, gram, rank, 1, x, rank, y);
+    for (i = 0; i < rank * rank; ++i) gram[i] = (i % (rank + 1) == 0 ? 2.0f : 0.0f) - y[i];
+    ttei_product(rank, rank, rank, x, rank, 1, gram, rank, y);
+    ttei_product(dim, rank, rank, across, rank, 1, y, rank, dual);
+}
+
+/* The basis from coded cores: B_1 = G_1 as r[0] x (n1 r1), B_k = B_(k-1) G_k; to the first `dim` of each
+   row. `room` has twice rank x (largest n1 .. nk r[k]). */
+static void ttei_model_basis(const tte_table *t, float *basis, float *room, size_t half)
+{
+    const size_t rank = (size_t)t->ranks[0], dim = (size_t)t->dim;
+    ttei_matrix m;
+    size_t rows = rank, i, run;
+    int32_t k;
+    float *v = room, *next = room + half;
+    const unsigned char *codes;
+    const unsigned char *scales;
+    float scale;
+    ttei_core_at(t, 0, &m);
+    memset(v, 0, rank * m.cols * sizeof *v);
+    codes = m.codes;
+    scales = m.scales;
+    for (run = 0, i = 0; run < TTEI_RUNS; ++run) {
+        size_t left = m.run[run];
+        for (; left > 0; --left, ++i, codes += ttei_run_bytes((int)run, m.cols)) {
+            scale = ttei_scale_next((int)run, &scales);
+            ttei_rows_axpy((int)run, 1, m.cols, &scale, codes, v + i * m.cols);
+        }
+    }
+    for (k = 1; k < t->shape.modes; ++k) {
+        float *swap = v;
+        rows *= (size_t)t->shape.dim[k - 1];
+        ttei_core_at(t, k, &m);
+        memset(next, 0, rows * m.cols * sizeof *next);
+        ttei_matrix_apply(&m, rows, v, next);
+        v = next;
+        next = swap;
+    }
+    for (i = 0; i < rank; ++i)
+        memcpy(basis + i * dim, v + i * ttei_entries(&t->shape), dim * sizeof *basis);
+}
+
+static size_t ttei_model_carve(void *block, ttei_model *m)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    m->mean = (float *)ttei_take(&carve, m->dim, sizeof(float));
+    m->basis = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), sizeof(float));
+    m->dual = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), sizeof(float));
+    m->scales = (float *)ttei_take(&carve, m->rank, sizeof(float));
+    m->costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
+    return carve.used;
+}
+
+static void ttei_model_end(ttei_model *m)
+{
+    if (m->block != NULL) TT_EMBED_FREE(m->block);
+    m->block = NULL;
+}
+
+/* Section 4 of a model, which may change while it is being fitted. */
+static void ttei_model_codes(ttei_model *m, const unsigned char *codes)
+{
+    size_t j;
+    int i;
+    m->view.codes = codes;
+    ttei_codes_view(codes, m->rank, &m->codes);
+    for (i = 0; i < m->codes.tables; ++i) ttei_costs_of(ttei_table_at(&m->codes, i), &m->costs[i]);
+    for (j = 0; j < m->rank; ++j) {
+        const int offset = m->codes.columns[j] < 128 ? m->codes.columns[j] : m->codes.columns[j] - 256;
+        m->scales[j] = m->codes.step * (float)pow(2, (double)(offset + m->codes.stride * m->codes.own -
+                                                              m->codes.origin) /
+                                                         (double)(2 * m->codes.stride));
+    }
+}
+
+/* The model of a view whose sections stand. */
+static tte_status ttei_model_begin(ttei_model *m, const tte_table *view)
+{
+    const float one = 1;
+    size_t half = 0, left = (size_t)view->ranks[0], size, room_size, j;
+    const unsigned char *columns = ttei_has_columns(view->coding) ? ttei_columns_at(view) : NULL;
+    float *room;
+    ttei_matrix mean;
+    int32_t k;
+    memset(m, 0, sizeof *m);
+    m->view = *view;
+    m->dim = (size_t)view->dim;
+    m->rank = (size_t)view->ranks[0];
+    for (k = 0; k < view->shape.modes; ++k) {
+        left = ttei_mul(left, (size_t)view->shape.dim[k]);
+        half = ttei_max(half, ttei_mul(left, (size_t)view->ranks[k + 1]));
+    }
+    size = ttei_model_carve(NULL, m);
+    room_size = ttei_max(ttei_mul(2, half),
+                         ttei_add(ttei_mul(m->dim, m->rank), ttei_mul(3, ttei_mul(m->rank, m->rank))));
+    room_size = ttei_mul(room_size, sizeof(float));
+    if (size == TTEI_SIZE_MAX || room_size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    m->block = TT_EMBED_MALLOC(size);
+    room = (float *)TT_EMBED_MALLOC(room_size);
+    if (m->block == NULL || room == NULL) {
+        if (room != NULL) TT_EMBED_FREE(room);
+        ttei_model_end(m);
+        return TTE_ERR_MEMORY;
+    }
+    (void)ttei_model_carve(m->block, m);
+    ttei_core_at(view, -1, &mean);
+    memset(m->mean, 0, m->dim * sizeof *m->mean);
+    ttei_matrix_apply(&mean, 1, &one, m->mean);
+    ttei_model_basis(view, m->basis, room, half);
+    ttei_model_dual(m->dim, m->rank, m->basis, m->dual, room);
+    TT_EMBED_FREE(room);
+    if (view->codes != NULL)
+        ttei_model_codes(m, view->codes);
+    else
+        for (j = 0; j < m->rank; ++j) m->scales[j] = columns != NULL ? ttei_get_f32(columns + 4 * j) : 1;
+    return TTE_OK;
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
 /* ================================================================================================
    IMAGE LAYOUT
    The header as bytes and as a struct, where the sections lie, and the checks that make every later
@@ -2830,10 +4276,12 @@ static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const 
 
 #define TTEI_HEADER_FIXED 144u
 #define TTEI_SECTION_BYTES 24u
-#define TTEI_SECTIONS_MAX 2
+#define TTEI_SECTIONS 4         /* kinds of sections, numbered from 1            */
 #define TTEI_SECTION_ALIGN 64u
 #define TTEI_FLAG_ADAPTED 1u
-#define TTEI_GROUP 16u         /* tokens that share one offset in the index      */
+#define TTEI_GROUP 16u         /* tokens that share one offset in an index of ranks ..      */
+#define TTEI_LENGTHS 32u       /* .. and in one of lengths, which begins with             */
+#define TTEI_LENGTHS_HEAD 8u   /* as many bytes of its own                                */
 #define TTEI_SUM_TOP 16        /* exponents of ordered sums lie in -16 .. 16     */
 
 static const unsigned char ttei_magic[8] = {0x89, 'T', 'T', 'E', '\r', '\n', 0x1a, '\n'};
@@ -2937,8 +4385,11 @@ static size_t ttei_align(size_t offset)
     return ttei_mul(ttei_add(offset, TTEI_SECTION_ALIGN - 1u) / TTEI_SECTION_ALIGN, TTEI_SECTION_ALIGN);
 }
 
-/* With eps every row has its own ranks and its record its own size, unless there is no bond at all. */
-static int ttei_adapted(float eps, int32_t modes) { return eps > 0 && modes > 1; }
+/* With eps every train has its own ranks and its record its own size, unless there is no bond at all. */
+static int ttei_adapted(tte_layout layout, float eps, int32_t modes)
+{
+    return layout == TTE_PER_TOKEN && eps > 0 && modes > 1;
+}
 
 static size_t ttei_header_bytes(int32_t modes, int sections)
 {
@@ -2967,26 +4418,25 @@ static size_t ttei_index_bytes(size_t vocab, size_t entry)
     return ttei_add(ttei_mul(groups, 8), ttei_mul(vocab, entry));
 }
 
-/* Where everything lies. The one function that readers and writers ask. */
+/* Where everything lies: sections of the kinds that an image has, in the order of their numbers. The
+   one function that readers and writers ask. */
 typedef struct ttei_layout {
     int sections;
-    size_t header, records, index, index_size, size;  /* index_size 0: no index */
+    size_t header, offset[TTEI_SECTIONS], size[TTEI_SECTIONS], end;  /* offset 0: no such section */
 } ttei_layout;
 
-static ttei_layout ttei_layout_of(const tte_shape *shape, int32_t max_rank, float eps, size_t vocab,
-                                  size_t records_size)
+/* `size` of each kind, 0 for a section that is absent; records are always there. */
+static ttei_layout ttei_layout_of(int32_t modes, const size_t *size)
 {
     ttei_layout at;
-    const int adapted = ttei_adapted(eps, shape->modes);
-    at.sections = adapted ? 2 : 1;
-    at.header = ttei_header_bytes(shape->modes, at.sections);
-    at.records = ttei_align(at.header);
-    at.size = ttei_add(at.records, records_size);
-    at.index = at.index_size = 0;
-    if (adapted) {
-        at.index = ttei_align(at.size);
-        at.index_size = ttei_index_bytes(vocab, ttei_index_entry(shape, max_rank));
-        at.size = ttei_add(at.index, at.index_size);
+    int kind;
+    at.sections = 0;
+    for (kind = 0; kind < TTEI_SECTIONS; ++kind) at.sections += size[kind] > 0;
+    at.end = at.header = ttei_header_bytes(modes, at.sections);
+    for (kind = 0; kind < TTEI_SECTIONS; ++kind) {
+        at.size[kind] = size[kind];
+        at.offset[kind] = size[kind] > 0 ? ttei_align(at.end) : 0;
+        if (size[kind] > 0) at.end = ttei_add(at.offset[kind], size[kind]);
     }
     return at;
 }
@@ -3006,32 +4456,129 @@ static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
     return ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, ranks));
 }
 
-/* The record of a token and its ranks. With adapted ranks the sizes of the records before it in its
-   group are added up. */
-static const unsigned char *ttei_find(const tte_table *t, size_t token, int32_t *ranks)
+/* An index of lengths: the shortest length (4 bytes), the bits that hold what others have more (1), the
+   bytes of an offset (1), two zeros; then for every 32 tokens an offset and 32 numbers of those bits,
+   the first in the lowest ones, zeros after the last token. */
+typedef struct ttei_lengths {
+    size_t shortest, bits, width, group;  /* width: bytes of an offset; group: bytes of one group */
+} ttei_lengths;
+
+static ttei_lengths ttei_lengths_view(const unsigned char *index)
 {
-    const unsigned char *group, *entry;
-    size_t offset, width, step, i;
-    if (t->index == NULL) {
-        memcpy(ranks, t->ranks, sizeof t->ranks);
-        return t->records + token * t->record_size;
-    }
-    width = ttei_rank_bytes(&t->shape, t->max_rank);
-    step = width * (size_t)(t->shape.modes - 1);
-    group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * step);
-    offset = ttei_get_size(group);
-    entry = group + 8;
-    for (i = 0; i < token % TTEI_GROUP; ++i, entry += step) {
-        ttei_index_ranks(&t->shape, width, entry, ranks);
-        offset += ttei_ranks_record(t, ranks);
-    }
-    ttei_index_ranks(&t->shape, width, entry, ranks);
-    return t->records + offset;
+    ttei_lengths l;
+    l.shortest = ttei_get32(index);
+    l.bits = index[4];
+    l.width = index[5];
+    l.group = l.width + TTEI_LENGTHS / 8 * l.bits;
+    return l;
 }
 
-/* Walks the whole index: each rank within the header's, each offset the sum of the sizes before it,
-   their total the size of the section. */
-static int ttei_index_good(const tte_table *t)
+static size_t ttei_lengths_bytes(const ttei_lengths *l, size_t vocab)
+{
+    const size_t groups = vocab / TTEI_LENGTHS + (vocab % TTEI_LENGTHS != 0);
+    return ttei_add(TTEI_LENGTHS_HEAD, ttei_mul(groups, l->group));
+}
+
+static size_t ttei_lengths_offset(const ttei_lengths *l, const unsigned char *group)
+{
+    size_t offset = 0, i;
+    for (i = l->width; i-- > 0;) offset = offset << 8 | group[i];
+    return offset;
+}
+
+/* The length of the token at `place` of a group. */
+static size_t ttei_length_at(const ttei_lengths *l, const unsigned char *group, size_t place)
+{
+    const size_t bit = place * l->bits;
+    const unsigned char *p = group + l->width + bit / 8;
+    uint32_t value = 0;
+    size_t have;
+    for (have = 0; have < bit % 8 + l->bits; have += 8) value |= (uint32_t)*p++ << have;
+    return l->shortest + (value >> bit % 8 & ((1u << l->bits) - 1u));
+}
+
+/* The record of a token. */
+typedef struct ttei_record {
+    const unsigned char *bytes;
+    size_t size;
+    int32_t ranks[TTE_MAX_MODES + 1];
+} ttei_record;
+
+/* Where lengths vary, those before it in its group are added up. */
+static void ttei_find_length(const tte_table *t, size_t token, ttei_record *record)
+{
+    const ttei_lengths l = ttei_lengths_view(t->index);
+    const unsigned char *group = t->index + TTEI_LENGTHS_HEAD + token / TTEI_LENGTHS * l.group;
+    size_t offset = ttei_lengths_offset(&l, group), i;
+    for (i = 0; i < token % TTEI_LENGTHS; ++i) offset += ttei_length_at(&l, group, i);
+    record->bytes = t->records + offset;
+    record->size = ttei_length_at(&l, group, i);
+}
+
+/* With adapted ranks it is the sizes that follow from the ranks. */
+static void ttei_find_ranks(const tte_table *t, size_t token, ttei_record *record)
+{
+    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
+    const size_t step = width * (size_t)(t->shape.modes - 1);
+    const unsigned char *group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * step);
+    const unsigned char *entry = group + 8;
+    size_t offset = ttei_get_size(group), i;
+    for (i = 0; i < token % TTEI_GROUP; ++i, entry += step) {
+        ttei_index_ranks(&t->shape, width, entry, record->ranks);
+        offset += ttei_ranks_record(t, record->ranks);
+    }
+    ttei_index_ranks(&t->shape, width, entry, record->ranks);
+    record->bytes = t->records + offset;
+    record->size = ttei_ranks_record(t, record->ranks);
+}
+
+static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
+{
+    memcpy(record->ranks, t->ranks, sizeof t->ranks);
+    record->bytes = t->records + token * t->record_size;
+    record->size = t->record_size;
+    if (t->index == NULL) return;
+    if (t->layout == TTE_PER_TABLE)
+        ttei_find_length(t, token, record);
+    else
+        ttei_find_ranks(t, token, record);
+}
+
+/* The cores of one token as floats, and their ranks; TTE_PER_TABLE: its coefficients. */
+static void ttei_decode(const tte_table *t, size_t token, int32_t *ranks, float *numbers)
+{
+    ttei_record record;
+    ttei_find(t, token, &record);
+    memcpy(ranks, record.ranks, sizeof record.ranks);
+    if (t->layout == TTE_PER_TABLE)
+        ttei_coefficients_decode(t, record.bytes, record.size, numbers);
+    else
+        ttei_record_decode(t->coding, &t->shape, ranks, record.bytes, numbers);
+}
+
+/* Walks a whole index of lengths: each offset the sum of the lengths before it, their total the size of
+   the records. */
+static int ttei_lengths_good(const tte_table *t, size_t size)
+{
+    const unsigned char *group = t->index + TTEI_LENGTHS_HEAD;
+    ttei_lengths l;
+    size_t token, offset = 0;
+    if (size < TTEI_LENGTHS_HEAD) return 0;
+    l = ttei_lengths_view(t->index);
+    if (l.bits > 24 || l.width < 1 || l.width > sizeof(size_t) ||
+        ttei_get16(t->index + 6) != 0 || size != ttei_lengths_bytes(&l, t->vocab))
+        return 0;
+    for (token = 0; token < t->vocab; ++token) {
+        if (token > 0 && token % TTEI_LENGTHS == 0) group += l.group;
+        if (token % TTEI_LENGTHS == 0 && ttei_lengths_offset(&l, group) != offset) return 0;
+        offset = ttei_add(offset, ttei_length_at(&l, group, token % TTEI_LENGTHS));
+    }
+    return offset == t->records_size;
+}
+
+/* Walks a whole index of ranks: each rank within the header's, each offset the sum of the sizes before
+   it, their total the size of the records. */
+static int ttei_ranks_good(const tte_table *t)
 {
     const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
     const size_t step = width * (size_t)(t->shape.modes - 1);
@@ -3051,11 +4598,32 @@ static int ttei_index_good(const tte_table *t)
     return offset == t->records_size;
 }
 
-/* One section's entry in the header: as expected, or the image contradicts itself. */
-static int ttei_section_good(const unsigned char *entry, uint32_t kind, size_t offset, size_t size)
+/* Whether the sections fit the header and each other, so far as memory safety rests on it. */
+static int ttei_sections_good(const tte_table *t, const ttei_layout *at)
 {
-    return ttei_get32(entry + 20) == kind && ttei_get_size(entry) == offset &&
-           ttei_get_size(entry + 8) == size;
+    const int adapted = ttei_adapted(t->layout, t->eps, t->shape.modes);
+    const int entropy = t->coding == TTE_ENTROPY;
+    const size_t index = at->size[1], shared = at->size[2], codes = at->size[3];
+    if ((index > 0) != (adapted || entropy) || (shared > 0) != (t->layout == TTE_PER_TABLE) ||
+        (codes > 0) != entropy)
+        return 0;
+    if (shared > 0 && !ttei_shared_good(t, shared)) return 0;
+    if (entropy)
+        return ttei_codes_good(t->codes, codes, (size_t)t->ranks[0]) && ttei_lengths_good(t, index);
+    if (adapted)
+        return index == ttei_index_bytes(t->vocab, ttei_index_entry(&t->shape, t->max_rank)) &&
+               ttei_ranks_good(t);
+    return t->records_size == ttei_mul(t->vocab, t->record_size);
+}
+
+/* The largest ranks a layout allows. */
+static void ttei_caps_of(tte_layout layout, const tte_shape *shape, int32_t dim, int32_t max_rank,
+                         int32_t *caps)
+{
+    if (layout == TTE_PER_TABLE)
+        ttei_table_caps(shape, dim, max_rank, caps);
+    else
+        ttei_rank_caps(shape, max_rank, caps);
 }
 
 static size_t ttei_scratch_floats(const tte_table *t);  /* defined in LOOKUP AND PRODUCTS */
@@ -3072,8 +4640,9 @@ static tte_status ttei_header_read(tte_table *t)
     t->vocab = ttei_get_size(p + 24);
     t->max_rank = (int32_t)(ttei_get32(p + 40) & 0x7fffffffu);
     t->eps = ttei_get_f32(p + 44);
-    if (layout != TTE_PER_TOKEN || coding > TTE_I4) return TTE_ERR_FORMAT;
-    t->layout = TTE_PER_TOKEN;
+    if (layout > TTE_PER_TABLE || coding > (layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
+        return TTE_ERR_FORMAT;
+    t->layout = (tte_layout)layout;
     t->coding = (tte_coding)coding;
     if (t->dim != (int32_t)ttei_get32(p + 20) || t->max_rank != (int32_t)ttei_get32(p + 40) ||
         t->dim < 1 || t->vocab < 1 || ttei_too_many(t->vocab) || !ttei_finite_f32(t->eps) ||
@@ -3087,12 +4656,13 @@ static tte_status ttei_header_read(tte_table *t)
     }
     if (ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
         return TTE_ERR_FORMAT;
-    if (flags != (ttei_adapted(t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0)) return TTE_ERR_FORMAT;
-    ttei_rank_caps(&t->shape, t->max_rank, caps);
+    if (flags != (ttei_adapted(t->layout, t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
+        return TTE_ERR_FORMAT;
+    ttei_caps_of(t->layout, &t->shape, t->dim, t->max_rank, caps);
     for (k = 0; k <= t->shape.modes; ++k) {
         value = ttei_get32(p + TTEI_HEADER_FIXED + 8 * k);
         if (value < 1 || value > (uint32_t)caps[k] ||
-            (k > 0 && value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
+            (k > 0 && layout == TTE_PER_TOKEN && value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
             return TTE_ERR_FORMAT;
         t->ranks[k] = (int32_t)value;
     }
@@ -3104,15 +4674,18 @@ tte_status tte_open(tte_table *t, const void *data, size_t size)
 {
     const unsigned char *p = (const unsigned char *)data;
     tte_table view;
+    const unsigned char *entry;
     ttei_layout at;
-    size_t header, promised;
+    size_t header, promised, size_of[TTEI_SECTIONS] = {0};
+    uint32_t kind, before = 0;
+    int i;
     tte_status status;
     if (t == NULL || data == NULL || (uintptr_t)data % 8 != 0) return TTE_ERR_ARGUMENT;
     if (memcmp(p, ttei_magic, ttei_min(size, sizeof ttei_magic)) != 0) return TTE_ERR_FORMAT;
     if (size < TTEI_HEADER_FIXED) return TTE_ERR_TRUNCATED;
     if (ttei_get16(p + 12) > 1) return TTE_ERR_VERSION;
     if (ttei_get16(p + 12) != 1 || p[16] < 1 || p[16] > TTE_MAX_MODES || p[17] < 1 ||
-        p[17] > TTEI_SECTIONS_MAX)
+        p[17] > TTEI_SECTIONS)
         return TTE_ERR_FORMAT;
     header = ttei_header_bytes(p[16], p[17]);
     if (size < header) return TTE_ERR_TRUNCATED;
@@ -3123,26 +4696,32 @@ tte_status tte_open(tte_table *t, const void *data, size_t size)
     view.size = size;
     status = ttei_header_read(&view);
     if (status != TTE_OK) return status;
-    view.record_size = ttei_ranks_record(&view, view.ranks);
-    view.records_size = ttei_get_size(p + header - TTEI_SECTION_BYTES * p[17] + 8);
-    if (!ttei_adapted(view.eps, view.shape.modes)) {
-        if (view.records_size != ttei_mul(view.vocab, view.record_size)) return TTE_ERR_FORMAT;
+    entry = p + header - TTEI_SECTION_BYTES * p[17];
+    for (i = 0; i < p[17]; ++i, before = kind) {  /* kinds rise, none is empty */
+        kind = ttei_get32(entry + TTEI_SECTION_BYTES * (size_t)i + 20);
+        if (kind <= before || kind > TTEI_SECTIONS) return TTE_ERR_FORMAT;
+        size_of[kind - 1] = ttei_get_size(entry + TTEI_SECTION_BYTES * (size_t)i + 8);
+        if (size_of[kind - 1] == 0) return TTE_ERR_FORMAT;
     }
-    at = ttei_layout_of(&view.shape, view.max_rank, view.eps, view.vocab, view.records_size);
+    at = ttei_layout_of(view.shape.modes, size_of);
     promised = ttei_get_size(p + 32);
-    if (at.size == TTEI_SIZE_MAX || at.size != promised || at.sections != p[17] ||
-        !ttei_section_good(p + header - TTEI_SECTION_BYTES * p[17], 1, at.records, view.records_size))
-        return TTE_ERR_FORMAT;
-    if (at.index != 0 &&
-        !ttei_section_good(p + header - TTEI_SECTION_BYTES, 2, at.index, at.index_size))
-        return TTE_ERR_FORMAT;
+    if (size_of[0] == 0 || at.end == TTEI_SIZE_MAX || at.end != promised) return TTE_ERR_FORMAT;
+    for (i = 0; i < TTEI_SECTIONS; ++i) {
+        if (at.offset[i] == 0) continue;
+        if (ttei_get_size(entry) != at.offset[i]) return TTE_ERR_FORMAT;
+        entry += TTEI_SECTION_BYTES;
+    }
     if (size < promised) return TTE_ERR_TRUNCATED;
     if (size > promised) return TTE_ERR_FORMAT;
-    view.records = p + at.records;
-    if (at.index != 0) {
-        view.index = p + at.index;
-        if (!ttei_index_good(&view)) return TTE_ERR_FORMAT;
-    }
+    view.records = p + at.offset[0];
+    view.records_size = at.size[0];
+    if (at.offset[1] != 0) view.index = p + at.offset[1];
+    if (at.offset[2] != 0) view.shared = p + at.offset[2];
+    if (at.offset[3] != 0) view.codes = p + at.offset[3];
+    view.record_size = view.layout == TTE_PER_TABLE
+                           ? ttei_coefficients_bytes(view.coding, (size_t)view.ranks[0])
+                           : ttei_ranks_record(&view, view.ranks);
+    if (!ttei_sections_good(&view, &at)) return TTE_ERR_FORMAT;
     *t = view;
     return TTE_OK;
 }
@@ -3162,7 +4741,7 @@ tte_status tte_verify(const tte_table *t)
     int i, sections;
     if (t == NULL) return TTE_ERR_ARGUMENT;
     p = t->data;
-    sections = t->index == NULL ? 1 : 2;
+    sections = p[17];
     end = ttei_header_bytes(t->shape.modes, sections);
     entry = p + end - TTEI_SECTION_BYTES * (size_t)sections;
     for (i = 0; i < sections; ++i, entry += TTEI_SECTION_BYTES) {
@@ -3308,48 +4887,61 @@ static double ttei_errors_relative(const ttei_errors *errors)
 /* The settings a row is compressed with, and all that an image records of them. */
 typedef struct ttei_plan {
     size_t dim;
+    tte_layout layout;
     tte_coding coding;
     tte_shape shape;
     int32_t caps[TTE_MAX_MODES + 1];  /* ranks of every row, or their caps with eps */
     int32_t max_rank;
     float eps;
+    const unsigned char *shared, *codes;  /* sections 3 and 4 of TTE_PER_TABLE       */
+    size_t shared_size, codes_size;
+    const ttei_model *model;              /* of these, where rows are to be encoded  */
 } ttei_plan;
 
 static ttei_plan ttei_plan_of(const tte_table *t)
 {
     ttei_plan plan;
+    const unsigned char *entry = t->data + ttei_header_bytes(t->shape.modes, t->data[17]);
+    memset(&plan, 0, sizeof plan);
     plan.dim = (size_t)t->dim;
+    plan.layout = t->layout;
     plan.coding = t->coding;
     plan.shape = t->shape;
     plan.max_rank = t->max_rank;
     plan.eps = t->eps;
     memcpy(plan.caps, t->ranks, sizeof plan.caps);
-    if (t->index != NULL) ttei_rank_caps(&plan.shape, plan.max_rank, plan.caps);
+    if (plan.layout == TTE_PER_TOKEN && t->index != NULL)
+        ttei_rank_caps(&plan.shape, plan.max_rank, plan.caps);
+    plan.shared = t->shared;
+    plan.codes = t->codes;  /* the last entries of the header are those of sections 3 and 4 */
+    if (t->codes != NULL) plan.codes_size = ttei_get_size((entry -= TTEI_SECTION_BYTES) + 8);
+    if (t->shared != NULL) plan.shared_size = ttei_get_size((entry -= TTEI_SECTION_BYTES) + 8);
     return plan;
 }
 
-/* Writes the header of an image whose sections are in place, padding included. `ranks` are the
-   largest at each bond, `numbers` the core entries of all tokens. */
+/* Writes the header of an image whose sections are in place. `ranks` are the largest at each bond,
+   `numbers` the core entries of all tokens. */
 static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const ttei_layout *at,
-                              size_t vocab, size_t records_size, const int32_t *ranks, double numbers,
+                              size_t vocab, const int32_t *ranks, double numbers,
                               const ttei_errors *errors)
 {
     unsigned char *entry = p + at->header - TTEI_SECTION_BYTES * (size_t)at->sections;
     int32_t k;
-    memset(p, 0, at->records);
+    int i;
+    memset(p, 0, at->header);
     memcpy(p, ttei_magic, sizeof ttei_magic);
     ttei_put16(p + 12, 1);
-    p[14] = TTE_PER_TOKEN;
+    p[14] = (unsigned char)plan->layout;
     p[15] = (unsigned char)plan->coding;
     p[16] = (unsigned char)plan->shape.modes;
     p[17] = (unsigned char)at->sections;
-    ttei_put16(p + 18, ttei_adapted(plan->eps, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
+    ttei_put16(p + 18, ttei_adapted(plan->layout, plan->eps, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
     ttei_put32(p + 20, (uint32_t)plan->dim);
     ttei_put64(p + 24, vocab);
-    ttei_put64(p + 32, at->size);
+    ttei_put64(p + 32, at->end);
     ttei_put32(p + 40, (uint32_t)plan->max_rank);
     ttei_put_f32(p + 44, plan->eps);
-    ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->size);
+    ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->end);
     ttei_put_f64(p + 56, numbers / (double)vocab);
     ttei_put_f64(p + 64, ttei_errors_relative(errors));
     ttei_put_f64(p + 72, errors->worst);
@@ -3360,16 +4952,13 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
         if (k < plan->shape.modes)
             ttei_put32(p + TTEI_HEADER_FIXED + 4 + 8 * k, (uint32_t)plan->shape.dim[k]);
     }
-    ttei_put64(entry, at->records);
-    ttei_put64(entry + 8, records_size);
-    ttei_put32(entry + 16, ttei_crc32(p + at->records, records_size));
-    ttei_put32(entry + 20, 1);
-    if (at->index != 0) {
+    for (i = 0; i < TTEI_SECTIONS; ++i) {
+        if (at->offset[i] == 0) continue;
+        ttei_put64(entry, at->offset[i]);
+        ttei_put64(entry + 8, at->size[i]);
+        ttei_put32(entry + 16, ttei_crc32(p + at->offset[i], at->size[i]));
+        ttei_put32(entry + 20, (uint32_t)i + 1u);
         entry += TTEI_SECTION_BYTES;
-        ttei_put64(entry, at->index);
-        ttei_put64(entry + 8, at->index_size);
-        ttei_put32(entry + 16, ttei_crc32(p + at->index, at->index_size));
-        ttei_put32(entry + 20, 2);
     }
     ttei_put32(p + 8, ttei_crc32(p + 12, at->header - 12));
 }
@@ -3384,8 +4973,154 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
 typedef struct ttei_slot {
     tte_status status;
     int32_t ranks[TTE_MAX_MODES + 1];
+    size_t size;                    /* of its record */
     double norm2, error2;
 } ttei_slot;
+
+/* ---- rows to records --------------------------------------------------------------------------------- */
+
+/* What one thread needs for a tile of rows. */
+typedef struct ttei_tile {
+    float *rows, *y, *values;   /* TTEI_TILE x dim, x rank, x rank: less the mean, coefficients, decoded */
+    float *back;                /* TTEI_TILE x dim: as lookup gives them                               */
+    int32_t *indices;           /* TTEI_LANES x rank                                                   */
+    unsigned char *states;      /* rank                                                                */
+    unsigned char *bytes;       /* the largest record                                                  */
+    ttei_trellis trellis;
+} ttei_tile;
+
+static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_tile *tile)
+{
+    const size_t rows = ttei_mul(TTEI_TILE, m->dim), values = ttei_mul(TTEI_TILE, m->rank);
+    const size_t rank = m->view.coding == TTE_ENTROPY ? m->rank : 0;
+    tile->rows = (float *)ttei_take(carve, rows, sizeof(float));
+    tile->back = (float *)ttei_take(carve, rows, sizeof(float));
+    tile->y = (float *)ttei_take(carve, values, sizeof(float));
+    tile->values = (float *)ttei_take(carve, values, sizeof(float));
+    tile->indices = (int32_t *)ttei_take(carve, ttei_mul(TTEI_LANES, rank), sizeof(int32_t));
+    tile->states = (unsigned char *)ttei_take(carve, rank, 1);
+    tile->bytes = (unsigned char *)ttei_take(carve, ttei_entropy_most(rank), 1);
+    tile->trellis.index =
+        (int32_t *)ttei_take(carve, ttei_mul(4 * TTEI_LANES, rank), sizeof(int32_t));
+    tile->trellis.from = (ttei_lane_bits *)ttei_take(carve, rank, sizeof(ttei_lane_bits));
+}
+
+/* The class of a step for a weight: half as wide in squares where the weight is twice as large. */
+static int ttei_step_class(const ttei_codes *c, float weight)
+{
+    const double class_ = c->weight > 0 ? floor(log2((double)weight / (double)c->weight) + 0.5) : 0;
+    return class_ < 0 ? 0 : class_ < c->steps ? (int)class_ : c->steps - 1;
+}
+
+/* The class that most rows have: for rows whose weight is not known. */
+static int ttei_likely_class(const ttei_codes *c)
+{
+    uint32_t before = 0, most = 0;
+    int i, likely = 0;
+    for (i = 0; i < c->steps; ++i) {
+        const uint32_t end = ttei_get16(c->step_ends + 2 * i);
+        if (end - before > most) {
+            most = end - before;
+            likely = i;
+        }
+        before = end;
+    }
+    return likely;
+}
+
+/* The class of a row's scale beside that of the columns: the mean of y^2 over what the columns make one
+   expect, both with the noise of the step, which hides what is smaller. */
+static int ttei_scale_class(const ttei_model *m, const float *y, float step)
+{
+    const double noise = 0.25 * (double)step * (double)step;
+    double sum = 0;
+    int result;
+    size_t j;
+    if (m->codes.scales == 1) return 0;
+    for (j = 0; j < m->rank; ++j)
+        sum += ((double)y[j] * (double)y[j] + noise) /
+               ((double)m->scales[j] * (double)m->scales[j] + noise);
+    result = (int)floor(log2(sum / (double)m->rank) + 0.5) + m->codes.own;
+    return result < 0 ? 0 : result < m->codes.scales ? result : m->codes.scales - 1;
+}
+
+/* Up to TTEI_LANES rows of coefficients into records; `classes` are those of their steps. What lookup
+   will decode goes to `values`. Lengths to `sizes`; `counts` as for ttei_indices_values. */
+static tte_status ttei_entropy_rows(const ttei_model *m, size_t count, const float *y,
+                                    const unsigned char *classes, const ttei_tile *tile, float *values,
+                                    unsigned char *records, size_t record_size, size_t *sizes,
+                                    ttei_counts *counts)
+{
+    const size_t most = ttei_entropy_most(m->rank);
+    float step[TTEI_LANES] = {0};
+    int shift[TTEI_LANES] = {0};
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        const float *row = y + i * m->rank;
+        const float top = ttei_top_f32(m->rank, row);
+        step[i] = ttei_step_of(m->codes.step, classes[i]);
+        if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
+        if (!(top < 1048576.0f * step[i])) return TTE_ERR_BUDGET;
+        shift[i] = classes[i] + ttei_scale_class(m, row, step[i]);
+    }
+    ttei_trellis_run(&m->codes, m->costs, m->rank, count, y, shift, step, &tile->trellis, tile->indices);
+    for (i = 0; i < count; ++i) {
+        const int32_t *indices = tile->indices + i * m->rank;
+        ttei_indices_values(&m->codes, m->rank, indices, shift[i], step[i], y + i * m->rank,
+                            values + i * m->rank, counts);
+        sizes[i] = ttei_entropy_encode(&m->codes, m->rank, indices, classes[i],
+                                       shift[i] - classes[i], tile->states, tile->bytes + most);
+        if (records != NULL) memcpy(records + i * record_size, tile->bytes + most - sizes[i], sizes[i]);
+    }
+    return TTE_OK;
+}
+
+/* A tile of rows into records `record_size` apart; what became of each row goes to its slot. */
+static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsigned char *classes,
+                             size_t count, unsigned char *records, size_t record_size, ttei_slot *slots,
+                             ttei_tile *tile)
+{
+    const size_t fixed = ttei_coefficients_bytes(m->view.coding, m->rank);
+    size_t sizes[TTEI_LANES], i, j, now;
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * m->dim;
+        const int good = ttei_all_finite_f32(row, m->dim);
+        slots[i].status = good ? TTE_OK : TTE_ERR_NOT_FINITE;
+        slots[i].norm2 = good ? ttei_norm2(row, m->dim) : 0;
+        slots[i].size = fixed;
+        memcpy(slots[i].ranks, m->view.ranks, sizeof slots[i].ranks);
+        for (j = 0; j < m->dim; ++j) tile->rows[i * m->dim + j] = good ? row[j] - m->mean[j] : 0;
+    }
+    ttei_product(count, m->dim, m->rank, tile->rows, m->dim, 1, m->dual, m->rank, tile->y);
+    for (i = 0; i < count; i += now) {
+        tte_status status = TTE_OK;
+        now = 1;
+        if (m->view.coding == TTE_ENTROPY) {
+            now = ttei_min(TTEI_LANES, count - i);
+            status = ttei_entropy_rows(m, now, tile->y + i * m->rank, classes + i, tile,
+                                       tile->values + i * m->rank, records + i * record_size, record_size,
+                                       sizes, NULL);
+            for (j = 0; j < now; ++j) slots[i + j].size = sizes[j];
+        } else if (!ttei_all_finite_f32(tile->y + i * m->rank, m->rank)) {
+            status = TTE_ERR_NOT_FINITE;
+        } else {
+            status = ttei_coefficients_encode(m->view.coding, m->rank, m->scales, tile->y + i * m->rank,
+                                              records + i * record_size);
+            ttei_coefficients_decode(&m->view, records + i * record_size, fixed,
+                                     tile->values + i * m->rank);
+        }
+        for (j = 0; j < now && status != TTE_OK; ++j)
+            if (slots[i + j].status == TTE_OK) slots[i + j].status = status;
+    }
+    ttei_product(count, m->rank, m->dim, tile->values, m->rank, 1, m->basis, m->dim, tile->back);
+    for (i = 0; i < count; ++i) {
+        float *back = tile->back + i * m->dim;
+        if (slots[i].status != TTE_OK) continue;
+        for (j = 0; j < m->dim; ++j) back[j] += m->mean[j];
+        slots[i].error2 = ttei_distance2(rows + i * m->dim, back, m->dim);
+        if (!ttei_finite_f64(slots[i].error2)) slots[i].status = TTE_ERR_NOT_FINITE;
+    }
+}
 
 /* What one thread needs to turn rows into records. */
 typedef struct ttei_encoder {
@@ -3393,10 +5128,15 @@ typedef struct ttei_encoder {
     int in_lanes;                   /* 0: rows are taken one by one                                  */
     ttei_lane_room lanes;
     float *cores, *contract, *row;  /* at the caps; scratch; dim: the row as lookup gives it          */
+    ttei_tile tile;                 /* instead of all these for TTE_PER_TABLE                        */
 } ttei_encoder;
 
 static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_encoder *encoder)
 {
+    if (plan->model != NULL) {
+        ttei_tile_carve(plan->model, carve, &encoder->tile);
+        return;
+    }
     ttei_train_carve(&plan->shape, plan->caps, carve, &encoder->train);
     encoder->in_lanes = !(plan->eps > 0) &&  /* rows with ranks of their own cannot share lanes */
                         ttei_lane_carve(&plan->shape, plan->caps, carve, &encoder->lanes);
@@ -3409,6 +5149,9 @@ static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_en
 /* Bytes of the largest record this plan can make. */
 static size_t ttei_plan_record(const ttei_plan *plan)
 {
+    if (plan->coding == TTE_ENTROPY) return ttei_entropy_most((size_t)plan->caps[0]);
+    if (plan->layout == TTE_PER_TABLE)
+        return ttei_coefficients_bytes(plan->coding, (size_t)plan->caps[0]);
     return ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, plan->caps));
 }
 
@@ -3475,20 +5218,24 @@ static void ttei_encode(const ttei_plan *plan, const float *rows, size_t count, 
                                records + i * record_size);
         }
         slots[i].status = status[i];
+        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
+                                          ttei_core_sum(&plan->shape, slots[i].ranks));
     }
 }
 
-/* An image being built: records grow behind the room of the header, ranks beside them. */
+/* An image being built: records grow behind the room of the header, ranks or lengths beside them. */
 typedef struct ttei_builder {
     ttei_plan plan;
-    ttei_layout at;                  /* its `records` holds from the start                  */
-    unsigned char *data;             /* capacity bytes; records at at.records               */
-    size_t capacity, records_size;
-    unsigned char *index;            /* rows * entry bytes; NULL without adapted ranks      */
+    unsigned char *data;             /* capacity bytes; records from `first` on              */
+    size_t first, capacity, records_size;
+    unsigned char *index;            /* rows * entry bytes; NULL when all records have one size */
     size_t entry, rows, done;        /* entry: bytes for one row; rows to come in all       */
     int32_t largest[TTE_MAX_MODES + 1];
     double numbers;
     ttei_errors errors;
+    const float *weights;            /* of the rows to come, or NULL: then .. */
+    int step_class;                  /* .. the class of their steps           */
+    double weighted_norm2, weighted_error2;
 } ttei_builder;
 
 static void ttei_builder_drop(ttei_builder *b)
@@ -3498,25 +5245,43 @@ static void ttei_builder_drop(ttei_builder *b)
     b->data = b->index = NULL;
 }
 
+/* Where everything lies once the records have `records` bytes and the index has `index`. */
+static ttei_layout ttei_plan_layout(const ttei_plan *plan, size_t records, size_t index)
+{
+    size_t size[TTEI_SECTIONS];
+    size[0] = records;
+    size[1] = index;
+    size[2] = plan->shared_size;
+    size[3] = plan->codes_size;
+    return ttei_layout_of(plan->shape.modes, size);
+}
+
 /* For a given number of rows. Records of one size get their final place at once. */
 static tte_status ttei_builder_begin(ttei_builder *b, const ttei_plan *plan, size_t rows)
 {
-    const int adapted = ttei_adapted(plan->eps, plan->shape.modes);
+    const int adapted = ttei_adapted(plan->layout, plan->eps, plan->shape.modes);
+    const int varied = adapted || plan->coding == TTE_ENTROPY;
+    ttei_layout at;
     int32_t k;
     memset(b, 0, sizeof *b);
     b->plan = *plan;
     b->rows = rows;
     b->errors.norm2 = b->errors.error2 = ttei_sum_zero;
     for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
+    if (plan->layout == TTE_PER_TABLE) {
+        memcpy(b->largest, plan->caps, sizeof b->largest);
+        if (plan->model != NULL && plan->coding == TTE_ENTROPY)
+            b->step_class = ttei_likely_class(&plan->model->codes);
+    }
     if (ttei_too_many(rows)) return TTE_ERR_SHAPE;
-    b->entry = adapted ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
-    b->at = ttei_layout_of(&plan->shape, plan->max_rank, plan->eps, rows,
-                           adapted ? 0 : ttei_mul(rows, ttei_plan_record(plan)));
-    if (b->at.size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    b->capacity = b->at.size;
+    if (varied) b->entry = adapted ? ttei_index_entry(&plan->shape, plan->max_rank) : 4;
+    at = ttei_plan_layout(plan, varied ? 1 : ttei_mul(rows, ttei_plan_record(plan)), varied ? 1 : 0);
+    if (at.end == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    b->first = at.offset[0];
+    b->capacity = at.end;
     b->data = (unsigned char *)TT_EMBED_MALLOC(b->capacity);
-    if (adapted) b->index = (unsigned char *)TT_EMBED_MALLOC(ttei_mul(rows, b->entry));
-    if (b->data != NULL && (!adapted || b->index != NULL)) return TTE_OK;
+    if (varied) b->index = (unsigned char *)TT_EMBED_MALLOC(ttei_mul(rows, b->entry));
+    if (b->data != NULL && (!varied || b->index != NULL)) return TTE_OK;
     ttei_builder_drop(b);
     return TTE_ERR_MEMORY;
 }
@@ -3539,34 +5304,48 @@ static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes)
     return TTE_OK;
 }
 
-/* One more record with its ranks; it may stand in its place already. */
-static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, const int32_t *ranks)
+/* What the index keeps of one record: its length, or its ranks. */
+static void ttei_builder_note(ttei_builder *b, size_t size, const int32_t *ranks)
 {
-    const size_t numbers = ttei_core_sum(&b->plan.shape, ranks);
-    const size_t bytes = ttei_record_bytes(b->plan.coding, b->plan.shape.modes, numbers);
-    const size_t used = b->at.records + b->records_size;
-    const tte_status status = ttei_builder_grow(b, used, bytes);
+    unsigned char *entry = b->index + b->done * b->entry;
+    int32_t k;
+    if (b->plan.coding == TTE_ENTROPY) {
+        ttei_put32(entry, (uint32_t)size);
+        return;
+    }
+    for (k = 1; k < b->plan.shape.modes; ++k) {
+        const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
+        unsigned char *p = entry + (size_t)(k - 1) * width;
+        p[0] = (unsigned char)(ranks[k] & 255);
+        if (width == 2) p[1] = (unsigned char)(ranks[k] >> 8 & 255);
+    }
+}
+
+/* One more record of `size` bytes with its ranks; it may stand in its place already. */
+static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, size_t size,
+                                   const int32_t *ranks)
+{
+    const size_t used = b->first + b->records_size;
+    const tte_status status = ttei_builder_grow(b, used, size);
     int32_t k;
     TTEI_ASSERT(b->done < b->rows);
     if (status != TTE_OK) return status;
-    if (record != b->data + used) memcpy(b->data + used, record, bytes);
-    b->records_size += bytes;
-    b->numbers += (double)numbers;
-    for (k = 1; k < b->plan.shape.modes; ++k) {
-        if (ranks[k] > b->largest[k]) b->largest[k] = ranks[k];
-        if (b->index != NULL) {
-            size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
-            unsigned char *p = b->index + b->done * b->entry + (size_t)(k - 1) * width;
-            p[0] = (unsigned char)(ranks[k] & 255);
-            if (width == 2) p[1] = (unsigned char)(ranks[k] >> 8 & 255);
-        }
+    if (record != b->data + used) memcpy(b->data + used, record, size);
+    b->records_size += size;
+    if (b->plan.layout == TTE_PER_TABLE) {
+        b->numbers += (double)b->plan.caps[0];
+    } else {
+        b->numbers += (double)ttei_core_sum(&b->plan.shape, ranks);
+        for (k = 1; k < b->plan.shape.modes; ++k)
+            if (ranks[k] > b->largest[k]) b->largest[k] = ranks[k];
     }
+    if (b->index != NULL) ttei_builder_note(b, size, ranks);
     ++b->done;
     return TTE_OK;
 }
 
 /* The index section: an offset for each group, then the ranks of its tokens. */
-static void ttei_index_write(const ttei_builder *b, unsigned char *p)
+static void ttei_ranks_write(const ttei_builder *b, unsigned char *p)
 {
     const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
     size_t token, offset = 0;
@@ -3584,36 +5363,91 @@ static void ttei_index_write(const ttei_builder *b, unsigned char *p)
     }
 }
 
-/* Index, padding and header; the image goes to *out. The builder is empty afterwards. */
+/* The form of an index of lengths: as few bits and bytes as the lengths allow. */
+static ttei_lengths ttei_lengths_of(const ttei_builder *b)
+{
+    ttei_lengths l;
+    size_t token, longest = 0, rest = b->records_size;
+    l.shortest = ttei_get32(b->index);
+    for (token = 0; token < b->rows; ++token) {
+        const size_t size = ttei_get32(b->index + 4 * token);
+        l.shortest = ttei_min(l.shortest, size);
+        longest = ttei_max(longest, size);
+    }
+    l.bits = ttei_bit_length((uint32_t)(longest - l.shortest));
+    for (l.width = 1; rest > 255; rest >>= 8) ++l.width;
+    l.group = l.width + TTEI_LENGTHS / 8 * l.bits;
+    return l;
+}
+
+static void ttei_lengths_write(const ttei_builder *b, const ttei_lengths *l, unsigned char *p)
+{
+    size_t token, offset = 0, i, size;
+    memset(p, 0, ttei_lengths_bytes(l, b->rows));
+    ttei_put32(p, (uint32_t)l->shortest);
+    p[4] = (unsigned char)l->bits;
+    p[5] = (unsigned char)l->width;
+    p += TTEI_LENGTHS_HEAD;
+    for (token = 0; token < b->rows; ++token) {
+        const size_t place = token % TTEI_LENGTHS, bit = place * l->bits;
+        if (token > 0 && place == 0) p += l->group;
+        for (i = 0; place == 0 && i < l->width; ++i)
+            p[i] = (unsigned char)(offset >> 8 * i & 255u);
+        size = ttei_get32(b->index + 4 * token);
+        offset += size;
+        size = (size - l->shortest) << bit % 8;
+        for (i = l->width + bit / 8; size != 0; size >>= 8, ++i)
+            p[i] = (unsigned char)(p[i] | (size & 255u));
+    }
+}
+
+/* Index, shared sections, padding and header; the image goes to *out. The builder is empty afterwards. */
 static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
 {
-    const size_t used = b->at.records + b->records_size;
-    const ttei_layout at = ttei_layout_of(&b->plan.shape, b->plan.max_rank, b->plan.eps, b->rows,
-                                          b->records_size);
+    ttei_lengths lengths = {0, 0, 0, 0};
+    ttei_layout at;
     unsigned char *exact;
+    size_t end, index = 0;
+    int i;
     TTEI_ASSERT(b->done == b->rows);
-    if (at.size == TTEI_SIZE_MAX) {
+    if (b->plan.coding == TTE_ENTROPY) {
+        lengths = ttei_lengths_of(b);
+        index = ttei_lengths_bytes(&lengths, b->rows);
+    } else if (b->index != NULL) {
+        index = ttei_index_bytes(b->rows, b->entry);
+    }
+    at = ttei_plan_layout(&b->plan, b->records_size, index);
+    if (at.end == TTEI_SIZE_MAX || lengths.bits > 24) {
         ttei_builder_drop(b);
         return TTE_ERR_SHAPE;
     }
-    if (b->capacity != at.size) {  /* records that grew: a block of just the right size */
-        exact = (unsigned char *)TT_EMBED_MALLOC(at.size);
+    if (b->capacity != at.end) {  /* records that grew: a block of just the right size */
+        exact = (unsigned char *)TT_EMBED_MALLOC(at.end);
         if (exact == NULL) {
             ttei_builder_drop(b);
             return TTE_ERR_MEMORY;
         }
-        memcpy(exact + at.records, b->data + at.records, b->records_size);
+        memcpy(exact + at.offset[0], b->data + at.offset[0], b->records_size);
         TT_EMBED_FREE(b->data);
         b->data = exact;
     }
-    if (at.index != 0) {
-        memset(b->data + used, 0, at.index - used);
-        ttei_index_write(b, b->data + at.index);
+    for (i = 0, end = at.header; i < TTEI_SECTIONS; ++i) {
+        if (at.offset[i] == 0) continue;
+        memset(b->data + end, 0, at.offset[i] - end);
+        end = at.offset[i] + at.size[i];
     }
-    ttei_header_write(b->data, &b->plan, &at, b->rows, b->records_size, b->largest, b->numbers,
-                      &b->errors);
+    if (lengths.group > 0)
+        ttei_lengths_write(b, &lengths, b->data + at.offset[1]);
+    else if (index > 0)
+        ttei_ranks_write(b, b->data + at.offset[1]);
+    if (b->plan.layout == TTE_PER_TABLE) {
+        b->numbers += (double)ttei_core_sum(&b->plan.shape, b->plan.caps);
+        memcpy(b->data + at.offset[2], b->plan.shared, at.size[2]);
+        if (at.size[3] > 0) memcpy(b->data + at.offset[3], b->plan.codes, at.size[3]);
+    }
+    ttei_header_write(b->data, &b->plan, &at, b->rows, b->largest, b->numbers, &b->errors);
     out->data = b->data;
-    out->size = at.size;
+    out->size = at.end;
     b->data = NULL;
     ttei_builder_drop(b);
     return TTE_OK;
@@ -3622,26 +5456,26 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
 /* The records of a table as they are. */
 static tte_status ttei_builder_copy(ttei_builder *b, const tte_table *t, size_t first, size_t count)
 {
-    int32_t ranks[TTE_MAX_MODES + 1];
+    ttei_record record;
     size_t token;
     tte_status status = TTE_OK;
     for (token = first; token < first + count && status == TTE_OK; ++token) {
-        const unsigned char *record = ttei_find(t, token, ranks);
-        status = ttei_builder_put(b, record, ranks);
+        ttei_find(t, token, &record);
+        status = ttei_builder_put(b, record.bytes, record.size, record.ranks);
     }
     return status;
 }
 
-/* Progress of one call: a caller's function and the share of the work that came before. */
+/* Progress of one call: a caller's function, and which part of the whole is being done. */
 typedef struct ttei_progress {
     tte_progress_fn report;
     void *user;
-    double from;
+    double from, to;
 } ttei_progress;
 
 static tte_status ttei_report(const ttei_progress *progress, double part)
 {
-    double fraction = part < 1 ? progress->from + (1 - progress->from) * part : 1;
+    double fraction = part < 1 ? progress->from + (progress->to - progress->from) * part : progress->to;
     if (progress->report == NULL) return TTE_OK;
     return progress->report(progress->user, fraction) != 0 ? TTE_ERR_CANCELLED : TTE_OK;
 }
@@ -3670,6 +5504,7 @@ typedef struct ttei_batch {
     size_t most, record_size;        /* rows in one batch; bytes of a record    */
     float *rows;                     /* most x dim, when they come by callback  */
     unsigned char *records;          /* most x record_size, when sizes vary     */
+    unsigned char *classes;          /* most: of steps                          */
     ttei_slot *slots;                /* most                                    */
     ttei_encoder *encoders;          /* one for each thread                     */
     int threads;
@@ -3692,6 +5527,7 @@ static size_t ttei_batch_carve(const ttei_builder *b, size_t count, int in_memor
     if (b->index != NULL)
         batch->records =
             (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
+    batch->classes = (unsigned char *)ttei_take(&carve, batch->most, 1);
     batch->slots = (ttei_slot *)ttei_take(&carve, batch->most, sizeof(ttei_slot));
     batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)threads, sizeof(ttei_encoder));
     for (i = 0; i < threads; ++i)
@@ -3704,21 +5540,26 @@ static size_t ttei_batch_carve(const ttei_builder *b, size_t count, int in_memor
 static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, const float *rows, size_t count,
                               unsigned char *records)
 {
-    const int groups = (int)((count + TTEI_LANES - 1) / TTEI_LANES);
+    const size_t together = plan->model != NULL ? TTEI_TILE : TTEI_LANES;
+    const int groups = (int)((count + together - 1) / together);
     int group;
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 1) num_threads(batch->threads)
 #endif
     for (group = 0; group < groups; ++group) {
-        const size_t first = (size_t)group * TTEI_LANES;
+        const size_t first = (size_t)group * together, now = ttei_min(together, count - first);
+        unsigned char *record = records + first * batch->record_size;
 #ifdef _OPENMP
         ttei_encoder *encoder = &batch->encoders[omp_get_thread_num()];
 #else
         ttei_encoder *encoder = batch->encoders;
 #endif
-        ttei_encode(plan, rows + first * plan->dim, ttei_min(TTEI_LANES, count - first),
-                    records + first * batch->record_size, batch->record_size, batch->slots + first,
-                    encoder);
+        if (plan->model != NULL)
+            ttei_tile_encode(plan->model, rows + first * plan->dim, batch->classes + first, now, record,
+                             batch->record_size, batch->slots + first, &encoder->tile);
+        else
+            ttei_encode(plan, rows + first * plan->dim, now, record, batch->record_size,
+                        batch->slots + first, encoder);
     }
 }
 
@@ -3729,13 +5570,22 @@ static tte_status ttei_builder_batch(ttei_builder *b, ttei_batch *batch, const f
     unsigned char *records = batch->records;
     size_t i;
     tte_status status = TTE_OK;
-    if (b->index == NULL) records = b->data + b->at.records + b->records_size;
+    if (b->index == NULL) records = b->data + b->first + b->records_size;
+    for (i = 0; i < now && b->plan.coding == TTE_ENTROPY; ++i)
+        batch->classes[i] = (unsigned char)(b->weights != NULL
+                                                ? ttei_step_class(&b->plan.model->codes,
+                                                                  b->weights[b->done + i])
+                                                : b->step_class);
     ttei_batch_encode(&b->plan, batch, source, now, records);
     for (i = 0; i < now && status == TTE_OK; ++i) {
         const ttei_slot *slot = &batch->slots[i];
         if (slot->status != TTE_OK) return slot->status;
         ttei_errors_add(&b->errors, slot->norm2, slot->error2);
-        status = ttei_builder_put(b, records + i * batch->record_size, slot->ranks);
+        if (b->weights != NULL) {
+            b->weighted_norm2 += (double)b->weights[b->done] * slot->norm2;
+            b->weighted_error2 += (double)b->weights[b->done] * slot->error2;
+        }
+        status = ttei_builder_put(b, records + i * batch->record_size, slot->size, slot->ranks);
     }
     return status;
 }
@@ -3953,7 +5803,7 @@ static tte_status ttei_try(const ttei_plan *plan, const float *sample, size_t co
                            ttei_result *result)
 {
     const size_t index = ttei_index_entry(&plan->shape, plan->max_rank);
-    const int adapted = ttei_adapted(plan->eps, plan->shape.modes);
+    const int adapted = ttei_adapted(plan->layout, plan->eps, plan->shape.modes);
     ttei_slot slots[TTEI_LANES];
     size_t i, now, done;
     result->error2 = 0;
@@ -4133,16 +5983,795 @@ static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_r
     return status;
 }
 
+/* ---- one train for a table: choosing rank, step and tables ---------------------------------------------
+   Two passes over the rows, more where the first image misses its target: moments, then records. What
+   lies between is decided on a sample, which is coded as the whole table would be. */
+
+#define TTEI_SAMPLE 1024u    /* rows at most                                                 */
+#define TTEI_ATTEMPTS 6      /* passes over the rows to meet a target                        */
+#define TTEI_OWN 8           /* the class of a row at the columns' own scale                 */
+#define TTEI_PRIOR 4.0       /* symbols that a table is given before any are counted         */
+
+typedef struct ttei_fit {
+    const tte_options *options;
+    size_t vocab, dim, count;    /* count: rows of the sample                                      */
+    ttei_spectrum spectrum;
+    ttei_frame frame;
+    float *y, *values;           /* of the sample: count x rank, as they are and as decoded        */
+    float *rows;                 /* TTEI_TILE x dim                                                */
+    float *weights;              /* count                                                          */
+    unsigned char *classes;      /* count: of steps                                                */
+    ttei_counts *counts, *news;  /* TTEI_TABLES each: learnt, and being counted                    */
+    ttei_counts *joined;         /* TTEI_TABLES: as they are written                               */
+    double steps[TTEI_CLASSES], scales[TTEI_CLASSES];  /* how often each class is used             */
+    float lightest;              /* the weight of step class 0; 0 without weights                  */
+    int stride, scaled;          /* classes for an octave, halved; whether rows have scale classes  */
+    ttei_model trial;            /* section 4 and its costs, without a basis                       */
+    ttei_tile tile;
+    unsigned char *codes, *shared;                     /* room for sections 4 and 3                */
+    void *moments_block, *spectrum_block, *frame_block, *block;
+    /* the setting now looked at, and what it is expected to give */
+    size_t rank, codes_size;
+    double price, bytes, error2; /* error2: weighted, of the whole table                          */
+} ttei_fit;
+
+static void ttei_fit_end(ttei_fit *f)
+{
+    if (f->moments_block != NULL) TT_EMBED_FREE(f->moments_block);
+    if (f->spectrum_block != NULL) TT_EMBED_FREE(f->spectrum_block);
+    if (f->frame_block != NULL) TT_EMBED_FREE(f->frame_block);
+    if (f->block != NULL) TT_EMBED_FREE(f->block);
+    memset(f, 0, sizeof *f);
+}
+
+/* The first pass: moments of all rows, batch by batch. */
+static tte_status ttei_fit_moments(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
+{
+    const size_t most = ttei_min(f->vocab, ttei_min(1024, ttei_max(64, 0x100000 / f->dim)));
+    const float *weights = f->options->row_weight;
+    ttei_moments moments;
+    size_t done, now, size = ttei_moments_carve(f->dim, NULL, &moments);
+    const size_t batch = ttei_mul(ttei_mul(most, f->dim), sizeof(float));
+    double *room;
+    float *source;
+    void *svd;
+    tte_status status = TTE_OK;
+    if (ttei_add(size, batch) == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    f->moments_block = TT_EMBED_MALLOC(ttei_add(size, batch));
+    if (f->moments_block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_moments_carve(f->dim, f->moments_block, &moments);
+    source = (float *)(void *)((unsigned char *)f->moments_block + size / sizeof(float) * sizeof(float));
+    memset(moments.sums, 0, moments.width * moments.width * sizeof *moments.sums);
+    for (done = 0; done < f->vocab && status == TTE_OK; done += now) {
+        now = ttei_min(most, f->vocab - done);
+        if (rows(user, done, now, source) != 0) status = TTE_ERR_IO;
+        if (status == TTE_OK)
+            status = ttei_moments_add(&moments, source, weights != NULL ? weights + done : NULL, now);
+        if (status == TTE_OK) status = ttei_report(progress, (double)(done + now) / (double)f->vocab);
+    }
+    if (status != TTE_OK) return status;
+    size = ttei_spectrum_carve(f->dim, NULL, &f->spectrum, &room, &svd);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    f->spectrum_block = TT_EMBED_MALLOC(size);
+    if (f->spectrum_block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_spectrum_carve(f->dim, f->spectrum_block, &f->spectrum, &room, &svd);
+    status = ttei_spectrum_of(&moments, &f->spectrum, room, svd);
+    TT_EMBED_FREE(f->moments_block);
+    f->moments_block = NULL;
+    return status;
+}
+
+/* The squared error that is asked for, or that about the asked number of bytes leaves. With a water
+   level w (Cover & Thomas, ch. 10) a coefficient of variance v > w costs log2(v / w) / 2 bits and leaves
+   w, others leave all they have; records of whole numbers instead hold the leading coefficients. */
+static double ttei_fit_target(const ttei_fit *f, double *level)
+{
+    const ttei_spectrum *s = &f->spectrum;
+    const tte_options *o = f->options;
+    const double asked = (double)o->eps * (double)o->eps * s->norm2;
+    double low = 0, high = s->energy[0], bits, error = 0;
+    const double budget = 32.0 * (double)f->dim / (double)o->ratio;
+    int i;
+    size_t j;
+    for (i = 0; i < 100; ++i) {
+        *level = (low + high) / 2;
+        for (bits = error = 0, j = 0; j < f->dim; ++j) {
+            error += s->energy[j] < *level ? s->energy[j] : *level;
+            if (s->energy[j] > *level) bits += 0.5 * log2(s->energy[j] / *level);
+        }
+        if (o->eps > 0 ? error > asked : bits < budget)
+            high = *level;
+        else
+            low = *level;
+    }
+    *level /= (double)f->vocab;
+    return error;
+}
+
+/* Mean and cores of a setting into section 3, rounded as `price` says; `bytes` NULL only asks for its
+   size. The scales of columns stand at its end. */
+static size_t ttei_fit_shared(const ttei_fit *f, size_t rank, double price, unsigned char *p)
+{
+    const ttei_frame *frame = &f->frame;
+    const float *core = frame->cores;
+    const double *energy = frame->energy;
+    const size_t dim = f->dim;
+    const tte_coding coding = f->options->coding;
+    size_t run[TTEI_RUNS], at = 0, j;
+    int32_t k;
+    for (j = 0; j < dim; ++j) f->rows[j] = (float)f->spectrum.mean[j];
+    ttei_runs_choose(f->rows, &f->spectrum.weight, 1, dim, price, run);  /* every row takes all of it */
+    if (p != NULL) ttei_matrix_write(f->rows, run, dim, p);
+    at += ttei_matrix_bytes(run, dim);
+    for (k = 0; k < frame->shape.modes; ++k) {
+        const size_t cols = (size_t)frame->shape.dim[k] * (size_t)frame->ranks[k + 1];
+        const size_t count = k > 0 ? (size_t)frame->ranks[k] : rank;
+        ttei_runs_choose(core, energy, count, cols, price, run);
+        if (p != NULL) ttei_matrix_write(core, run, cols, p + at);
+        at += ttei_matrix_bytes(run, cols);
+        core += (size_t)frame->ranks[k] * cols;
+        energy += frame->ranks[k];
+    }
+    for (j = 0; ttei_has_columns(coding) && j < rank; ++j, at += 4)
+        if (p != NULL) ttei_put_f32(p + at, f->trial.scales[j]);
+    return at;
+}
+
+static size_t ttei_codes_most(size_t rank)
+{
+    return ttei_add(rank, TTEI_CODES_FIXED + 4u * TTEI_CLASSES + TTEI_TABLES * (10u + 4u * TTEI_MAGNITUDES));
+}
+
+static size_t ttei_fit_carve(ttei_fit *f, void *block)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    const size_t rank = (size_t)f->frame.ranks[0], all = ttei_mul(f->count, rank);
+    size_t shared = 0, most = ttei_add(f->dim, 4 * (size_t)TTEI_RUNS);
+    int32_t k;
+    for (k = 0; k < f->frame.shape.modes; ++k)
+        most = ttei_add(most, ttei_add(ttei_core_size(&f->frame.shape, f->frame.ranks, k),
+                                       4 * (size_t)TTEI_RUNS + (size_t)f->frame.ranks[k]));
+    shared = ttei_mul(ttei_add(most, rank), 4);  /* all in float32, and the scales */
+    f->y = (float *)ttei_take(&carve, all, sizeof(float));
+    f->values = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
+    f->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
+    f->weights = (float *)ttei_take(&carve, f->count, sizeof(float));
+    f->classes = (unsigned char *)ttei_take(&carve, f->count, 1);
+    f->counts = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
+    f->news = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
+    f->joined = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
+    f->trial.scales = (float *)ttei_take(&carve, rank, sizeof(float));
+    f->trial.costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
+    f->codes = (unsigned char *)ttei_take(&carve, ttei_codes_most(rank), 1);
+    f->shared = (unsigned char *)ttei_take(&carve, shared, 1);
+    ttei_tile_carve(&f->trial, &carve, &f->tile);
+    return carve.used;
+}
+
+/* Scales of the columns for codes that are integers or have little range: their deviation, so that all
+   columns use their codes alike; columns of nothing but zeros get some scale that is not zero. */
+static void ttei_fit_scales(ttei_fit *f)
+{
+    const tte_coding coding = f->options->coding;
+    const double codes = coding == TTE_I8 ? 127 / 4.0 : coding == TTE_I4 ? 7 / 4.0 : 1;
+    const double top = sqrt(f->frame.energy[0] / f->spectrum.weight);
+    size_t j;
+    for (j = 0; j < (size_t)f->frame.ranks[0]; ++j) {
+        double scale = sqrt(f->frame.energy[j] / f->spectrum.weight);
+        scale = (scale > 1e-6 * top ? scale : 1e-6 * top) / codes;
+        f->trial.scales[j] = scale > 1e-35 ? (float)scale : 1e-35f;
+    }
+}
+
+/* The coefficients of the sample, against the cores before they are rounded. */
+static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user)
+{
+    tte_table view;
+    ttei_model exact;
+    size_t i, j, now;
+    tte_status status;
+    memset(&view, 0, sizeof view);
+    view.dim = (int32_t)f->dim;
+    view.shape = f->frame.shape;
+    view.layout = TTE_PER_TABLE;
+    memcpy(view.ranks, f->frame.ranks, sizeof view.ranks);
+    (void)ttei_fit_shared(f, (size_t)f->frame.ranks[0], 0, f->shared);
+    view.shared = f->shared;
+    status = ttei_model_begin(&exact, &view);
+    for (i = 0; i < f->count && status == TTE_OK; i += now) {
+        now = ttei_min(TTEI_TILE, f->count - i);
+        for (j = 0; j < now && status == TTE_OK; ++j) {
+            const size_t row = (size_t)((double)(i + j) * (double)f->vocab / (double)f->count);
+            if (rows(user, row, 1, f->rows + j * f->dim) != 0) status = TTE_ERR_IO;
+            f->weights[i + j] = f->options->row_weight != NULL ? f->options->row_weight[row] : 1;
+        }
+        for (j = 0; j < now * f->dim; ++j) f->rows[j] -= exact.mean[j % f->dim];
+        ttei_product(now, f->dim, exact.rank, f->rows, f->dim, 1, exact.dual, exact.rank,
+                     f->y + i * exact.rank);
+    }
+    if (status == TTE_OK && !ttei_all_finite_f32(f->y, f->count * exact.rank)) status = TTE_ERR_NOT_FINITE;
+    ttei_model_end(&exact);
+    return status;
+}
+
+/* Classes of steps from the weights: 2^(1/2) apart in steps, so 2 apart in weights, 16 at most. */
+static void ttei_fit_classes(ttei_fit *f)
+{
+    const float *weights = f->options->row_weight;
+    float least, top;
+    size_t i;
+    int used = 1;
+    ttei_codes *c = &f->trial.codes;
+    memset(f->steps, 0, sizeof f->steps);
+    memset(f->classes, 0, f->count);
+    f->steps[0] = (double)f->vocab;
+    if (weights == NULL || f->options->coding != TTE_ENTROPY) return;
+    for (i = 0, least = top = weights[0]; i < f->vocab; ++i) {
+        if (weights[i] < least) least = weights[i];
+        if (weights[i] > top) top = weights[i];
+    }
+    if (least * 32768.0f < top) least = top / 32768.0f;
+    c->weight = f->lightest = least;
+    c->steps = TTEI_CLASSES;
+    memset(f->steps, 0, sizeof f->steps);
+    for (i = 0; i < f->vocab; ++i) f->steps[ttei_step_class(c, weights[i])] += 1;
+    for (i = 0; i < TTEI_CLASSES; ++i)
+        if (f->steps[i] > 0) used = (int)i + 1;
+    c->steps = used;
+    for (i = 0; i < f->count; ++i)
+        f->classes[i] = (unsigned char)ttei_step_class(c, f->weights[i]);
+}
+
+static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
+{
+    const tte_options *o = f->options;
+    double level, allowed = 0;
+    size_t size;
+    tte_status status = ttei_fit_moments(f, rows, user, progress);
+    if (status != TTE_OK) return status;
+    f->frame.shape = o->shape;
+    if (o->shape.modes == 0) {
+        f->frame.shape.modes = 1;
+        f->frame.shape.dim[0] = (int32_t)f->dim;
+    }
+    ttei_caps_of(TTE_PER_TABLE, &f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
+    size = ttei_frame_carve(NULL, &f->frame);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    f->frame_block = TT_EMBED_MALLOC(size);
+    if (f->frame_block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_frame_carve(f->frame_block, &f->frame);
+    if (o->ratio > 0 || o->eps > 0) allowed = 0.003 * ttei_fit_target(f, &level);
+    status = ttei_frame_cores(&f->frame, &f->spectrum, allowed / f->frame.shape.modes);
+    if (status != TTE_OK) return status;
+
+    f->count = ttei_min(f->vocab, TTEI_SAMPLE);
+    f->trial.dim = f->dim;
+    f->trial.rank = (size_t)f->frame.ranks[0];
+    f->trial.view.coding = o->coding;
+    size = ttei_fit_carve(f, NULL);
+    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    f->block = TT_EMBED_MALLOC(size);
+    if (f->block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_fit_carve(f, f->block);
+    ttei_fit_scales(f);
+    status = ttei_fit_sample(f, rows, user);
+    if (status == TTE_OK) ttei_fit_classes(f);
+    return status;
+}
+
+/* What a table is expected to code before anything is counted: normal coefficients, of deviation
+   2^((number - origin) / (2 stride)) steps. */
+static void ttei_prior(const ttei_fit *f, int number, int raw, ttei_counts *counts)
+{
+    const double deviation = pow(2, (double)(number - 4 * f->stride) / (2 * f->stride));
+    int q, h;
+    memset(counts, 0, sizeof *counts);
+    for (q = 0; q < 2; ++q) {
+        double total = 0;
+        for (h = 0; h < TTEI_MAGNITUDES; ++h) {
+            const double a = raw > 0 ? ldexp(h + 0.5, raw) : h, value = a > 0 ? 2 * a - q : 0;
+            counts->symbol[q][h] = exp(-value * value / (2 * deviation * deviation + 0.5)) *
+                                       (h > 0 || raw > 0 ? 2 : 1) + 1e-7;
+            total += counts->symbol[q][h];
+        }
+        for (h = 0; h < TTEI_MAGNITUDES; ++h) counts->symbol[q][h] *= TTEI_PRIOR / total;
+    }
+}
+
+/* The lower bits of an index that a table leaves plain: so many that its deviation is below 16. */
+static int ttei_raw_bits(const ttei_fit *f, int number)
+{
+    const int bits = (number - 4 * f->stride) / (2 * f->stride) - 3;
+    return bits < 0 ? 0 : bits < TTEI_RAW_BITS ? bits : TTEI_RAW_BITS;
+}
+
+/* Bytes that a table costs: itself, and what it codes, in the whole image. */
+static double ttei_table_cost(const ttei_counts *counts, double rows)
+{
+    double bits = 0;
+    int q, h, symbols = 0;
+    for (q = 0; q < 2; ++q) {
+        double total = 0;
+        for (h = 0; h < TTEI_MAGNITUDES; ++h) total += counts->symbol[q][h];
+        for (h = 0; h < TTEI_MAGNITUDES; ++h)
+            if (counts->symbol[q][h] > 0) bits -= counts->symbol[q][h] * log2(counts->symbol[q][h] / total);
+        symbols += ttei_symbols_of(counts->symbol[q]);
+    }
+    return rows * bits / 8 + 8 + 2 * symbols;
+}
+
+/* What is written for each class: all that was counted and a little of what was expected, and
+   neighbours in one table where telling them apart would not pay for a second one. joined[i] is the
+   first class of the table of class i, whose counts hold for all. */
+static void ttei_tables_join(const ttei_fit *f, int tables, int *joined, ttei_counts *counts)
+{
+    const double rows = (double)f->vocab / (double)f->count;
+    ttei_counts both;
+    int i, first = 0;
+    for (i = 0; i < tables; ++i) {
+        ttei_prior(f, i, ttei_raw_bits(f, i), &counts[i]);
+        ttei_counts_add(&counts[i], &f->counts[i]);
+        joined[i] = i;
+        if (i == 0 || ttei_raw_bits(f, i) != ttei_raw_bits(f, first)) {
+            first = i;
+            continue;
+        }
+        both = counts[first];
+        ttei_counts_add(&both, &counts[i]);
+        if (ttei_table_cost(&both, rows) >
+            ttei_table_cost(&counts[first], rows) + ttei_table_cost(&counts[i], rows)) {
+            first = i;
+            continue;
+        }
+        counts[first] = both;
+        joined[i] = first;
+    }
+}
+
+/* The classes that do not depend on tables: those of columns under this step, of rows under these. How
+   often each is used goes to f->scales; returns the largest sum of the classes of a row. */
+static int ttei_fit_shifts(ttei_fit *f, float step, unsigned char *columns)
+{
+    ttei_codes *c = &f->trial.codes;
+    const size_t stride = (size_t)f->frame.ranks[0];
+    const int origin = 4 * f->stride;
+    size_t i, j;
+    int most = 0;
+    c->step = step;
+    c->stride = f->stride;
+    c->origin = origin;
+    c->own = f->scaled ? TTEI_OWN : 0;
+    c->scales = f->scaled ? TTEI_CLASSES : 1;
+    for (j = 0; j < f->rank; ++j) {
+        const double deviation = sqrt(f->frame.energy[j] / f->spectrum.weight) / (double)step;
+        double column = deviation > 1e-6 ? floor(2 * f->stride * log2(deviation) + 0.5) : -80;
+        column += origin - f->stride * c->own;
+        column = column < -120 ? -120 : column > 120 ? 120 : column;
+        columns[j] = (unsigned char)((int)column & 255);
+        f->trial.scales[j] =
+            step * (float)pow(2, (column + f->stride * c->own - origin) / (2 * f->stride));
+    }
+    memset(f->scales, 0, sizeof f->scales);
+    f->trial.rank = f->rank;
+    for (i = 0; i < f->count; ++i) {
+        const int scale =
+            ttei_scale_class(&f->trial, f->y + i * stride, ttei_step_of(step, f->classes[i]));
+        f->scales[scale] += 1;
+        if (scale + f->classes[i] > most) most = scale + f->classes[i];
+    }
+    return most;
+}
+
+/* Section 4 under a step, from what has been counted so far. */
+static void ttei_fit_codes(ttei_fit *f, float step)
+{
+    unsigned char *p = f->codes, *starts;
+    unsigned char *columns = p + TTEI_CODES_FIXED;
+    const int steps = f->lightest > 0 ? f->trial.codes.steps : 1;
+    int joined[TTEI_TABLES], most, i, tables = 0;
+    ttei_counts *counts = f->joined;
+    size_t at, j;
+    columns += 2 * (steps + (f->scaled ? TTEI_CLASSES : 1));
+    most = ttei_fit_shifts(f, step, columns);
+    for (j = 0; j < f->rank; ++j) {
+        const int column = columns[j] < 128 ? columns[j] : columns[j] - 256;
+        if (column + f->stride * most >= tables) tables = column + f->stride * most + 1;
+    }
+    tables = tables < 1 ? 1 : tables > TTEI_TABLES ? TTEI_TABLES : tables;
+    memset(p, 0, TTEI_CODES_FIXED);
+    ttei_put_f32(p, step);
+    ttei_put_f32(p + 4, f->lightest);
+    p[8] = (unsigned char)f->stride;
+    p[9] = (unsigned char)steps;
+    p[10] = (unsigned char)f->trial.codes.scales;
+    p[11] = (unsigned char)tables;
+    p[12] = (unsigned char)f->trial.codes.own;
+    p[13] = (unsigned char)f->trial.codes.origin;
+    ttei_ends_write(f->steps, steps, p + TTEI_CODES_FIXED);
+    ttei_ends_write(f->scales, f->trial.codes.scales, p + TTEI_CODES_FIXED + 2 * steps);
+    starts = columns + f->rank;
+    ttei_tables_join(f, tables, joined, counts);
+    at = (size_t)(starts - p) + 2 * (size_t)tables;
+    for (i = 0; i < tables; ++i) {
+        if (joined[i] < i) {
+            ttei_put16(starts + 2 * i, ttei_get16(starts + 2 * joined[i]));
+            continue;
+        }
+        ttei_put16(starts + 2 * i, (uint32_t)at);
+        at += ttei_table_write(&counts[i], ttei_raw_bits(f, i), p + at);
+    }
+    f->codes_size = at;
+}
+
+/* The columns worth their place. At a price per bit, a coefficient of energy e / vocab above the water
+   level saves e less the level and less its bits; the column's row of core 1 has to be paid from that. */
+static size_t ttei_fit_rank(const ttei_fit *f)
+{
+    const double rows = (double)f->vocab, level = rows * f->price / (2 * log(2.0));
+    const double cost = f->price * (8.0 * (double)f->frame.shape.dim[0] * (double)f->frame.ranks[1] + 16);
+    size_t rank = 0;
+    while (rank < (size_t)f->frame.ranks[0]) {
+        const double energy = f->frame.energy[rank];
+        if (!(energy > level) ||
+            !(energy - level - f->price * rows * 0.5 * log2(energy / level) > cost))
+            break;
+        ++rank;
+    }
+    return rank > 0 ? rank : 1;
+}
+
+/* Lengths of the sample's records. */
+typedef struct ttei_sizes {
+    size_t total, shortest, longest;
+} ttei_sizes;
+
+/* Codes the sample under a step, `rounds` times, each with the tables that the one before has taught;
+   its weighted squared error goes to *error2. */
+static tte_status ttei_fit_count(ttei_fit *f, float step, int rounds, ttei_sizes *sizes, double *error2)
+{
+    const size_t stride = (size_t)f->frame.ranks[0];
+    size_t i, j, now, size[TTEI_LANES];
+    tte_status status;
+    for (; rounds > 0; --rounds) {
+        ttei_counts *swap = f->news;
+        ttei_fit_codes(f, step);
+        ttei_model_codes(&f->trial, f->codes);
+        memset(f->news, 0, TTEI_TABLES * sizeof *f->news);
+        sizes->total = sizes->longest = 0;
+        sizes->shortest = TTEI_SIZE_MAX;
+        *error2 = 0;
+        for (i = 0; i < f->count; i += now) {
+            now = ttei_min(TTEI_LANES, f->count - i);
+            for (j = 0; j < now; ++j)
+                memcpy(f->tile.y + j * f->rank, f->y + (i + j) * stride, f->rank * sizeof *f->y);
+            status = ttei_entropy_rows(&f->trial, now, f->tile.y, f->classes + i, &f->tile, f->values,
+                                       NULL, 0, size, f->news);
+            if (status != TTE_OK) return status;
+            for (j = 0; j < now; ++j) {
+                sizes->total += size[j];
+                sizes->longest = ttei_max(sizes->longest, size[j]);
+                sizes->shortest = ttei_min(sizes->shortest, size[j]);
+                *error2 += (double)f->weights[i + j] *
+                           ttei_distance2(f->tile.y + j * f->rank, f->values + j * f->rank, f->rank);
+            }
+        }
+        f->news = f->counts;
+        f->counts = swap;
+    }
+    return TTE_OK;
+}
+
+/* The whole image under a step, as the sample lets one expect. */
+static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
+{
+    const double rows = (double)f->vocab / (double)f->count;
+    ttei_sizes sizes;
+    ttei_lengths index;
+    ttei_plan plan;
+    size_t j;
+    tte_status status;
+    f->price = (double)TTEI_LAGRANGE * (double)step * (double)step *
+               (f->lightest > 0 ? (double)f->lightest : 1);
+    f->rank = ttei_fit_rank(f);
+    status = ttei_fit_count(f, step, rounds, &sizes, &f->error2);
+    if (status != TTE_OK) return status;
+    f->error2 = f->error2 * rows + f->frame.total;
+    for (j = 0; j < f->rank; ++j) f->error2 -= f->frame.energy[j];
+    index.bits = ttei_bit_length((uint32_t)(sizes.longest - sizes.shortest));
+    index.width = 4;
+    index.group = index.width + TTEI_LENGTHS / 8 * index.bits;
+    memset(&plan, 0, sizeof plan);
+    plan.shape = f->frame.shape;
+    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, NULL);
+    plan.codes_size = f->codes_size;
+    f->bytes = (double)ttei_plan_layout(&plan, 1, ttei_lengths_bytes(&index, f->vocab)).end +
+               (double)sizes.total * rows;
+    return TTE_OK;
+}
+
+/* The step under which the image is expected to have `goal` bytes, or with by_error that relative error.
+   Bracketing, then the Illinois form of regula falsi, on logarithms. */
+static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x)
+{
+    const double top = 0.5 * log2(f->frame.energy[0] / f->spectrum.weight);
+    const double lowest = top - 15, highest = top + 8;
+    double at[2] = {0, 0}, miss[2] = {0, 0}, now = *x, value, step = 0.25;
+    int have[2] = {0, 0}, side, last = -1, tries;
+    tte_status status;
+    for (tries = 0; tries < 40; ++tries) {
+        now = now < lowest ? lowest : now > highest ? highest : now;
+        status = ttei_fit_try(f, (float)pow(2, now), tries == 0 ? 3 : 1);
+        if (status != TTE_OK) return status;
+        value = by_error ? log(goal / sqrt(f->error2 / f->spectrum.norm2)) : log(f->bytes / goal);
+        *x = now;
+        if (value < 0.001 && value > -0.001) return TTE_OK;
+        side = value > 0 ? 0 : 1;  /* 0: the step has to grow */
+        if (side == 0 && now >= highest) return by_error ? TTE_OK : TTE_ERR_BUDGET;
+        if (side == 1 && now <= lowest) return by_error ? TTE_ERR_BUDGET : TTE_OK;
+        at[side] = now;
+        miss[side] = value;
+        have[side] = 1;
+        if (have[0] && have[1]) {
+            if (side == last) miss[1 - side] /= 2;
+            last = side;
+            if (at[1] - at[0] < 1e-4) return TTE_OK;
+            now = at[0] + (at[1] - at[0]) * miss[0] / (miss[0] - miss[1]);
+        } else {
+            now += side == 0 ? step : -step;
+            step *= 2;
+        }
+    }
+    return TTE_OK;
+}
+
+/* One pass over all rows under the setting of f: the image, and its relative error, weighted. */
+static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, const ttei_progress *progress,
+                                tte_image *image, double *error)
+{
+    const tte_options *o = f->options;
+    tte_table view;
+    ttei_plan plan;
+    ttei_model model;
+    ttei_builder builder;
+    tte_status status;
+    memset(&plan, 0, sizeof plan);
+    plan.dim = f->dim;
+    plan.layout = TTE_PER_TABLE;
+    plan.coding = o->coding;
+    plan.shape = f->frame.shape;
+    memcpy(plan.caps, f->frame.ranks, sizeof plan.caps);
+    plan.caps[0] = (int32_t)f->rank;
+    plan.max_rank = o->max_rank;
+    plan.eps = o->eps;
+    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, f->shared);
+    plan.shared = f->shared;
+    if (o->coding == TTE_ENTROPY) {
+        plan.codes = f->codes;
+        plan.codes_size = f->codes_size;
+    }
+    memset(&view, 0, sizeof view);
+    view.dim = (int32_t)f->dim;
+    view.layout = TTE_PER_TABLE;
+    view.coding = o->coding;
+    view.shape = plan.shape;
+    memcpy(view.ranks, plan.caps, sizeof view.ranks);
+    view.shared = plan.shared;
+    view.codes = plan.codes;
+    status = ttei_model_begin(&model, &view);
+    if (status != TTE_OK) return status;
+    plan.model = &model;
+    status = ttei_builder_begin(&builder, &plan, f->vocab);
+    if (status == TTE_OK) {
+        builder.weights = o->row_weight;
+        status = ttei_builder_rows(&builder, rows, user, f->vocab, progress);
+        *error = builder.weights != NULL ? sqrt(builder.weighted_error2 / builder.weighted_norm2)
+                                         : sqrt(ttei_sum_value(&builder.errors.error2) /
+                                                ttei_sum_value(&builder.errors.norm2));
+        if (!(*error >= 0)) *error = 0;  /* a table of zeros */
+        if (status == TTE_OK) status = ttei_builder_end(&builder, image);
+        ttei_builder_drop(&builder);
+    }
+    ttei_model_end(&model);
+    return status;
+}
+
+/* The best step for the target, and the image. What the sample expected and what came out differ by
+   little; where it matters, the search is repeated with that difference taken off. */
+static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
+                                   tte_image *out)
+{
+    const tte_options *o = f->options;
+    const int by_error = !(o->ratio > 0);
+    const double budget = by_error ? (o->eps > 0 ? (double)o->eps : 0.01)
+                                   : floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
+    double bias = 1, x, level, error, got;
+    tte_image image;
+    int attempt;
+    tte_status status;
+    (void)ttei_fit_target(f, &level);
+    x = 0.5 * log2(level * 2 * log(2.0) / (double)TTEI_LAGRANGE /
+                   (f->lightest > 0 ? (double)f->lightest : 1));
+    out->data = NULL;
+    for (attempt = 0; attempt < TTEI_ATTEMPTS; ++attempt) {
+        status = ttei_fit_search(f, by_error, budget * 0.997 / bias, &x);
+        if (status == TTE_OK) {
+            ttei_fit_codes(f, (float)pow(2, x));
+            status = ttei_fit_make(f, rows, user, progress, &image, &error);
+        }
+        if (status != TTE_OK) break;
+        progress->from = progress->to;
+        progress->to += (1 - progress->to) / 2;
+        got = by_error ? error : (double)image.size;
+        if (got <= budget && (by_error || !(o->eps > 0) || error <= (double)o->eps) &&
+            (out->data == NULL || (by_error ? image.size < out->size : image.size > out->size))) {
+            tte_free(out);
+            *out = image;
+        } else {
+            tte_free(&image);
+        }
+        if (got <= budget && got >= 0.99 * budget) break;
+        bias = got / (by_error ? sqrt(f->error2 / f->spectrum.norm2) : f->bytes);
+        if (got > budget) bias *= 1 + 0.002 * attempt;
+    }
+    if (out->data != NULL && (status == TTE_OK || status == TTE_ERR_BUDGET)) return TTE_OK;
+    tte_free(out);
+    return status == TTE_OK ? TTE_ERR_BUDGET : status;
+}
+
+/* Squared error that rounding the coefficients of the sample leaves, beside their squared norm. */
+static tte_status ttei_fit_rounding(ttei_fit *f, double *ratio)
+{
+    const size_t rank = (size_t)f->frame.ranks[0];
+    double error = 0, norm = 0;
+    size_t i, j;
+    tte_status status = TTE_OK;
+    unsigned char *record = f->codes;
+    *ratio = 0;
+    if (f->options->coding == TTE_F32) return TTE_OK;
+    for (i = 0; i < f->count && status == TTE_OK; ++i) {
+        const float *y = f->y + i * rank;
+        status = ttei_coefficients_encode(f->options->coding, rank, f->trial.scales, y, record);
+        if (status != TTE_OK) break;
+        for (j = 0; j < rank; ++j)
+            f->values[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
+        error += (double)f->weights[i] * ttei_distance2(y, f->values, rank);
+        norm += (double)f->weights[i] * ttei_norm2(y, rank);
+    }
+    *ratio = norm > 0 ? error / norm : 0;
+    return status;
+}
+
+/* What `rank` columns are expected to leave of the squared norm, and the price of a bit that follows. */
+static void ttei_fit_leading(ttei_fit *f, size_t rank, double rounding)
+{
+    double head = 0;
+    size_t j;
+    for (j = 0; j < rank; ++j) head += f->frame.energy[j];
+    f->rank = rank;
+    f->error2 = f->frame.total - head > 0 ? f->frame.total - head : 0;
+    f->error2 += rounding * head;
+    f->price = 2 * log(2.0) * f->error2 / ((double)f->vocab * (double)rank);
+}
+
+/* Records of one size: the most columns that fit into a ratio, or the fewest that meet an error. */
+static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
+                                 tte_image *out)
+{
+    const tte_options *o = f->options;
+    const size_t most = (size_t)f->frame.ranks[0];
+    const double budget = floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
+    const double allowed = (double)o->eps * (double)o->eps * f->spectrum.norm2;
+    double rounding, error;
+    size_t rank = most, more = 1;
+    ttei_plan plan;
+    tte_status status = ttei_fit_rounding(f, &rounding);
+    if (status != TTE_OK) return status;
+    memset(&plan, 0, sizeof plan);
+    plan.shape = f->frame.shape;
+    ttei_fit_leading(f, rank, rounding);
+    if (o->ratio > 0) {
+        for (; rank > 0; --rank) {
+            ttei_fit_leading(f, rank, rounding);
+            plan.shared_size = ttei_fit_shared(f, rank, f->price, NULL);
+            if ((double)ttei_plan_layout(&plan, ttei_mul(f->vocab, ttei_coefficients_bytes(o->coding, rank)),
+                                         0).end <= budget)
+                break;
+        }
+        if (rank == 0) return TTE_ERR_BUDGET;
+    } else if (o->eps > 0) {
+        for (rank = 1; rank <= most; ++rank) {
+            ttei_fit_leading(f, rank, rounding);
+            if (f->error2 <= allowed || rank == most) break;
+        }
+    }
+    for (;;) {
+        status = ttei_fit_make(f, rows, user, progress, out, &error);
+        if (status != TTE_OK || !(o->eps > 0) || error <= (double)o->eps) return status;
+        tte_free(out);
+        if (o->ratio > 0 || !(f->price > 0)) return TTE_ERR_BUDGET;
+        progress->from = progress->to;
+        progress->to += (1 - progress->to) / 2;
+        ttei_fit_leading(f, ttei_min(most, f->rank + more), rounding);
+        if (rank == most) f->price = 0;  /* all columns: what is left to spend are the bits of the cores */
+        rank = f->rank;
+        more *= 2;
+    }
+}
+
+static tte_status ttei_table_compress(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                      const tte_options *options, ttei_progress *progress, tte_image *out)
+{
+    ttei_fit fit;
+    tte_status status;
+    memset(&fit, 0, sizeof fit);
+    fit.options = options;
+    fit.vocab = vocab;
+    fit.dim = dim;
+    fit.stride = ttei_mul(vocab, dim) >= 0x100000 ? 2 : 1;
+    fit.scaled = 1;
+    progress->to = 0.3;
+    status = ttei_fit_begin(&fit, rows, user, progress);
+    progress->from = 0.3;
+    progress->to = 0.9;
+    if (status == TTE_OK)
+        status = options->coding == TTE_ENTROPY ? ttei_fit_entropy(&fit, rows, user, progress, out)
+                                                : ttei_fit_fixed(&fit, rows, user, progress, out);
+    ttei_fit_end(&fit);
+    progress->from = progress->to = 1;
+    if (status == TTE_OK && ttei_report(progress, 1) != TTE_OK) {
+        tte_free(out);
+        status = TTE_ERR_CANCELLED;
+    }
+    return status;
+}
+
+/* More rows against the mean, cores and tables of another table. */
+static tte_status ttei_like_compress(tte_rows_fn rows, void *user, size_t vocab, const tte_options *options,
+                                     const ttei_progress *progress, tte_image *out)
+{
+    ttei_plan plan = ttei_plan_of(options->like);
+    ttei_builder builder;
+    ttei_model model;
+    tte_status status = ttei_model_begin(&model, options->like);
+    if (status != TTE_OK) return status;
+    plan.model = &model;
+    status = ttei_builder_begin(&builder, &plan, vocab);
+    if (status == TTE_OK) {
+        builder.weights = options->row_weight;
+        status = ttei_builder_rows(&builder, rows, user, vocab, progress);
+        if (status == TTE_OK) status = ttei_builder_end(&builder, out);
+        ttei_builder_drop(&builder);
+    }
+    ttei_model_end(&model);
+    return status;
+}
+
 /* ---- the public calls -------------------------------------------------------------------------- */
+
+/* Whether options ask for nothing but what the table `like` is made with. */
+static int ttei_like_good(const tte_options *o, size_t dim)
+{
+    const tte_table *t = o->like;
+    return t->layout == TTE_PER_TABLE && (size_t)t->dim == dim && t->coding == o->coding &&
+           !(o->ratio > 0) && !(o->eps > 0) && o->max_rank == 0 &&
+           (o->shape.modes == 0 ||
+            (o->shape.modes == t->shape.modes &&
+             memcmp(o->shape.dim, t->shape.dim, (size_t)t->shape.modes * sizeof *t->shape.dim) == 0));
+}
 
 static tte_status ttei_options_check(const tte_options *options, size_t vocab, size_t dim)
 {
-    size_t entries;
-    if (options->layout != TTE_PER_TOKEN || (int)options->coding < 0 || options->coding > TTE_I4 ||
-        options->max_rank < 0 || !ttei_finite_f32(options->eps) || options->eps < 0 ||
+    const int per_table = options->layout == TTE_PER_TABLE;
+    size_t entries, i;
+    if ((options->layout != TTE_PER_TOKEN && !per_table) || (int)options->coding < 0 ||
+        options->coding > (per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 || !ttei_finite_f32(options->eps) || options->eps < 0 ||
         options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
-        options->row_weight != NULL || options->like != NULL)
+        (!per_table && (options->row_weight != NULL || options->like != NULL)))
         return TTE_ERR_ARGUMENT;
+    for (i = 0; options->row_weight != NULL && i < vocab; ++i)
+        if (!ttei_finite_f32(options->row_weight[i]) || !(options->row_weight[i] > 0))
+            return TTE_ERR_ARGUMENT;
+    if (options->like != NULL && !ttei_like_good(options, dim)) return TTE_ERR_ARGUMENT;
     if (ttei_too_many(vocab) || dim > TTEI_ENTRIES_MAX ||
         ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
         return TTE_ERR_SHAPE;
@@ -4168,6 +6797,7 @@ tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t 
 
     memset(&plan, 0, sizeof plan);
     plan.dim = dim;
+    plan.layout = options->layout;
     plan.coding = options->coding;
     plan.shape = options->shape;
     plan.max_rank = options->max_rank;
@@ -4175,6 +6805,14 @@ tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t 
     progress.report = options->progress;
     progress.user = options->progress_user;
     progress.from = 0;
+    progress.to = 1;
+    if (options->layout == TTE_PER_TABLE) {
+        status = options->like != NULL
+                     ? ttei_like_compress(rows, user, vocab, options, &progress, &image)
+                     : ttei_table_compress(rows, user, vocab, dim, options, &progress, &image);
+        if (status == TTE_OK) *out = image;
+        return status;
+    }
     status = ttei_choose(&plan, options, rows, user, vocab, &progress);
     if (status != TTE_OK) return status;
 
@@ -4213,24 +6851,36 @@ void tte_free(tte_image *image)
 /* Appending and replacing both put new rows between records that stay: `before` old ones, `count` new
    ones, then the old ones from `after` on. */
 static tte_status ttei_splice(const tte_table *t, size_t before, const float *rows, size_t count,
-                              size_t after, const ttei_errors *errors, tte_image *out)
+                              size_t after, const ttei_errors *errors, int step_class, tte_image *out)
 {
-    const ttei_plan plan = ttei_plan_of(t);
-    const ttei_progress silent = {NULL, NULL, 0};
+    ttei_plan plan = ttei_plan_of(t);
+    const ttei_progress silent = {NULL, NULL, 0, 1};
     ttei_builder builder;
+    ttei_model model;
     ttei_array array;
     tte_status status;
     array.rows = rows;
     array.dim = (size_t)t->dim;
     if (count > 0xffffffffu - t->vocab) return TTE_ERR_SHAPE;
+    memset(&model, 0, sizeof model);
+    if (t->layout == TTE_PER_TABLE) {
+        status = ttei_model_begin(&model, t);
+        if (status != TTE_OK) return status;
+        plan.model = &model;
+    }
     status = ttei_builder_begin(&builder, &plan, before + count + (t->vocab - after));
-    if (status != TTE_OK) return status;
+    if (status != TTE_OK) {
+        ttei_model_end(&model);
+        return status;
+    }
     builder.errors = *errors;
+    if (step_class >= 0) builder.step_class = step_class;
     status = ttei_builder_copy(&builder, t, 0, before);
     if (status == TTE_OK) status = ttei_builder_rows(&builder, ttei_array_rows, &array, count, &silent);
     if (status == TTE_OK) status = ttei_builder_copy(&builder, t, after, t->vocab - after);
     if (status == TTE_OK) status = ttei_builder_end(&builder, out);
     ttei_builder_drop(&builder);
+    ttei_model_end(&model);
     return status;
 }
 
@@ -4239,7 +6889,7 @@ tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_i
     ttei_errors errors;
     if (t == NULL || rows == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
     errors = ttei_errors_of(t);
-    return ttei_splice(t, t->vocab, rows, count, t->vocab, &errors, out);
+    return ttei_splice(t, t->vocab, rows, count, t->vocab, &errors, -1, out);
 }
 
 /* The row that goes takes an unknown part of the recorded sums with it. For an upper bound its error
@@ -4259,6 +6909,20 @@ static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_e
     return TTE_OK;
 }
 
+/* The class of the step that a token's record has, so that its row can be replaced by one that matters as
+   much; -1 where records have none. */
+static int ttei_step_class_of(const tte_table *t, size_t token)
+{
+    ttei_record record;
+    ttei_codes codes;
+    ttei_ans ans;
+    if (t->coding != TTE_ENTROPY) return -1;
+    ttei_find(t, token, &record);
+    ttei_codes_view(t->codes, (size_t)t->ranks[0], &codes);
+    ttei_ans_begin(&ans, record.bytes, record.size);
+    return (int)ttei_ans_symbol(&ans, codes.step_ends);
+}
+
 tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, tte_image *out)
 {
     ttei_errors errors;
@@ -4268,13 +6932,18 @@ tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, tte
     errors = ttei_errors_of(t);
     status = ttei_errors_without(t, token, &errors);
     if (status != TTE_OK) return status;
-    return ttei_splice(t, token, row, 1, (size_t)token + 1, &errors, out);
+    return ttei_splice(t, token, row, 1, (size_t)token + 1, &errors, ttei_step_class_of(t, token), out);
 }
 
 /* Whether two tables were made with settings under which their records mean the same. */
 static int ttei_same_settings(const tte_table *a, const tte_table *b)
 {
     const size_t modes = (size_t)a->shape.modes;
+    const ttei_plan p = ttei_plan_of(a), q = ttei_plan_of(b);
+    if (p.shared_size != q.shared_size || p.codes_size != q.codes_size ||
+        (p.shared_size > 0 && memcmp(p.shared, q.shared, p.shared_size) != 0) ||
+        (p.codes_size > 0 && memcmp(p.codes, q.codes, p.codes_size) != 0))
+        return 0;
     return a->dim == b->dim && a->layout == b->layout && a->coding == b->coding &&
            a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
            a->shape.modes == b->shape.modes &&
@@ -4331,23 +7000,24 @@ static tte_status ttei_recode_row(ttei_builder *b, const tte_table *t, size_t to
                                   ttei_recode_room *room)
 {
     float scales[TTE_MAX_MODES];
-    int32_t ranks[TTE_MAX_MODES + 1];
     ttei_encoder *encoder = &room->encoder;
     ttei_slot slot;
     tte_status status;
-    const unsigned char *record = ttei_find(t, token, ranks);
-    ttei_record_decode(t->coding, &t->shape, ranks, record, encoder->cores);
-    ttei_contract(&t->shape, ranks, encoder->cores, room->entries, room->tensor, encoder->contract);
+    ttei_record record;
+    ttei_find(t, token, &record);
+    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, encoder->cores);
+    ttei_contract(&t->shape, record.ranks, encoder->cores, room->entries, room->tensor, encoder->contract);
     if (!ttei_all_finite_f32(room->tensor, room->entries)) return TTE_ERR_NOT_FINITE;
     slot.norm2 = ttei_norm2(room->tensor, b->plan.dim);
-    status = ttei_train(&t->shape, ranks, -1, b->plan.coding, room->tensor, room->entries, slot.ranks,
+    status = ttei_train(&t->shape, record.ranks, -1, b->plan.coding, room->tensor, room->entries, slot.ranks,
                         encoder->cores, scales, &encoder->train);
     if (status == TTE_OK)
         status = ttei_measure(&b->plan, room->tensor, encoder->cores, &slot, encoder);
     if (status != TTE_OK) return status;
     ttei_record_encode(b->plan.coding, &t->shape, slot.ranks, encoder->cores, scales, room->record);
     ttei_errors_add(&b->errors, slot.norm2, slot.error2);
-    return ttei_builder_put(b, room->record, slot.ranks);
+    slot.size = ttei_record_bytes(b->plan.coding, t->shape.modes, ttei_core_sum(&t->shape, slot.ranks));
+    return ttei_builder_put(b, room->record, slot.size, slot.ranks);
 }
 
 /* Errors of two steps, W to V and V to X, together: |W - X| <= |W - V| + |V - X|, and for a row
@@ -4362,6 +7032,141 @@ static ttei_errors ttei_errors_chain(const ttei_errors *first, const ttei_errors
     return both;
 }
 
+/* The rows of a table, as a source of rows. */
+typedef struct ttei_reader {
+    const tte_table *table;
+    float *scratch;
+} ttei_reader;
+
+static int ttei_reader_rows(void *user, size_t first, size_t count, float *dst)
+{
+    const ttei_reader *reader = (const ttei_reader *)user;
+    uint32_t token = (uint32_t)first;
+    for (; count > 0; --count, ++token, dst += reader->table->dim)
+        (void)tte_lookup(reader->table, token, dst, reader->scratch);
+    return 0;
+}
+
+/* What a fit needs to write scales of columns or section 4 for coefficients that exist: their energies,
+   and a sample of them. */
+static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_options *options)
+{
+    const size_t rank = (size_t)t->ranks[0];
+    int32_t ranks[TTE_MAX_MODES + 1];
+    size_t i, j, size, next = 0;
+    memset(f, 0, sizeof *f);
+    f->options = options;
+    f->vocab = t->vocab;
+    f->dim = (size_t)t->dim;
+    f->count = ttei_min(t->vocab, TTEI_SAMPLE);
+    f->stride = ttei_mul(f->vocab, f->dim) >= 0x100000 ? 2 : 1;
+    f->scaled = 1;
+    f->rank = f->trial.rank = rank;
+    f->spectrum.weight = (double)t->vocab;
+    f->trial.dim = f->dim;
+    f->trial.view.coding = options->coding;
+    f->frame.shape = t->shape;
+    memcpy(f->frame.ranks, t->ranks, sizeof f->frame.ranks);
+    size = ttei_frame_carve(NULL, &f->frame);
+    if (size == TTEI_SIZE_MAX || ttei_fit_carve(f, NULL) == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    f->frame_block = TT_EMBED_MALLOC(size);
+    f->block = TT_EMBED_MALLOC(ttei_fit_carve(f, NULL));
+    if (f->frame_block == NULL || f->block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_frame_carve(f->frame_block, &f->frame);
+    (void)ttei_fit_carve(f, f->block);
+    for (j = 0; j < rank; ++j) f->frame.energy[j] = 0;
+    for (i = 0; i < t->vocab; ++i) {
+        float *y = f->y + ttei_min(next, f->count - 1) * rank;
+        ttei_decode(t, i, ranks, y);
+        if (!ttei_all_finite_f32(y, rank)) return TTE_ERR_NOT_FINITE;
+        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)y[j] * (double)y[j];
+        if (next < f->count && i == (size_t)((double)next * (double)t->vocab / (double)f->count)) ++next;
+    }
+    for (i = 0; i < f->count; ++i) f->weights[i] = 1;
+    memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
+    ttei_fit_classes(f);
+    ttei_fit_scales(f);
+    return TTE_OK;
+}
+
+/* The trellis leaves about a quarter of the squared step at each coefficient; the step at which that is a
+   hundredth of what t has lost already, or of a millionth of its norm, if that is more. */
+static float ttei_recode_step(const tte_table *t, size_t numbers)
+{
+    const ttei_errors errors = ttei_errors_of(t);
+    const double norm2 = 1e-6 * ttei_sum_value(&errors.norm2), error2 = ttei_sum_value(&errors.error2);
+    return (float)sqrt(0.04 * (error2 > norm2 ? error2 : norm2) / (double)numbers);
+}
+
+/* The same cores and coefficients, coded otherwise: rows are looked up and encoded against them. */
+static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_fit *f, float *scratch,
+                                    ttei_errors *added, tte_image *out)
+{
+    const ttei_progress silent = {NULL, NULL, 0, 1};
+    ttei_plan plan = ttei_plan_of(t);
+    ttei_matrix unused;
+    size_t at = ttei_core_at(t, t->shape.modes - 1, &unused), j;
+    tte_table view = *t;
+    ttei_reader reader;
+    ttei_builder builder;
+    ttei_model model;
+    ttei_sizes sizes;
+    double error2;
+    tte_status status = TTE_OK;
+    memcpy(f->shared, t->shared, at);
+    for (j = 0; ttei_has_columns(coding) && j < f->rank; ++j, at += 4)
+        ttei_put_f32(f->shared + at, f->trial.scales[j]);
+    plan.coding = view.coding = coding;
+    plan.shared = view.shared = f->shared;
+    plan.shared_size = at;
+    plan.codes = view.codes = NULL;
+    plan.codes_size = 0;
+    if (coding == TTE_ENTROPY) {
+        const float step = ttei_recode_step(t, f->vocab * f->rank);
+        status = ttei_fit_count(f, step > 1e-35f ? step : 1e-35f, 3, &sizes, &error2);
+        if (status != TTE_OK) return status;
+        ttei_fit_codes(f, step > 1e-35f ? step : 1e-35f);
+        plan.codes = view.codes = f->codes;
+        plan.codes_size = f->codes_size;
+    }
+    status = ttei_model_begin(&model, &view);
+    if (status != TTE_OK) return status;
+    plan.model = &model;
+    reader.table = t;
+    reader.scratch = scratch;
+    status = ttei_builder_begin(&builder, &plan, t->vocab);
+    if (status == TTE_OK) {
+        status = ttei_builder_rows(&builder, ttei_reader_rows, &reader, t->vocab, &silent);
+        *added = builder.errors;
+        builder.errors = ttei_errors_of(t);
+        builder.errors = ttei_errors_chain(&builder.errors, added);
+        if (status == TTE_OK) status = ttei_builder_end(&builder, out);
+        ttei_builder_drop(&builder);
+    }
+    ttei_model_end(&model);
+    return status;
+}
+
+static tte_status ttei_recode_table(const tte_table *t, tte_coding coding, tte_image *out)
+{
+    tte_options options;
+    ttei_fit fit;
+    ttei_errors added;
+    float *scratch;
+    tte_status status;
+    if (coding == t->coding) return tte_merge(t, 1, out);
+    memset(&options, 0, sizeof options);
+    options.layout = TTE_PER_TABLE;
+    options.coding = coding;
+    status = ttei_fit_existing(&fit, t, &options);
+    scratch = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_scratch_floats(t), sizeof(float)));
+    if (scratch == NULL && status == TTE_OK) status = TTE_ERR_MEMORY;
+    if (status == TTE_OK) status = ttei_table_recode(t, coding, &fit, scratch, &added, out);
+    if (scratch != NULL) TT_EMBED_FREE(scratch);
+    ttei_fit_end(&fit);
+    return status;
+}
+
 tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
 {
     ttei_plan plan;
@@ -4371,7 +7176,10 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
     size_t size, token;
     void *block;
     tte_status status;
-    if (t == NULL || out == NULL || (int)coding < 0 || coding > TTE_I4) return TTE_ERR_ARGUMENT;
+    if (t == NULL || out == NULL || (int)coding < 0 ||
+        coding > (t->layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
+        return TTE_ERR_ARGUMENT;
+    if (t->layout == TTE_PER_TABLE) return ttei_recode_table(t, coding, out);
     plan = ttei_plan_of(t);
     plan.coding = coding;
     size = ttei_recode_carve(&plan, NULL, &room);
@@ -4400,44 +7208,54 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
 #define TTEI_CHUNK 64u  /* scores that tte_top_k takes at a time */
 
 typedef struct ttei_scratch {
-    float *a, *b;       /* cores of one token, and of another                            */
-    float *row;         /* the hidden vector padded to prod(dim), or two rows of dim     */
-    float *work;        /* intermediate results                                          */
-    size_t half;        /* of `work`, for products: the second starts there              */
-    float *scores;      /* TTEI_CHUNK                                                    */
+    float *a, *b;       /* what is decoded of one token, and of another                      */
+    float *row;         /* the hidden vector padded to prod(dim), or two rows of dim         */
+    float *work;        /* intermediate results                                              */
+    size_t half;        /* of `work`: the second half starts there                           */
+    float *scores;      /* TTEI_CHUNK                                                        */
 } ttei_scratch;
 
 /* Floats of one half of `work`, for the intermediate results of an inner product and of a vector that
    meets the cores. */
 static size_t ttei_work_half(const tte_table *t, size_t entries)
 {
-    size_t half = 0;
+    size_t half = 0, left = 1;
     int32_t k;
     for (k = 1; k <= t->shape.modes; ++k) {
         entries /= (size_t)t->shape.dim[k - 1];
-        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], (size_t)t->ranks[k]));
-        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], entries));
+        left *= (size_t)t->shape.dim[k - 1];
+        half = ttei_max(half, ttei_mul((size_t)t->ranks[k],
+                                       t->layout == TTE_PER_TABLE ? left
+                                                                  : ttei_max((size_t)t->ranks[k], entries)));
     }
     return half;
+}
+
+/* Numbers a record holds of one token: the coefficients, or the cores. */
+static size_t ttei_record_numbers(const tte_table *t)
+{
+    return t->layout == TTE_PER_TABLE ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
 }
 
 /* Carves `scratch`, or answers its size when that is NULL. */
 static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratch *s)
 {
-    const size_t entries = ttei_entries(&t->shape), cores = ttei_core_sum(&t->shape, t->ranks);
+    const size_t entries = ttei_entries(&t->shape), numbers = ttei_record_numbers(t);
     size_t row, half, work;
     row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
     half = ttei_work_half(t, entries);
-    work = ttei_max(ttei_mul(2, half), ttei_contract_len(&t->shape, t->ranks).len);
+    work = ttei_mul(2, half);
+    if (t->layout == TTE_PER_TOKEN)
+        work = ttei_max(work, ttei_contract_len(&t->shape, t->ranks).len);
     if (scratch != NULL) {
         s->a = scratch;
-        s->b = s->a + cores;
-        s->row = s->b + cores;
+        s->b = s->a + numbers;
+        s->row = s->b + numbers;
         s->work = s->row + row;
         s->half = half;
         s->scores = s->work + work;
     }
-    return ttei_add(ttei_add(ttei_mul(2, cores), ttei_add(row, work)), TTEI_CHUNK);
+    return ttei_add(ttei_add(ttei_mul(2, numbers), ttei_add(row, work)), TTEI_CHUNK);
 }
 
 static size_t ttei_scratch_floats(const tte_table *t)
@@ -4447,18 +7265,38 @@ static size_t ttei_scratch_floats(const tte_table *t)
 
 size_t tte_scratch_len(const tte_table *t) { return t == NULL ? 0 : ttei_scratch_floats(t); }
 
-/* The cores of one token as floats, and their ranks. */
-static void ttei_cores(const tte_table *t, size_t token, int32_t *ranks, float *cores)
+/* row = mean + y G1 .. Gd: V_0 = y as 1 x r0, V_k (n1..nk x rk) = V_(k-1) G_k. The last one is the row,
+   with its padding. */
+static void ttei_table_row(const tte_table *t, const float *y, float *row, const ttei_scratch *s)
 {
-    const unsigned char *record = ttei_find(t, token, ranks);
-    ttei_record_decode(t->coding, &t->shape, ranks, record, cores);
+    const float one = 1;
+    const size_t dim = (size_t)t->dim;
+    ttei_matrix m;
+    size_t rows = 1;
+    int32_t k;
+    float *next = row;
+    for (k = 0; k < t->shape.modes; ++k) {
+        (void)ttei_core_at(t, k, &m);
+        next = s->work + (k % 2 ? s->half : 0);
+        if (k == t->shape.modes - 1 && rows * m.cols == dim) next = row;
+        memset(next, 0, rows * m.cols * sizeof *next);
+        ttei_matrix_apply(&m, rows, y, next);
+        rows *= (size_t)t->shape.dim[k];
+        y = next;
+    }
+    if (next != row) memcpy(row, next, dim * sizeof *row);
+    (void)ttei_core_at(t, -1, &m);
+    ttei_matrix_apply(&m, 1, &one, row);
 }
 
 static void ttei_row(const tte_table *t, size_t token, float *row, const ttei_scratch *s)
 {
     int32_t ranks[TTE_MAX_MODES + 1];
-    ttei_cores(t, token, ranks, s->a);
-    ttei_contract(&t->shape, ranks, s->a, (size_t)t->dim, row, s->work);
+    ttei_decode(t, token, ranks, s->a);
+    if (t->layout == TTE_PER_TABLE)
+        ttei_table_row(t, s->a, row, s);
+    else
+        ttei_contract(&t->shape, ranks, s->a, (size_t)t->dim, row, s->work);
 }
 
 tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch)
@@ -4489,9 +7327,9 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
     (void)ttei_scratch_carve(t, scratch, &s);
     dim = (size_t)t->dim;
-    if (ttei_entries(&t->shape) == dim) {
-        ttei_cores(t, a, ranks_a, s.a);
-        ttei_cores(t, b, ranks_b, s.b);
+    if (t->layout == TTE_PER_TOKEN && ttei_entries(&t->shape) == dim) {
+        ttei_decode(t, a, ranks_a, s.a);
+        ttei_decode(t, b, ranks_b, s.b);
         *result = ttei_inner(&t->shape, ranks_a, s.a, ranks_b, s.b, s.work);
         return TTE_OK;
     }
@@ -4505,11 +7343,11 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
 /* <h, x> of the padded vector in s->row and a token's train, from the left:
      Y_0 = h;   Y_k (rk x n(k+1)..nd) = G_k^T Y_(k-1),  both read with r(k-1) nk rows.
    Y_d is the number. */
-static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s, size_t entries)
+static float ttei_train_score(const tte_table *t, size_t token, const ttei_scratch *s, size_t entries)
 {
     int32_t ranks[TTE_MAX_MODES + 1], k;
     const float *y = s->row, *cores = s->a;
-    ttei_cores(t, token, ranks, s->a);
+    ttei_decode(t, token, ranks, s->a);
     for (k = 0; k < t->shape.modes; ++k) {
         float *next = s->work + (k % 2 ? s->half : 0);
         entries /= (size_t)t->shape.dim[k];
@@ -4521,15 +7359,74 @@ static float ttei_score(const tte_table *t, size_t token, const ttei_scratch *s,
     return y[0];
 }
 
-/* Scores of `count` tokens against `vector`, which is copied to the scratch and padded first. */
-static void ttei_scores(const tte_table *t, const float *vector, size_t first, size_t count, float *out,
+/* What the shared cores make of a vector h, once for all tokens: q = B h in s->b, times the scales of the
+   columns where there are, and the score of the mean, which is returned.
+     Z_d = h (n1..nd),  Z_(k-1) (n1..n(k-1) x r(k-1)) = Z_k G_k^T,  q = Z_0 */
+static float ttei_table_meet(const tte_table *t, const ttei_scratch *s)
+{
+    const float *z = s->row;
+    const unsigned char *columns;
+    size_t rows = ttei_entries(&t->shape), j;
+    int32_t k;
+    float mean;
+    ttei_matrix m;
+    for (k = t->shape.modes - 1; k >= 0; --k) {
+        float *next = k > 0 ? s->work + (k % 2 ? s->half : 0) : s->b;
+        (void)ttei_core_at(t, k, &m);
+        rows /= (size_t)t->shape.dim[k];
+        ttei_matrix_meet(&m, rows, z, next);
+        z = next;
+    }
+    if (ttei_has_columns(t->coding)) {
+        columns = ttei_columns_at(t);
+        for (j = 0; j < (size_t)t->ranks[0]; ++j) s->b[j] *= ttei_get_f32(columns + 4 * j);
+    }
+    (void)ttei_core_at(t, -1, &m);
+    ttei_matrix_meet(&m, 1, s->row, &mean);
+    return mean;
+}
+
+/* <h, row> = score of the mean + codes of the record * q. */
+static float ttei_table_score(const tte_table *t, size_t token, float mean, const ttei_scratch *s)
+{
+    const size_t rank = (size_t)t->ranks[0];
+    ttei_record record;
+    float sum = 0;
+    size_t j;
+    ttei_find(t, token, &record);
+    switch (t->coding) {
+    case TTE_F32: return mean + ttei_row_dot(0, rank, record.bytes, s->b);
+    case TTE_F16:
+        for (j = 0; j < rank; ++j) sum += s->b[j] * ttei_f16_decode(ttei_get16(record.bytes + 2 * j));
+        return mean + sum;
+    case TTE_I8:
+        return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(2, rank, record.bytes + 1, s->b);
+    case TTE_I4:
+        return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(3, rank, record.bytes + 1, s->b);
+    default:
+        ttei_entropy_decode(t->codes, rank, record.bytes, record.size, s->a);
+        for (j = 0; j < rank; ++j) sum += s->a[j] * s->b[j];
+        return mean + sum;
+    }
+}
+
+/* Scores against a vector: first it is copied to the scratch, padded, and meets what all tokens share;
+   the number returned goes to ttei_scores. */
+static float ttei_scores_begin(const tte_table *t, const float *vector, const ttei_scratch *s)
+{
+    memset(s->row, 0, ttei_entries(&t->shape) * sizeof *s->row);
+    memcpy(s->row, vector, (size_t)t->dim * sizeof *s->row);
+    return t->layout == TTE_PER_TABLE ? ttei_table_meet(t, s) : 0;
+}
+
+static void ttei_scores(const tte_table *t, float mean, size_t first, size_t count, float *out,
                         const ttei_scratch *s)
 {
     const size_t entries = ttei_entries(&t->shape);
     size_t i;
-    memset(s->row, 0, entries * sizeof *s->row);
-    memcpy(s->row, vector, (size_t)t->dim * sizeof *s->row);
-    for (i = 0; i < count; ++i) out[i] = ttei_score(t, first + i, s, entries);
+    for (i = 0; i < count; ++i)
+        out[i] = t->layout == TTE_PER_TABLE ? ttei_table_score(t, first + i, mean, s)
+                                            : ttei_train_score(t, first + i, s, entries);
 }
 
 tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
@@ -4540,7 +7437,7 @@ tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, u
     if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
     if (!ttei_all_finite_f32(hidden, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
     (void)ttei_scratch_carve(t, scratch, &s);
-    ttei_scores(t, hidden, first, count, out, &s);
+    ttei_scores(t, ttei_scores_begin(t, hidden, &s), first, count, out, &s);
     return TTE_OK;
 }
 
@@ -4575,15 +7472,17 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
                      float *scores, float *scratch)
 {
     ttei_scratch s;
+    float mean;
     size_t token, i, chunk, n = 0;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
         k > t->vocab)
         return TTE_ERR_ARGUMENT;
     if (!ttei_all_finite_f32(query, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
     (void)ttei_scratch_carve(t, scratch, &s);
+    mean = ttei_scores_begin(t, query, &s);
     for (token = 0; token < t->vocab; token += chunk) {
         chunk = ttei_min(TTEI_CHUNK, t->vocab - token);
-        ttei_scores(t, query, token, chunk, s.scores, &s);
+        ttei_scores(t, mean, token, chunk, s.scores, &s);
         for (i = 0; i < chunk; ++i) {
             uint32_t bits;
             float score = s.scores[i];
@@ -4771,28 +7670,47 @@ tte_status tte_load(const char *path, tte_image *out)
 
 /* No private macro leaves this file. */
 #undef TTEI_ALIGN
+#undef TTEI_ANS_BITS
+#undef TTEI_ANS_LOW
+#undef TTEI_ANS_TOTAL
 #undef TTEI_ASSERT
+#undef TTEI_ATTEMPTS
 #undef TTEI_BITS_LESS
 #undef TTEI_CANDIDATES
+#undef TTEI_CENTROID
 #undef TTEI_CHUNK
+#undef TTEI_CLASSES
 #undef TTEI_CLONES
+#undef TTEI_CODES_FIXED
+#undef TTEI_CODES_OF
+#undef TTEI_CODE_LANES
 #undef TTEI_ENTRIES_MAX
+#undef TTEI_ESCAPE_BITS
 #undef TTEI_FLAG_ADAPTED
 #undef TTEI_GROUP
 #undef TTEI_HEADER_FIXED
 #undef TTEI_INLINE
 #undef TTEI_JOIN
 #undef TTEI_JOIN_
+#undef TTEI_LAGRANGE
 #undef TTEI_LANES
 #undef TTEI_LANE_CUT
 #undef TTEI_LANE_SIDE
 #undef TTEI_LANE_SWEEPS
 #undef TTEI_LANE_TINY
+#undef TTEI_LENGTHS
+#undef TTEI_LENGTHS_HEAD
 #undef TTEI_LESS
+#undef TTEI_MAGNITUDES
 #undef TTEI_N
+#undef TTEI_OWN
 #undef TTEI_POSIX
+#undef TTEI_PRIOR
 #undef TTEI_QUAD
-#undef TTEI_SECTIONS_MAX
+#undef TTEI_RAW_BITS
+#undef TTEI_RUNS
+#undef TTEI_SAMPLE
+#undef TTEI_SECTIONS
 #undef TTEI_SECTION_ALIGN
 #undef TTEI_SECTION_BYTES
 #undef TTEI_SELECT
@@ -4800,7 +7718,9 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_STEPS
 #undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
+#undef TTEI_TABLES
 #undef TTEI_TAILS
+#undef TTEI_TILE
 #undef TTEI_WIDEN
 #undef TTEI_WIDTH
 

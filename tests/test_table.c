@@ -865,15 +865,6 @@ static void bad_options(void)
 }
 
 /* The second layout does not exist yet. */
-static void per_table_is_refused_for_now(void)
-{
-    float *table = random_floats(12);
-    tte_options options = no_options();
-    options.layout = TTE_PER_TABLE;
-    check_refused(table, 3, 4, &options, TTE_ERR_ARGUMENT);
-    free(table);
-}
-
 static void bad_shapes(void)
 {
     static const int dims[16] = {3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
@@ -1060,7 +1051,6 @@ int main(int argc, char **argv)
     RUN(reading_allocates_nothing);
     RUN(tokens_out_of_range);
     RUN(bad_options);
-    RUN(per_table_is_refused_for_now);
     RUN(bad_shapes);
     RUN(enormous_sizes);
     RUN(not_finite);
