@@ -10,9 +10,15 @@ WHAT IT DOES
    file) and reads rows, inner products and scores straight from that image, without ever
    rebuilding the table. It needs a C99 or C++11 compiler, libc and libm. It does not train.
 
-   It is not a neural-network library, and it is no magic: rows without structure lose most
-   of their norm at 3x, where plain 8-bit rounding loses one per cent at 4x. Measure your own
-   table with examples/gpt2_demo.c before you decide.
+   It is not a neural-network library, and it is no magic. One train for the whole table
+   (TTE_PER_TABLE) is well ahead of integer rounding at equal bytes; a train for each row
+   (TTE_PER_TOKEN, the layout of the TensorGPT paper) keeps rows independent, and on rows
+   without structure loses most of their norm at 3x, where plain 8-bit rounding loses one per
+   cent at 4x. Measure your own table with examples/gpt2_demo.c before you decide.
+
+   Which to take: for the smallest file at a given error, TTE_PER_TABLE with TTE_ENTROPY. To score
+   the whole vocabulary again and again, TTE_PER_TABLE with TTE_I8 or TTE_I4, from the table itself
+   or by tte_recode. TTE_PER_TOKEN where rows must be made apart, with nothing shared.
 
 ==================================================================================================
 QUICK START
@@ -35,7 +41,8 @@ QUICK START
                table[i] = (float)((i % 64 + 1) * (i / 64)) / 64000.0f;
 
            tte_options options = {0};
-           options.coding = TTE_I8;
+           options.layout = TTE_PER_TABLE;
+           options.coding = TTE_ENTROPY;
            options.ratio = 8;                              // 8 times smaller than float32
            tte_image image;
            tte_status status = tte_compress(table, 1000, 64, &options, &image);
@@ -71,7 +78,9 @@ CONTENTS (search for the words in capitals)
      SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, implicit-shift QR
      TENSOR TRAINS                          TT-SVD, contraction, inner product
      MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
-     CORE CODINGS                           float32, float16, 8 and 4 bits
+     CORE CODINGS                           float32, float16, integers; coded matrices
+     ENTROPY CODING                         trellis-coded quantization, rANS
+     ONE TRAIN FOR A TABLE                  shared cores, coefficients, the model of a table
      IMAGE LAYOUT                           header, sections, checksums, tte_open
      COMPRESSION                            rows to images; append, replace, merge, recode
      LOOKUP AND PRODUCTS                    images to rows and scores
@@ -125,36 +134,77 @@ IMAGE FORMAT, version 1
        14      1   layout (tte_layout)
        15      1   coding (tte_coding)
        16      1   d, the number of modes
-       17      1   number of sections: 1, or 2 with an index
-       18      2   flags: bit 0, ranks adapted to each row
+       17      1   number of sections, 1 to 4
+       18      2   flags: bit 0, ranks adapted to each row (TTE_PER_TOKEN with eps and a bond)
        20      4   dim
        24      8   vocab
        32      8   size of the whole image
        40      4   max_rank of the options that made it, 0 for none
        44      4   eps of the options that made it, f32, 0 for none
        48      8   vocab * dim * 4 / image size, f64
-       56      8   core entries per token, mean, f64
+       56      8   core entries per token, mean, those of shared cores included, f64
        64      8   relative error of the table |W - W^| / |W|, f64
        72      8   largest relative error of a row, f64
        80     32   sum of |row|^2: an ordered sum as below
       112     32   sum of |row - row^|^2: an ordered sum
-      144    4+8d  r[0], then n[k], r[k] for k = 1..d: modes and the largest rank at each bond
+      144    4+8d  r[0], then n[k], r[k] for k = 1..d: modes and the largest rank at each bond; r[0]
+                   is 1, for TTE_PER_TABLE the number of coefficients of a token
        ..     24   for each section: offset (8), size (8), CRC-32 of its bytes (4), kind (4)
 
    An ordered sum is an exponent e (4, signed), four zero bytes and three 8-byte integers b0,
    b1, b2; its value is b0 * 2^(32 e) + b1 * 2^(32 (e-1)) + b2 * 2^(32 (e-2)). Adding up in this
    form gives the same bits in any order (see COMPRESSION), so that shards merge exactly.
 
-   Sections start at multiples of 64 in the order of the table, with zeros between them; the
+   Sections start at multiples of 64 in rising order of their kinds, with zeros between them; the
    image ends where the last section does.
-     kind 1, records: one for each token, without gaps. A record holds the d cores of the train,
-       G_1 first: for I8 and I4 first one float16 scale for each core; then all core entries:
-       F32 4 bytes, F16 2 bytes, I8 one signed byte (entry = scale * code), I4 half a byte,
-       low half first (entry = scale * (code - 8)), the last byte filled with zero bits.
-     kind 2, index, only with flag bit 0: for every 16 tokens 8 bytes, the offset of the first of
-       their records within section 1, then for each of these tokens r[1] .. r[d-1], one byte
-       each, or two where a bond of this shape can exceed 255 (under max_rank, where set).
 
+     kind 1, records: one for each token, without gaps.
+       TTE_PER_TOKEN: the d cores of the train, G_1 first: for I8 and I4 first one float16 scale for
+       each core; then all core entries: F32 4 bytes, F16 2 bytes, I8 one signed byte (entry = scale *
+       code), I4 half a byte, low half first (entry = scale * (code - 8)), the last byte filled with
+       zero bits.
+       TTE_PER_TABLE: r[0] coefficients. F32 4 bytes each. F16 2 bytes, times the scale of the column.
+       I8 and I4: a byte c, then the codes, laid out as in a row of a matrix (below); coefficient =
+       code * scale of the column * 2^(floor(c/8) - 16) * (1 + (c mod 8) / 8). ENTROPY: see kind 4.
+
+     kind 2, index, where records differ in size.
+       TTE_PER_TOKEN with flag bit 0: for every 16 tokens 8 bytes, the offset of the first of their
+       records within section 1, then for each of these tokens r[1] .. r[d-1], one byte each, or two
+       where a bond of this shape can exceed 255 (under max_rank, where set).
+       ENTROPY: the shortest length (4), bits b that hold what another length is more (1), bytes w of an
+       offset (1), two zeros; then for every 32 tokens an offset (w) and 4 b bytes, whose bits from the
+       lowest on are 32 numbers of b bits: length less the shortest.
+
+     kind 3, shared cores, TTE_PER_TABLE: the mean row as a matrix of 1 x dim; core k as a matrix of
+       r[k-1] rows and n[k] r[k] columns, for k = 1..d; for F16, I8 and I4 an f32 scale for each of the
+       r[0] coefficients. row = mean + y G_1 .. G_d, the first dim entries of it.
+       A matrix: rows held in float32, 16, 8 and 4 bits (4 each, in this order); for each row of
+       integers a scale, the upper half of an f32 (2); the rows. Integers of w bits are signed, entry =
+       scale * code, and lie in blocks of eight 32-bit words: word l of a block holds, from its lowest
+       bits on, entries l, 8 + l, 16 + l .. of the block's 256 / w. What does not fill a block follows
+       entry by entry, 4-bit ones from the low half of a byte on.
+
+     kind 4, code tables, ENTROPY: step s (f32), weight of step class 0 or zero (f32), stride u (1), number
+       of step classes (1), of scale classes (1), of tables T (1), scale class of a row at the columns'
+       own scale (1), table of a deviation of one step (1), two zeros. Then cumulative frequencies f_0 +
+       .. + f_i out of 4096 for the step classes and for the scale classes (2 each); a signed class c_j for each
+       coefficient (1); for each table its offset in this section (2), the one before again where both
+       are one; the tables: plain bits p (1), symbols in Q0 and in Q1 (1 each), a zero; signed
+       64ths of a step that are added to |value| at index 1 and at larger ones, for Q0, then Q1 (4); cumulative frequencies
+       of Q0, then of Q1 (2 each).
+       A record is a number x of rANS, most significant byte first. It yields (with x mod 4096 in the
+       interval of a symbol, x becomes f * floor(x / 4096) + x mod 4096 - start; whenever x < 2^24, and a
+       byte is left, x becomes 256 x + byte) the step class a, the scale class b, and the coefficients
+       in order: with table c_j + u (a + b), cut to 0 .. T - 1, and the quantizer q of the state (state
+       0 at first; states 2 to 5 have Q1), the symbol h; if it is the last one, first 5 bits e, then
+       floor(e/2) and the other e - floor(e/2) bits of a number v, and h grows by 2^e + v - 1; index i =
+       h * 2^p + p plain bits; one bit, 1 for negative, unless i is 0. Plain bits are taken from the
+       lowest of x, x is filled up before and after each group of the escape and after the coefficient. |value| =
+       (2 i - q + shift) * s * 2^(-a/2), 0 for i = 0; the next state is digit `state` of 0, 4, 3, 7, 2, 6, 1, 5, its lowest bit
+       flipped where i is odd.
+
+==================================================================================================
+METHOD
 ==================================================================================================
 METHOD
 ==================================================================================================
@@ -164,8 +214,20 @@ METHOD
    a matrix product state. The left-to-right sweep takes one singular value decomposition per
    bond, keeps the leading r[k] left singular vectors as G_k and passes diag(s) V^T on.
 
+   A whole table is one such tensor with the token as its first mode, less the mean row:
+       W[t, i1, .., id] = m[i1, .., id] + y[t, :] G1[:, i1, :] .. Gd[:, id, 1].
+   The cores come from a sweep from the right and have orthonormal rows, so that an error in y[t]
+   reaches the row with its norm unchanged. What is left to do is to spend bits on y: the same step
+   for all of them, and an entropy coder that knows the deviation of each, which is reverse
+   water-filling [CT06, ch. 10]; rows that matter more get finer steps.
+
    [Ose11]  I. V. Oseledets, Tensor-train decomposition, SIAM J. Sci. Comput. 33(5), 2011
    [Xu23]   M. Xu, Y. L. Xu, D. P. Mandic, TensorGPT, arXiv 2307.00526
+   [CT06]   T. M. Cover, J. A. Thomas, Elements of Information Theory, 2nd ed., 2006
+   [UGB82]  G. Ungerboeck, Channel coding with multilevel/phase signals, IEEE Trans. IT 28(1), 1982
+   [MF90]   M. W. Marcellin, T. R. Fischer, Trellis coded quantization of memoryless and
+            Gauss-Markov sources, IEEE Trans. Commun. 38(1), 1990
+   [Dud13]  J. Duda, Asymmetric numeral systems, arXiv 1311.2540
    [GVL]    G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., 2013
    [DK90]   J. Demmel, W. Kahan, Accurate singular values of bidiagonal matrices,
             SIAM J. Sci. Stat. Comput. 11(5), 1990
@@ -315,15 +377,16 @@ TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, d
 
 typedef enum tte_layout {
     TTE_PER_TOKEN = 0,   /* every row its own train [Xu23]: rows stay independent                 */
-    TTE_PER_TABLE = 1    /* one train for the whole table; answers TTE_ERR_ARGUMENT in this version */
+    TTE_PER_TABLE = 1    /* one train for the whole table: cores shared by all tokens, and for each
+                            token a record of coefficients that decodes on its own               */
 } tte_layout;
 
 typedef enum tte_coding {
     TTE_F32 = 0,         /* core entries as float32                                               */
     TTE_F16 = 1,         /* as float16, round to nearest even                                     */
-    TTE_I8 = 2,          /* codes -127..127 and one float16 scale for each core                   */
-    TTE_I4 = 3,          /* codes -7..7, two in a byte, and one float16 scale for each core       */
-    TTE_ENTROPY = 4      /* TTE_PER_TABLE only, else TTE_ERR_ARGUMENT                             */
+    TTE_I8 = 2,          /* codes -127..127; scales for each core (TTE_PER_TABLE: row and column) */
+    TTE_I4 = 3,          /* codes -7..7, two in a byte; scales as TTE_I8                          */
+    TTE_ENTROPY = 4      /* trellis-coded and entropy-coded; TTE_PER_TABLE only                   */
 } tte_coding;
 
 typedef struct tte_image {   /* owned bytes; written to a file as they are, they are the .tte file */
@@ -361,15 +424,21 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
     tte_coding coding;
     tte_shape  shape;              /* modes == 0: the library chooses for dim and budget, trying
                                       candidates on a sample of rows                             */
-    int32_t    max_rank;           /* 0: no cap                                                  */
+    int32_t    max_rank;           /* 0: no cap. TTE_PER_TABLE: of the coefficients, too          */
     float      eps;                /* 0: none; up to 1: bound on the relative error of what lookup
-                                      returns, coding included, of every row (TTE_PER_TOKEN)      */
+                                      returns, coding included: of every row (TTE_PER_TOKEN), of the
+                                      whole table (TTE_PER_TABLE)                                */
     float      ratio;              /* 0: none; at least this many times smaller than float32, every
                                       byte of the image counted, at the smallest error found      */
     tte_progress_fn progress;      /* NULL: none                                                 */
     void           *progress_user;
-    const float    *row_weight;    /* TTE_PER_TABLE only                                         */
-    const struct tte_table *like;  /* TTE_PER_TABLE only                                         */
+    const float    *row_weight;    /* TTE_PER_TABLE: vocab numbers > 0; the sum of weight * |error|^2
+                                      is made small, and eps bounds its root over that of weight *
+                                      |row|^2. TTE_ENTROPY gives rows steps to match, within a factor
+                                      of 2^15 in weight; other codings only choose their cores so  */
+    const struct tte_table *like;  /* TTE_PER_TABLE: mean, cores, steps and code tables are those of
+                                      this table, whose coding has to be the same; ratio, eps and
+                                      max_rank stay 0. Such images can be merged                 */
 } tte_options;
 
 /* Compress a table into a new image; free it with tte_free.
@@ -378,11 +447,19 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
               thousand rows, never the table
      options  NULL: all zero
      out      out, written only on success
-   With max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks
+   TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks
    that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4
    hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET,
    smaller ones lose digits and at last become zeros, which the recorded errors show.
    A row whose norm exceeds the range of float is TTE_ERR_NOT_FINITE.
+   TTE_PER_TABLE reads the rows at least twice. TTE_ENTROPY meets ratio or eps from below by at most
+   one per cent, on tables large enough for that (not within 2^15 of the largest deviation: steps do
+   not get finer); with neither, eps is 0.01. Other codings keep as many leading coefficients as fit,
+   or as few as eps allows. Beside the image it holds about 8 dim x dim doubles and 12 megabytes.
+   Cost: dim^2 / 2 multiplications a row for the moments, 2 dim * r[0] for coefficients and errors,
+   about 15 ns for each coefficient that is entropy-coded, one SVD of dim x dim.
+   Accuracy (tests/test_per_table.c): within 0.41 bit a dimension of the rate that a Gaussian table
+   with the same covariance needs at that error, every byte counted, at a few thousand rows.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
    dim beyond 2^31 - 1), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
    TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
@@ -397,8 +474,10 @@ TTE_API void tte_free(tte_image *image);
 
 /* ---- growing and joining: a new image, made with the settings that t records ------------------- */
 
-/* The table with `count` rows more at its end; the same bytes as compressing all rows at once with
-   those settings. Returns as tte_compress. */
+/* The table with `count` rows more at its end. TTE_PER_TOKEN: the same bytes as compressing all rows
+   at once with those settings. TTE_PER_TABLE: cores, steps and tables stay as they are; rows unlike
+   all that came before cost more bytes, or lose more where coefficients are missing, and the recorded
+   errors show it. Returns as tte_compress, TTE_ERR_BUDGET for rows beyond the coding's range. */
 TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_image *out);
 
 /* The table with one row replaced. What the old row had contributed to the recorded errors is not
@@ -406,15 +485,18 @@ TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t coun
 TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row,
                                tte_image *out);
 
-/* Shards of one table, in order, into one image; the same bytes as compressing it whole.
+/* Shards of one table, in order, into one image; the same bytes as compressing it whole (TTE_PER_TABLE:
+   compressing it whole with the same `like`).
      parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps
-            equal ranks; else TTE_ERR_ARGUMENT
+            equal ranks; TTE_PER_TABLE: with the same shared cores and code tables, which `like`
+            gives them; else TTE_ERR_ARGUMENT
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
 TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
 
-/* The table in another coding, shape and ranks of every row unchanged. Made from the cores of t,
-   since nothing else is left of the original: the recorded errors become upper bounds, what t records
-   and what the new coding adds. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE,
+/* The table in another coding, shape and ranks of every row unchanged: TTE_ENTROPY to TTE_I8 or TTE_I4,
+   for example, to scan the vocabulary often. Made from what t holds, since nothing else is left of
+   the original: the recorded errors become upper bounds, what t records and what the new coding adds.
+   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.001. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE,
    TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET (beyond the range of the coding),
    TTE_ERR_CONVERGENCE. */
 TTE_API tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out);
@@ -428,7 +510,7 @@ typedef struct tte_info {
     tte_layout layout;
     tte_coding coding;
     tte_shape shape;
-    int32_t ranks[TTE_MAX_MODES + 1];  /* largest at each bond                                    */
+    int32_t ranks[TTE_MAX_MODES + 1];  /* largest at each bond; [0] of TTE_PER_TABLE: coefficients */
     double ratio;                    /* vocab*dim*4 / bytes                                       */
     double mean_numbers;             /* core entries per token, the papers' count                 */
     double rel_error;                /* |W - W^|_F / |W|_F, measured at compression               */
@@ -454,8 +536,9 @@ TTE_API size_t tte_scratch_len(const tte_table *t);
 /* One row.
      row      out, dim floats
      scratch  tte_scratch_len floats
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the cores, then about dim * r
-   multiplications, r the rank in the middle; 15 more index entries at most with adapted ranks. */
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the record, then about dim * r
+   multiplications, r the rank in the middle, for TTE_PER_TABLE the number of coefficients (the shared
+   cores are read once); some index entries more where records differ in size. */
 TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
 
 /* rows[i] = the row of tokens[i], exactly as tte_lookup gives it; `count` may be 0.
@@ -473,7 +556,7 @@ TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, 
      hidden  in, dim floats;  out  out, count floats
    The vector meets the cores one after the other; no row is built. Returns as tte_lookup,
    TTE_ERR_RANGE when first + count exceeds vocab, TTE_ERR_NOT_FINITE.
-   Cost for each token: about dim * r[1]. */
+   Cost for each token: about dim * r[1]; TTE_PER_TABLE: r[0], after dim * r[0] once. */
 TTE_API tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first,
                               uint32_t count, float *out, float *scratch);
 
@@ -3123,11 +3206,6 @@ static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols,
    (x / f) * 4096 + c + x % f; reading takes the remainder of x by 4096, finds the symbol, and undoes
    that. Above 2^32 the lowest byte is written out, below 2^24 one is read. x starts at 0, and at the
    end just its non-zero bytes are written, so that a record ends with no more than the rest of a byte.
-
-   [UGB82]  G. Ungerboeck, Channel coding with multilevel/phase signals, IEEE Trans. IT 28(1), 1982
-   [MF90]   M. W. Marcellin, T. R. Fischer, Trellis coded quantization of memoryless and Gauss-Markov
-            sources, IEEE Trans. Commun. 38(1), 1990
-   [Dud13]  J. Duda, Asymmetric numeral systems, arXiv 1311.2540
    ============================================================================================= */
 
 #define TTEI_ANS_BITS 12
@@ -5987,7 +6065,7 @@ static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_r
    Two passes over the rows, more where the first image misses its target: moments, then records. What
    lies between is decided on a sample, which is coded as the whole table would be. */
 
-#define TTEI_SAMPLE 1024u    /* rows at most                                                 */
+#define TTEI_SAMPLE 0x100000 /* coefficients of the sample, but no less than a thousand rows  */
 #define TTEI_ATTEMPTS 6      /* passes over the rows to meet a target                        */
 #define TTEI_OWN 8           /* the class of a row at the columns' own scale                 */
 #define TTEI_PRIOR 4.0       /* symbols that a table is given before any are counted         */
@@ -6005,7 +6083,7 @@ typedef struct ttei_fit {
     ttei_counts *joined;         /* TTEI_TABLES: as they are written                               */
     double steps[TTEI_CLASSES], scales[TTEI_CLASSES];  /* how often each class is used             */
     float lightest;              /* the weight of step class 0; 0 without weights                  */
-    int stride, scaled;          /* classes for an octave, halved; whether rows have scale classes  */
+    int stride;                  /* classes for an octave, halved                                  */
     ttei_model trial;            /* section 4 and its costs, without a basis                       */
     ttei_tile tile;
     unsigned char *codes, *shared;                     /* room for sections 4 and 3                */
@@ -6115,6 +6193,12 @@ static size_t ttei_fit_shared(const ttei_fit *f, size_t rank, double price, unsi
     for (j = 0; ttei_has_columns(coding) && j < rank; ++j, at += 4)
         if (p != NULL) ttei_put_f32(p + at, f->trial.scales[j]);
     return at;
+}
+
+/* Rows of the sample: the mean length of their records is that of all to a few tenths of a per cent. */
+static size_t ttei_fit_rows(const ttei_fit *f)
+{
+    return ttei_min(f->vocab, ttei_max(1024, TTEI_SAMPLE / f->dim));
 }
 
 static size_t ttei_codes_most(size_t rank)
@@ -6244,7 +6328,7 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     status = ttei_frame_cores(&f->frame, &f->spectrum, allowed / f->frame.shape.modes);
     if (status != TTE_OK) return status;
 
-    f->count = ttei_min(f->vocab, TTEI_SAMPLE);
+    f->count = ttei_fit_rows(f);
     f->trial.dim = f->dim;
     f->trial.rank = (size_t)f->frame.ranks[0];
     f->trial.view.coding = o->coding;
@@ -6253,6 +6337,7 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     f->block = TT_EMBED_MALLOC(size);
     if (f->block == NULL) return TTE_ERR_MEMORY;
     (void)ttei_fit_carve(f, f->block);
+    memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
     ttei_fit_scales(f);
     status = ttei_fit_sample(f, rows, user);
     if (status == TTE_OK) ttei_fit_classes(f);
@@ -6340,8 +6425,8 @@ static int ttei_fit_shifts(ttei_fit *f, float step, unsigned char *columns)
     c->step = step;
     c->stride = f->stride;
     c->origin = origin;
-    c->own = f->scaled ? TTEI_OWN : 0;
-    c->scales = f->scaled ? TTEI_CLASSES : 1;
+    c->own = TTEI_OWN;
+    c->scales = TTEI_CLASSES;
     for (j = 0; j < f->rank; ++j) {
         const double deviation = sqrt(f->frame.energy[j] / f->spectrum.weight) / (double)step;
         double column = deviation > 1e-6 ? floor(2 * f->stride * log2(deviation) + 0.5) : -80;
@@ -6371,7 +6456,7 @@ static void ttei_fit_codes(ttei_fit *f, float step)
     int joined[TTEI_TABLES], most, i, tables = 0;
     ttei_counts *counts = f->joined;
     size_t at, j;
-    columns += 2 * (steps + (f->scaled ? TTEI_CLASSES : 1));
+    columns += 2 * (steps + TTEI_CLASSES);
     most = ttei_fit_shifts(f, step, columns);
     for (j = 0; j < f->rank; ++j) {
         const int column = columns[j] < 128 ? columns[j] : columns[j] - 256;
@@ -6404,11 +6489,12 @@ static void ttei_fit_codes(ttei_fit *f, float step)
 }
 
 /* The columns worth their place. At a price per bit, a coefficient of energy e / vocab above the water
-   level saves e less the level and less its bits; the column's row of core 1 has to be paid from that. */
+   level saves e less the level and less its bits; the column's row of core 1, about five bits an entry,
+   has to be paid from that. */
 static size_t ttei_fit_rank(const ttei_fit *f)
 {
     const double rows = (double)f->vocab, level = rows * f->price / (2 * log(2.0));
-    const double cost = f->price * (8.0 * (double)f->frame.shape.dim[0] * (double)f->frame.ranks[1] + 16);
+    const double cost = f->price * (5.0 * (double)f->frame.shape.dim[0] * (double)f->frame.ranks[1] + 16);
     size_t rank = 0;
     while (rank < (size_t)f->frame.ranks[0]) {
         const double energy = f->frame.energy[rank];
@@ -6490,13 +6576,14 @@ static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
 }
 
 /* The step under which the image is expected to have `goal` bytes, or with by_error that relative error.
-   Bracketing, then the Illinois form of regula falsi, on logarithms. */
+   Bracketing, then the Illinois form of regula falsi, on logarithms. Each try teaches the tables, which
+   moves the answer a little: it has to stand three times. */
 static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x)
 {
     const double top = 0.5 * log2(f->frame.energy[0] / f->spectrum.weight);
     const double lowest = top - 15, highest = top + 8;
     double at[2] = {0, 0}, miss[2] = {0, 0}, now = *x, value, step = 0.25;
-    int have[2] = {0, 0}, side, last = -1, tries;
+    int have[2] = {0, 0}, side, last = -1, tries, stands = 0;
     tte_status status;
     for (tries = 0; tries < 40; ++tries) {
         now = now < lowest ? lowest : now > highest ? highest : now;
@@ -6504,7 +6591,14 @@ static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double
         if (status != TTE_OK) return status;
         value = by_error ? log(goal / sqrt(f->error2 / f->spectrum.norm2)) : log(f->bytes / goal);
         *x = now;
-        if (value < 0.001 && value > -0.001) return TTE_OK;
+        if (value < 0.001 && value > -0.001) {
+            if (++stands == 3) return TTE_OK;
+            continue;
+        }
+        if (stands > 0 || (have[0] && have[1] && !(at[1] - at[0] > 1e-4))) {
+            have[0] = have[1] = stands = 0;  /* it has moved away: look near by */
+            step = 0.005;
+        }
         side = value > 0 ? 0 : 1;  /* 0: the step has to grow */
         if (side == 0 && now >= highest) return by_error ? TTE_OK : TTE_ERR_BUDGET;
         if (side == 1 && now <= lowest) return by_error ? TTE_ERR_BUDGET : TTE_OK;
@@ -6514,7 +6608,6 @@ static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double
         if (have[0] && have[1]) {
             if (side == last) miss[1 - side] /= 2;
             last = side;
-            if (at[1] - at[0] < 1e-4) return TTE_OK;
             now = at[0] + (at[1] - at[0]) * miss[0] / (miss[0] - miss[1]);
         } else {
             now += side == 0 ? step : -step;
@@ -6593,7 +6686,7 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
                    (f->lightest > 0 ? (double)f->lightest : 1));
     out->data = NULL;
     for (attempt = 0; attempt < TTEI_ATTEMPTS; ++attempt) {
-        status = ttei_fit_search(f, by_error, budget * 0.997 / bias, &x);
+        status = ttei_fit_search(f, by_error, budget * 0.998 / bias, &x);
         if (status == TTE_OK) {
             ttei_fit_codes(f, (float)pow(2, x));
             status = ttei_fit_make(f, rows, user, progress, &image, &error);
@@ -6708,7 +6801,6 @@ static tte_status ttei_table_compress(tte_rows_fn rows, void *user, size_t vocab
     fit.vocab = vocab;
     fit.dim = dim;
     fit.stride = ttei_mul(vocab, dim) >= 0x100000 ? 2 : 1;
-    fit.scaled = 1;
     progress->to = 0.3;
     status = ttei_fit_begin(&fit, rows, user, progress);
     progress->from = 0.3;
@@ -7058,9 +7150,8 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
     f->options = options;
     f->vocab = t->vocab;
     f->dim = (size_t)t->dim;
-    f->count = ttei_min(t->vocab, TTEI_SAMPLE);
+    f->count = ttei_fit_rows(f);
     f->stride = ttei_mul(f->vocab, f->dim) >= 0x100000 ? 2 : 1;
-    f->scaled = 1;
     f->rank = f->trial.rank = rank;
     f->spectrum.weight = (double)t->vocab;
     f->trial.dim = f->dim;
