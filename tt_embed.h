@@ -6306,17 +6306,87 @@ static void ttei_fit_classes(ttei_fit *f)
         f->classes[i] = (unsigned char)ttei_step_class(c, f->weights[i]);
 }
 
+/* Room to try pairs of modes: S B (rank x dim), the singular values of its unfolding. */
+typedef struct ttei_pair_room {
+    double *rest, *values;
+    void *svd;
+} ttei_pair_room;
+
+static size_t ttei_pair_carve(size_t rank, size_t dim, size_t b, void *block, ttei_pair_room *room)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    room->rest = (double *)ttei_take(&carve, ttei_mul(rank, dim), sizeof(double));
+    room->values = (double *)ttei_take(&carve, b, sizeof(double));
+    room->svd = ttei_take(&carve, tte_svd_f64_work((int)(rank * (dim / b)), (int)b), 1);
+    return carve.used;
+}
+
+/* Entries of the two cores when dim is read as a x b and the bond between keeps all but `allowed` of
+   the squared norm. S B, read with b columns, is the unfolding at that bond. */
+static tte_status ttei_pair_entries(const ttei_spectrum *s, size_t rank, size_t b, double allowed,
+                                    size_t *entries)
+{
+    const size_t dim = s->dim, a = dim / b;
+    ttei_pair_room room;
+    size_t i, j, r = b;
+    double tail = 0;
+    tte_status status;
+    void *block = TT_EMBED_MALLOC(ttei_pair_carve(rank, dim, b, NULL, &room));
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_pair_carve(rank, dim, b, block, &room);
+    for (i = 0; i < rank; ++i)
+        for (j = 0; j < dim; ++j)
+            room.rest[i * dim + j] = sqrt(s->energy[i]) * s->vectors[i * dim + j];
+    status = tte_svd_f64((int)(rank * a), (int)b, room.rest, NULL, room.values, NULL, room.svd);
+    for (; status == TTE_OK && r > 1; --r) {
+        tail += room.values[r - 1] * room.values[r - 1];
+        if (!(tail <= allowed)) break;
+    }
+    TT_EMBED_FREE(block);
+    *entries = rank * a * r + r * b;
+    return status;
+}
+
+/* Modes where the caller leaves them open: one, or the pair of least entries, where that saves a fifth
+   at least. Tables without such structure, most of them, keep one mode. */
+static tte_status ttei_fit_modes(ttei_fit *f, double allowed)
+{
+    const size_t dim = f->dim;
+    tte_shape *shape = &f->frame.shape;
+    size_t rank = dim, fewest, b, entries;
+    if (f->options->max_rank > 0) rank = ttei_min(dim, (size_t)f->options->max_rank);
+    shape->modes = 1;
+    shape->dim[0] = (int32_t)dim;
+    if (ttei_mul(rank, dim) > TTEI_ENTRIES_MAX) return TTE_OK;
+    fewest = rank * dim / 5 * 4;
+    for (b = 2; b <= 64 && b <= dim / 2; ++b) {
+        tte_status status;
+        if (dim % b != 0) continue;
+        status = ttei_pair_entries(&f->spectrum, rank, b, allowed, &entries);
+        if (status != TTE_OK) return status;
+        if (entries >= fewest) continue;
+        fewest = entries;
+        shape->modes = 2;
+        shape->dim[0] = (int32_t)(dim / b);
+        shape->dim[1] = (int32_t)b;
+    }
+    return TTE_OK;
+}
+
 static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
 {
     const tte_options *o = f->options;
-    double level, allowed = 0;
-    size_t size;
+    double level, allowed, total = 0;
+    size_t size, j;
     tte_status status = ttei_fit_moments(f, rows, user, progress);
     if (status != TTE_OK) return status;
+    for (j = 0; j < f->dim; ++j) total += f->spectrum.energy[j];
+    allowed = (o->ratio > 0 || o->eps > 0) ? 0.003 * ttei_fit_target(f, &level) : 0;
+    if (allowed < 1e-14 * total) allowed = 1e-14 * total;
     f->frame.shape = o->shape;
     if (o->shape.modes == 0) {
-        f->frame.shape.modes = 1;
-        f->frame.shape.dim[0] = (int32_t)f->dim;
+        status = ttei_fit_modes(f, allowed / 2);
+        if (status != TTE_OK) return status;
     }
     ttei_caps_of(TTE_PER_TABLE, &f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
     size = ttei_frame_carve(NULL, &f->frame);
@@ -6324,7 +6394,6 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     f->frame_block = TT_EMBED_MALLOC(size);
     if (f->frame_block == NULL) return TTE_ERR_MEMORY;
     (void)ttei_frame_carve(f->frame_block, &f->frame);
-    if (o->ratio > 0 || o->eps > 0) allowed = 0.003 * ttei_fit_target(f, &level);
     status = ttei_frame_cores(&f->frame, &f->spectrum, allowed / f->frame.shape.modes);
     if (status != TTE_OK) return status;
 
