@@ -3587,6 +3587,7 @@ static size_t ttei_table_write(const ttei_counts *counts, int raw, unsigned char
 
 /* ---- the trellis: for eight rows at a time, the indices with the least distortion + weight * bits ---- */
 
+#define TTEI_AHEAD 16u      /* columns whose candidates are made before the trellis takes them       */
 #define TTEI_LAGRANGE 0.4f  /* distortion in steps squared that one bit is worth; the slope of D(R) */
 
 /* A table as the encoder sees it: bits of each symbol, plain bits and sign included. */
@@ -3614,31 +3615,30 @@ static void ttei_costs_of(const unsigned char *table, ttei_costs *costs)
     }
 }
 
-/* What index a costs for x >= 0, both in steps. */
+/* What index a > 0 costs for x >= 0, both in steps. */
 TTEI_INLINE float ttei_index_cost(const ttei_costs *costs, unsigned q, uint32_t a, float x)
 {
     const uint32_t high = a >> costs->raw;
-    const float miss = a == 0 ? x : x - (float)(2 * a - q) - costs->centre[q][a > 1];
+    const float miss = x - (float)(int32_t)(2 * a - q) - costs->centre[q][a > 1];
     if (high < costs->last[q]) return miss * miss + costs->bits[q][high];
     return miss * miss + costs->bits[q][costs->last[q]] +
            TTEI_LAGRANGE * (4.0f + (float)ttei_bit_length(high - costs->last[q] + 1u));
 }
 
-/* The best index of quantizer q and the given parity. */
-TTEI_INLINE float ttei_index_best(const ttei_costs *costs, unsigned q, uint32_t parity, float x,
-                                  int32_t *index)
+/* The best even and odd index of quantizer q: the nearest of either parity, or zero. There is no branch
+   here that a processor could guess wrongly. */
+TTEI_INLINE void ttei_index_best(const ttei_costs *costs, unsigned q, float x, float *even, float *odd,
+                                 int32_t *even_index, int32_t *odd_index)
 {
-    uint32_t a = 2u * (uint32_t)((0.5f * (x + (float)q) - (float)parity) * 0.5f + 0.5f) + parity;
-    float cost = ttei_index_cost(costs, q, a, x);
-    if (a == 2) {
-        const float zero = ttei_index_cost(costs, q, 0, x);
-        if (zero < cost) {
-            a = 0;
-            cost = zero;
-        }
-    }
-    *index = (int32_t)a;
-    return cost;
+    const float quarter = 0.25f * (x + (float)(int32_t)q), zero = x * x + costs->bits[q][0];
+    int32_t a = 2 * (int32_t)(quarter + 0.5f);
+    float cost;
+    a = a < 2 ? 2 : a;
+    cost = ttei_index_cost(costs, q, (uint32_t)a, x);
+    *even = zero < cost ? zero : cost;
+    *even_index = zero < cost ? 0 : a;
+    *odd_index = 2 * (int32_t)quarter + 1;
+    *odd = ttei_index_cost(costs, q, (uint32_t)*odd_index, x);
 }
 
 typedef struct ttei_trellis {
@@ -3676,25 +3676,30 @@ TTEI_CLONES static void ttei_trellis_run(const ttei_codes *c, const ttei_costs *
                                          const float *step, const ttei_trellis *room, int32_t *indices)
 {
     ttei_lanes cost[8], best[4];
-    float part[8][TTEI_LANES];
-    size_t j, lane;
+    float part[8][TTEI_LANES], columns[TTEI_AHEAD][4][TTEI_LANES];
+    size_t j, k, ahead, lane;
     unsigned s, i;
-    memset(part, 0, sizeof part);
+    memset(columns, 0, sizeof columns);
     for (s = 0; s < 8; ++s) {
         for (lane = 0; lane < TTEI_LANES; ++lane) part[s][lane] = s > 0 ? 1e30f : 0;
         memcpy(&cost[s], part[s], sizeof cost[s]);
     }
-    for (j = 0; j < rank; ++j) {
-        int32_t *index = room->index + j * 4 * TTEI_LANES;
-        for (lane = 0; lane < count; ++lane) {
-            const float value = y[lane * rank + j], x = (value < 0 ? -value : value) / step[lane];
-            const ttei_costs *table = &costs[ttei_table_number(c, j, shift[lane])];
-            for (i = 0; i < 4; ++i)
-                part[i][lane] =
-                    ttei_index_best(table, i >> 1, i & 1u, x, &index[i * TTEI_LANES + lane]);
+    for (j = 0; j < rank; j += ahead) {  /* some columns ahead: written one by one, read as vectors */
+        ahead = ttei_min(TTEI_AHEAD, rank - j);
+        for (k = 0; k < ahead; ++k) {
+            int32_t *index = room->index + (j + k) * 4 * TTEI_LANES;
+            for (lane = 0; lane < count; ++lane) {
+                const float value = y[lane * rank + j + k], x = (value < 0 ? -value : value) / step[lane];
+                const ttei_costs *table = &costs[ttei_table_number(c, j + k, shift[lane])];
+                for (i = 0; i < 4; i += 2)
+                    ttei_index_best(table, i / 2, x, &columns[k][i][lane], &columns[k][i + 1][lane],
+                                    &index[i * TTEI_LANES + lane], &index[(i + 1) * TTEI_LANES + lane]);
+            }
         }
-        memcpy(best, part, sizeof best);
-        ttei_trellis_step(best, cost, &room->from[j]);
+        for (k = 0; k < ahead; ++k) {
+            memcpy(best, columns[k], sizeof best);
+            ttei_trellis_step(best, cost, &room->from[j + k]);
+        }
     }
     for (s = 0; s < 8; ++s) memcpy(part[s], &cost[s], sizeof cost[s]);
     for (lane = 0; lane < count; ++lane) {
@@ -6083,7 +6088,7 @@ typedef struct ttei_fit {
     ttei_counts *joined;         /* TTEI_TABLES: as they are written                               */
     double steps[TTEI_CLASSES], scales[TTEI_CLASSES];  /* how often each class is used             */
     float lightest;              /* the weight of step class 0; 0 without weights                  */
-    int stride;                  /* classes for an octave, halved                                  */
+    int stride, taught;          /* classes for an octave, halved; whether counts say anything      */
     ttei_model trial;            /* section 4 and its costs, without a basis                       */
     ttei_tile tile;
     unsigned char *codes, *shared;                     /* room for sections 4 and 3                */
@@ -6414,18 +6419,20 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
 }
 
 /* What a table is expected to code before anything is counted: normal coefficients, of deviation
-   2^((number - origin) / (2 stride)) steps. */
+   2^((number - origin) / (2 stride)) steps, less what the trellis moves towards zero. Learning finds more
+   than one answer; the best one has the two quantizers divide the work, with zeros left to the first. */
 static void ttei_prior(const ttei_fit *f, int number, int raw, ttei_counts *counts)
 {
-    const double deviation = pow(2, (double)(number - 4 * f->stride) / (2 * f->stride));
+    const double variance = pow(2, (double)(number - 4 * f->stride) / f->stride);
+    const double spread = variance > 0.85 ? 0.3 + 1.5 * variance : 0.4 + 0.6 * variance;
+    const double zero = variance < 0.6 ? 5 : 0.003;
     int q, h;
     memset(counts, 0, sizeof *counts);
     for (q = 0; q < 2; ++q) {
         double total = 0;
         for (h = 0; h < TTEI_MAGNITUDES; ++h) {
             const double a = raw > 0 ? ldexp(h + 0.5, raw) : h, value = a > 0 ? 2 * a - q : 0;
-            counts->symbol[q][h] = exp(-value * value / (2 * deviation * deviation + 0.5)) *
-                                       (h > 0 || raw > 0 ? 2 : 1) + 1e-7;
+            counts->symbol[q][h] = a > 0 ? 2 * exp(-value * value / spread) + 1e-7 : q > 0 ? zero : 1;
             total += counts->symbol[q][h];
         }
         for (h = 0; h < TTEI_MAGNITUDES; ++h) counts->symbol[q][h] *= TTEI_PRIOR / total;
@@ -6455,7 +6462,7 @@ static double ttei_table_cost(const ttei_counts *counts, double rows)
 }
 
 /* What is written for each class: all that was counted and a little of what was expected, and
-   neighbours in one table where telling them apart would not pay for a second one. joined[i] is the
+   neighbours in one table where telling them apart would not pay for a second one, once that is known. joined[i] is the
    first class of the table of class i, whose counts hold for all. */
 static void ttei_tables_join(const ttei_fit *f, int tables, int *joined, ttei_counts *counts)
 {
@@ -6466,7 +6473,7 @@ static void ttei_tables_join(const ttei_fit *f, int tables, int *joined, ttei_co
         ttei_prior(f, i, ttei_raw_bits(f, i), &counts[i]);
         ttei_counts_add(&counts[i], &f->counts[i]);
         joined[i] = i;
-        if (i == 0 || ttei_raw_bits(f, i) != ttei_raw_bits(f, first)) {
+        if (i == 0 || !f->taught || ttei_raw_bits(f, i) != ttei_raw_bits(f, first)) {
             first = i;
             continue;
         }
@@ -6612,6 +6619,7 @@ static tte_status ttei_fit_count(ttei_fit *f, float step, int rounds, ttei_sizes
         }
         f->news = f->counts;
         f->counts = swap;
+        f->taught = 1;
     }
     return TTE_OK;
 }
@@ -6644,46 +6652,67 @@ static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
     return TTE_OK;
 }
 
-/* The step under which the image is expected to have `goal` bytes, or with by_error that relative error.
-   Bracketing, then the Illinois form of regula falsi, on logarithms. Each try teaches the tables, which
-   moves the answer a little: it has to stand three times. */
+/* One try of a search: how far the setting under step 2^x is from the goal, as a logarithm; negative where
+   the step has to grow. */
+static tte_status ttei_fit_miss(ttei_fit *f, int by_error, double goal, double x, int rounds, double *miss)
+{
+    const tte_status status = ttei_fit_try(f, (float)pow(2, x), rounds);
+    if (status != TTE_OK) return status;
+    *miss = by_error ? log(sqrt(f->error2 / f->spectrum.norm2) / goal) : log(goal / f->bytes);
+    return ttei_finite_f64(*miss) ? TTE_OK : TTE_ERR_BUDGET;
+}
+
+/* Follows the goal while the tables learn: each try teaches them, so that the same step gives fewer bytes
+   the next time. `slope` is that of the miss. Ends when the goal has been met some times in a row. */
+static tte_status ttei_fit_settle(ttei_fit *f, int by_error, double goal, double slope, double *x)
+{
+    double miss, move;
+    int tries, stands = 0;
+    for (tries = 0; tries < 16 && stands < 3; ++tries) {
+        const tte_status status = ttei_fit_miss(f, by_error, goal, *x, 1, &miss);
+        if (status != TTE_OK) return status;
+        if (miss < 0.001 && miss > -0.001) {
+            ++stands;
+            continue;
+        }
+        stands = 0;
+        move = -miss / slope;
+        *x += move > 0.05 ? 0.05 : move < -0.05 ? -0.05 : move;
+    }
+    return TTE_OK;
+}
+
+/* The step under which the image is expected to have `goal` bytes, or with by_error that relative error:
+   bracketing from *x on, then the Illinois form of regula falsi, on logarithms, until it is near. */
 static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x)
 {
     const double top = 0.5 * log2(f->frame.energy[0] / f->spectrum.weight);
     const double lowest = top - 15, highest = top + 8;
-    double at[2] = {0, 0}, miss[2] = {0, 0}, now = *x, value, step = 0.25;
-    int have[2] = {0, 0}, side, last = -1, tries, stands = 0;
+    double at[2] = {0, 0}, value[2] = {0, 0}, miss, slope = 0.4, step = 0.2;
+    int have[2] = {0, 0}, side, last = -1, tries;
     tte_status status;
     for (tries = 0; tries < 40; ++tries) {
-        now = now < lowest ? lowest : now > highest ? highest : now;
-        status = ttei_fit_try(f, (float)pow(2, now), tries == 0 ? 3 : 1);
+        *x = *x < lowest ? lowest : *x > highest ? highest : *x;
+        status = ttei_fit_miss(f, by_error, goal, *x, tries == 0 ? 3 : 1, &miss);
         if (status != TTE_OK) return status;
-        value = by_error ? log(goal / sqrt(f->error2 / f->spectrum.norm2)) : log(f->bytes / goal);
-        *x = now;
-        if (value < 0.001 && value > -0.001) {
-            if (++stands == 3) return TTE_OK;
-            continue;
-        }
-        if (stands > 0 || (have[0] && have[1] && !(at[1] - at[0] > 1e-4))) {
-            have[0] = have[1] = stands = 0;  /* it has moved away: look near by */
-            step = 0.005;
-        }
-        side = value > 0 ? 0 : 1;  /* 0: the step has to grow */
-        if (side == 0 && now >= highest) return by_error ? TTE_OK : TTE_ERR_BUDGET;
-        if (side == 1 && now <= lowest) return by_error ? TTE_ERR_BUDGET : TTE_OK;
-        at[side] = now;
-        miss[side] = value;
+        side = miss < 0 ? 0 : 1;  /* 0: the step has to grow */
+        if (side == 0 && *x >= highest) return by_error ? TTE_OK : TTE_ERR_BUDGET;
+        if (side == 1 && *x <= lowest) return by_error ? TTE_ERR_BUDGET : TTE_OK;
+        at[side] = *x;
+        value[side] = miss;
         have[side] = 1;
         if (have[0] && have[1]) {
-            if (side == last) miss[1 - side] /= 2;
+            if (at[1] - at[0] > 0.02) slope = (value[1] - value[0]) / (at[1] - at[0]);
+            if ((miss < 0.02 && miss > -0.02) || at[1] - at[0] < 0.02) break;
+            if (side == last) value[1 - side] /= 2;
             last = side;
-            now = at[0] + (at[1] - at[0]) * miss[0] / (miss[0] - miss[1]);
+            *x = at[0] + (at[1] - at[0]) * value[0] / (value[0] - value[1]);
         } else {
-            now += side == 0 ? step : -step;
+            *x += side == 0 ? step : -step;
             step *= 2;
         }
     }
-    return TTE_OK;
+    return ttei_fit_settle(f, by_error, goal, slope > 0.2 ? slope : 0.2, x);
 }
 
 /* One pass over all rows under the setting of f: the image, and its relative error, weighted. */
@@ -6803,7 +6832,7 @@ static tte_status ttei_fit_rounding(ttei_fit *f, double *ratio)
     return status;
 }
 
-/* What `rank` columns are expected to leave of the squared norm, and the price of a bit that follows. */
+/* What `rank` columns are expected to leave of the squared norm. */
 static void ttei_fit_leading(ttei_fit *f, size_t rank, double rounding)
 {
     double head = 0;
@@ -6812,39 +6841,63 @@ static void ttei_fit_leading(ttei_fit *f, size_t rank, double rounding)
     f->rank = rank;
     f->error2 = f->frame.total - head > 0 ? f->frame.total - head : 0;
     f->error2 += rounding * head;
-    f->price = 2 * log(2.0) * f->error2 / ((double)f->vocab * (double)rank);
 }
 
-/* Records of one size: the most columns that fit into a ratio, or the fewest that meet an error. */
+/* The price at which rounding the cores adds about a part of what is lost anyway: a bit is worth this
+   part, spread over all bits that the cores have in float32. */
+static double ttei_fit_price(const ttei_fit *f, double part)
+{
+    return part * f->error2 / (32.0 * (double)f->rank * (double)f->dim);
+}
+
+static int ttei_fit_fits(const ttei_fit *f, double budget)
+{
+    ttei_plan plan;
+    memset(&plan, 0, sizeof plan);
+    plan.shape = f->frame.shape;
+    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, NULL);
+    return (double)ttei_plan_layout(
+               &plan, ttei_mul(f->vocab, ttei_coefficients_bytes(f->options->coding, f->rank)),
+               0).end <= budget;
+}
+
+/* Records of one size: the most columns that fit into a ratio, or the fewest that meet an error. Cores
+   are rounded so little that it hardly matters, unless bytes are short. */
 static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
                                  tte_image *out)
 {
+    static const double part[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
     const tte_options *o = f->options;
     const size_t most = (size_t)f->frame.ranks[0];
     const double budget = floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
     const double allowed = (double)o->eps * (double)o->eps * f->spectrum.norm2;
     double rounding, error;
-    size_t rank = most, more = 1;
-    ttei_plan plan;
+    size_t rank, more = 1;
+    int i, fits = 0;
     tte_status status = ttei_fit_rounding(f, &rounding);
     if (status != TTE_OK) return status;
-    memset(&plan, 0, sizeof plan);
-    plan.shape = f->frame.shape;
-    ttei_fit_leading(f, rank, rounding);
+    ttei_fit_leading(f, most, rounding);
     if (o->ratio > 0) {
-        for (; rank > 0; --rank) {
+        for (rank = most; rank > 0 && !fits; --rank) {
             ttei_fit_leading(f, rank, rounding);
-            plan.shared_size = ttei_fit_shared(f, rank, f->price, NULL);
-            if ((double)ttei_plan_layout(&plan, ttei_mul(f->vocab, ttei_coefficients_bytes(o->coding, rank)),
-                                         0).end <= budget)
-                break;
+            for (i = 4; i >= 0; --i) {  /* as many columns as fit with coarse cores, then finer ones */
+                const double price = f->price;
+                f->price = ttei_fit_price(f, part[i]);
+                if (!ttei_fit_fits(f, budget)) {
+                    f->price = price;
+                    break;
+                }
+                fits = 1;
+            }
         }
-        if (rank == 0) return TTE_ERR_BUDGET;
-    } else if (o->eps > 0) {
-        for (rank = 1; rank <= most; ++rank) {
+        if (!fits) return TTE_ERR_BUDGET;
+    } else {
+        for (rank = 1; o->eps > 0 && rank < most; ++rank) {
             ttei_fit_leading(f, rank, rounding);
-            if (f->error2 <= allowed || rank == most) break;
+            if (f->error2 <= allowed) break;
         }
+        if (o->eps > 0) ttei_fit_leading(f, rank, rounding);
+        f->price = ttei_fit_price(f, part[0]);
     }
     for (;;) {
         status = ttei_fit_make(f, rows, user, progress, out, &error);
@@ -6853,10 +6906,13 @@ static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei
         if (o->ratio > 0 || !(f->price > 0)) return TTE_ERR_BUDGET;
         progress->from = progress->to;
         progress->to += (1 - progress->to) / 2;
-        ttei_fit_leading(f, ttei_min(most, f->rank + more), rounding);
-        if (rank == most) f->price = 0;  /* all columns: what is left to spend are the bits of the cores */
-        rank = f->rank;
-        more *= 2;
+        if (f->rank == most) {
+            f->price = 0;  /* all columns: what is left to spend are the bits of the cores */
+        } else {
+            ttei_fit_leading(f, ttei_min(most, f->rank + more), rounding);
+            f->price = ttei_fit_price(f, part[0]);
+            more *= 2;
+        }
     }
 }
 
@@ -7829,6 +7885,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #endif /* TT_EMBED_NO_STDIO */
 
 /* No private macro leaves this file. */
+#undef TTEI_AHEAD
 #undef TTEI_ALIGN
 #undef TTEI_ANS_BITS
 #undef TTEI_ANS_LOW
