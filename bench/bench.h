@@ -13,6 +13,7 @@
 #define _POSIX_C_SOURCE 200809L  /* clock_gettime */
 #endif
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -23,13 +24,17 @@
 
 #define BENCH_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+/* A bench that cannot go on has no other way out. */
+static inline void bench_stop(const char *what, const char *why)
+{
+    fprintf(stderr, "bench: %s: %s\n", what, why);
+    exit(2);
+}
+
 static inline void *bench_alloc(size_t count, size_t size)
 {
     void *block = calloc(count > 0 ? count : 1, size);
-    if (block == NULL) {
-        fprintf(stderr, "bench: out of memory\n");
-        exit(2);
-    }
+    if (block == NULL) bench_stop("memory", "there is no more");
     return block;
 }
 
@@ -56,10 +61,8 @@ static inline void bench_begin(int argc, char **argv)
 
 static inline void bench_table_end(void)
 {
-    if (bench.csv != NULL && fclose(bench.csv) != 0) {
-        fprintf(stderr, "bench: a table could not be written\n");
-        exit(2);
-    }
+    if (bench.csv != NULL && fclose(bench.csv) != 0)
+        bench_stop("a table", "could not be written");
     bench.csv = NULL;
     fputc('\n', stdout);
 }
@@ -108,10 +111,7 @@ static inline void bench_table(const char *name, const char *title, const bench_
     if (bench.directory != NULL) {
         snprintf(path, sizeof path, "%s/%s.csv", bench.directory, name);
         bench.csv = fopen(path, "w");
-        if (bench.csv == NULL) {
-            perror(path);
-            exit(2);
-        }
+        if (bench.csv == NULL) bench_stop(path, strerror(errno));
         fprintf(bench.csv, "# %s | %s\n", bench.stamp, title);
     }
     bench_header();
@@ -244,6 +244,39 @@ static inline float *bench_gaussian_table(size_t rows, size_t dim)
     uint64_t state = rows * 1000003u + dim;
     size_t i;
     for (i = 0; i < rows * dim; i++) table[i] = (float)bench_gaussian(&state);
+    return table;
+}
+
+typedef struct bench_turn { size_t a, b; float cosine, sine; } bench_turn;
+
+/* rows x dim like a model's table: Gaussian with standard deviations 1, 1/sqrt(2) .. 1/sqrt(dim)
+   along the axes of a random orthogonal matrix, so that no column shows the spectrum. The matrix is
+   a walk of plane rotations by random angles in random planes; 8 dim of them mix all columns. */
+static inline float *bench_spectrum_table(size_t rows, size_t dim)
+{
+    const size_t turns = 8 * dim;
+    float *table = bench_gaussian_table(rows, dim);
+    bench_turn *walk = (bench_turn *)bench_alloc(turns, sizeof *walk);
+    uint64_t state = dim;
+    size_t t, i;
+    for (i = 0; i < turns; i++) {
+        double angle = 6.283185307179586 * bench_uniform(&state);
+        walk[i].a = (size_t)(bench_bits(&state) % dim);
+        walk[i].b = (walk[i].a + 1 + (size_t)(bench_bits(&state) % (dim - 1))) % dim;
+        walk[i].cosine = (float)cos(angle);
+        walk[i].sine = (float)sin(angle);
+    }
+    for (t = 0; t < rows; t++) {
+        float *row = table + t * dim;
+        for (i = 0; i < dim; i++) row[i] /= (float)sqrt((double)(i + 1));
+        for (i = 0; i < turns; i++) {
+            const bench_turn *w = &walk[i];
+            float x = row[w->a], y = row[w->b];
+            row[w->a] = w->cosine * x - w->sine * y;
+            row[w->b] = w->sine * x + w->cosine * y;
+        }
+    }
+    free(walk);
     return table;
 }
 

@@ -52,6 +52,14 @@ void dlatms_(const int *m, const int *n, const char *dist, int *iseed, const cha
 }
 #endif
 
+static inline void lapack_must(int info, const char *routine)
+{
+    char why[32];
+    if (info == 0) return;
+    snprintf(why, sizeof why, "info %d", info);
+    bench_stop(routine, why);
+}
+
 /* ---- a row-major matrix, decomposed without a copy ------------------------------------------
    Read by columns, a row-major rows x cols matrix A is A^T, and A^T = U' S V'^T means that
    A = V' S U'^T: the array for U' then holds vt of A by rows, and the one for V'^T holds u. */

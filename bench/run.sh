@@ -1,15 +1,33 @@
 #!/bin/sh
 # Measurements. From anywhere:
 #     sh bench/run.sh                     every part
-#     sh bench/run.sh accuracy speed      some of: accuracy speed threads
+#     sh bench/run.sh accuracy speed      some of: accuracy rate speed threads
+#     sh bench/run.sh rate my.npy         with a table of your own, .npy or .safetensors
 # Prints tables and writes bench/results/NAME.csv. Needs a C compiler; LAPACK, tmglib and OpenMP are
 # used where they can be linked. CC chooses the compiler, BLAS the libraries, say
 # BLAS='-llapack -lblas'. Exits with 1 when a part reports a missed bound.
 
+# Parts and files apart; "$@" keeps the files.
+parts=''
+for argument; do
+    shift
+    case $argument in
+    /*.npy | /*.safetensors) set -- "$@" "$argument" ;;
+    *.npy | *.safetensors) set -- "$@" "$PWD/$argument" ;;
+    *) parts="$parts $argument" ;;
+    esac
+done
+[ -n "$parts" ] || parts='accuracy rate speed threads'
+
 cd "$(dirname "$0")" || exit 2
+if [ $# -eq 0 ]; then
+    set -- null ../examples/tiny-gpt2/model.safetensors
+    for file in ../../shared/data/*.npy; do
+        [ ! -f "$file" ] || set -- "$@" "$file"
+    done
+fi
 cc=${CC:-cc}
 flags=-O2
-parts=${*:-accuracy speed threads}
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 
 build=$(mktemp -d "${TMPDIR:-/tmp}/tt_embed_bench.XXXXXX") || exit 2
@@ -83,7 +101,7 @@ mkdir -p results
 for part in $parts; do
     extra=''
     case $part in
-    accuracy | speed) ;;
+    accuracy | rate | speed) ;;
     threads)
         extra=-fopenmp
         if ! links omp_get_max_threads "$extra"; then
@@ -92,13 +110,13 @@ for part in $parts; do
         fi
         ;;
     *)
-        echo "run.sh: no part '$part'; there are: accuracy speed threads" >&2
+        echo "run.sh: no part '$part'; there are: accuracy rate speed threads" >&2
         exit 2
         ;;
     esac
     stamp="$processor | $compiler | $flags${extra:+ $extra} | commit $commit | $blas"
     # shellcheck disable=SC2086
     $cc $flags $extra $defines "$part.c" -o "$build/$part" $libraries -lm || exit 2
-    "$build/$part" results "$stamp" || status=1
+    "$build/$part" results "$stamp" "$@" || status=1
 done
 exit $status

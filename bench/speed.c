@@ -118,13 +118,6 @@ static float *new_cores(job *j)
     return j->cores;
 }
 
-static void must(int info, const char *routine)
-{
-    if (info == 0) return;
-    fprintf(stderr, "%s: info %d\n", routine, info);
-    exit(2);
-}
-
 /* TT-SVD of one row with an sgesdd for each bond. */
 static void row_by_sgesdd(job *j, const float *row, float *core)
 {
@@ -137,7 +130,7 @@ static void row_by_sgesdd(job *j, const float *row, float *core)
         size_t m = (size_t)(j->ranks[k] * shape->dim[k]), r = (size_t)j->ranks[k + 1], full;
         rest /= (size_t)shape->dim[k];
         full = m < rest ? m : rest;
-        must(lapack_sgesdd((int)m, (int)rest, x, j->u, j->s, j->vt, &j->room), "sgesdd");
+        lapack_must(lapack_sgesdd((int)m, (int)rest, x, j->u, j->s, j->vt, &j->room), "sgesdd");
         for (i = 0; i < m; i++)
             for (a = 0; a < r; a++) *core++ = j->u[i * full + a];
         for (a = 0; a < r; a++)
@@ -165,7 +158,7 @@ static void row_by_gram(job *j, const float *row, float *core)
     int info = 0, i, a;
     ssyrk_("U", "T", &n1, &n2, &one, row, &n2, &zero, gram, &n1, 1, 1);
     ssyev_("V", "U", &n1, gram, &n1, j->s, j->room.work, &j->room.lwork, &info, 1, 1);
-    must(info, "ssyev");
+    lapack_must(info, "ssyev");
     leading = gram + (n1 - r) * n1;  /* ascending, so the last r columns */
     for (i = 0; i < n1; i++)
         for (a = 0; a < r; a++) *core++ = leading[(r - 1 - a) * n1 + i];
@@ -352,10 +345,7 @@ static void svd_tt_embed(void *context)
     svd_pool *pool = (svd_pool *)context;
     tte_status status = tte_svd_f32(pool->m, pool->n, pool_next(pool), pool->u, pool->s, pool->vt,
                                     pool->work);
-    if (status != TTE_OK) {
-        fprintf(stderr, "tte_svd_f32: %s\n", tte_status_text(status));
-        exit(2);
-    }
+    if (status != TTE_OK) bench_stop("tte_svd_f32", tte_status_text(status));
 }
 
 #ifdef BENCH_LAPACK
@@ -363,8 +353,8 @@ static void svd_sgesdd(void *context)  /* keeps its input too */
 {
     svd_pool *pool = (svd_pool *)context;
     memcpy(pool->a, pool_next(pool), (size_t)pool->m * (size_t)pool->n * sizeof *pool->a);
-    must(lapack_sgesdd(pool->m, pool->n, pool->a, pool->u, pool->s, pool->vt, &pool->room),
-         "sgesdd");
+    lapack_must(lapack_sgesdd(pool->m, pool->n, pool->a, pool->u, pool->s, pool->vt,
+                              &pool->room), "sgesdd");
 }
 #endif
 
