@@ -454,7 +454,7 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
    A row whose norm exceeds the range of float is TTE_ERR_NOT_FINITE.
    TTE_PER_TABLE reads the rows at least twice. TTE_ENTROPY meets ratio or eps from below by at most
    one per cent, on tables large enough for that (not within 2^15 of the largest deviation: steps do
-   not get finer); with neither, eps is 0.01. Other codings keep as many leading coefficients as fit,
+   not get finer); with neither, it adds one per cent to what max_rank cuts. Other codings keep as many leading coefficients as fit,
    or as few as eps allows. Beside the image it holds about 8 dim x dim doubles and 12 megabytes.
    Cost: dim^2 / 2 multiplications a row for the moments, 2 dim * r[0] for coefficients and errors,
    about 15 ns for each coefficient that is entropy-coded, one SVD of dim x dim.
@@ -4180,11 +4180,17 @@ static tte_status ttei_frame_cores(ttei_frame *f, const ttei_spectrum *s, double
     return status;
 }
 
-/* How rows are rounded: `price` is the squared error that one bit of the image is worth. A row of n
-   entries with largest entry t, rounded to w bits, loses energy * n * (2 t / 2^w)^2 / 12; the width
-   that makes loss + price * n * w least is taken. Widths fall along the rows. */
+/* How rows are rounded. A row of n entries with largest entry t, rounded to w bits, errs by n e^2 in all
+   with e^2 = (2 t / 2^w)^2 / 12. Of the energy that passes through it, `felt` times that is lost, and
+   `noise`, what quantization leaves in a coefficient, grows by that much. With the price of a bit, the
+   width that makes (felt * energy + noise) n e^2 + price * n * w least is taken. Widths fall along the
+   rows. */
+typedef struct ttei_precision {
+    double price, felt, noise;
+} ttei_precision;
+
 static void ttei_runs_choose(const float *rows, const double *energy, size_t count, size_t cols,
-                             double price, size_t *run)
+                             const ttei_precision *p, size_t *run)
 {
     static const double width[TTEI_RUNS] = {32, 16, 8, 4}, levels[TTEI_RUNS] = {1.2e7, 32767, 127, 7};
     size_t i;
@@ -4195,7 +4201,8 @@ static void ttei_runs_choose(const float *rows, const double *energy, size_t cou
         double lowest = 0;
         for (r = best = least; r < TTEI_RUNS; ++r) {
             const double step = top / levels[r];
-            const double cost = (double)cols * (energy[i] * step * step / 12 + price * width[r]);
+            const double cost =
+                (p->felt * energy[i] + p->noise) * step * step / 12 + p->price * width[r];
             if (r == least || cost < lowest) {
                 lowest = cost;
                 best = r;
@@ -4222,19 +4229,30 @@ typedef struct ttei_model {
     void *block;
 } ttei_model;
 
-/* B B^T is close to I; two steps of X <- X (2 I - B B^T X) from X = I invert it. */
+/* 2 I - Y */
+static void ttei_twice_less(size_t n, const float *y, float *out)
+{
+    size_t i;
+    for (i = 0; i < n * n; ++i) out[i] = (i % (n + 1) == 0 ? 2.0f : 0.0f) - y[i];
+}
+
+/* G = B B^T is close to I; three steps of X <- X (2 I - G X) from X = I invert it. */
 static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *dual, float *room)
 {
     float *across = room, *gram = across + dim * rank, *x = gram + rank * rank, *y = x + rank * rank;
     size_t i, j;
+    int step;
     for (i = 0; i < rank; ++i)
         for (j = 0; j < dim; ++j) across[j * rank + i] = basis[i * dim + j];
     ttei_product(rank, dim, rank, basis, dim, 1, across, rank, gram);
-    for (i = 0; i < rank * rank; ++i) x[i] = (i % (rank + 1) == 0 ? 2.0f : 0.0f) - gram[i];
-    ttei_product(rank, rank, rank, gram, rank, 1, x, rank, y);
-    for (i = 0; i < rank * rank; ++i) gram[i] = (i % (rank + 1) == 0 ? 2.0f : 0.0f) - y[i];
-    ttei_product(rank, rank, rank, x, rank, 1, gram, rank, y);
-    ttei_product(dim, rank, rank, across, rank, 1, y, rank, dual);
+    ttei_twice_less(rank, gram, x);
+    for (step = 0; step < 2; ++step) {
+        ttei_product(rank, rank, rank, gram, rank, 1, x, rank, y);
+        ttei_twice_less(rank, y, y);
+        ttei_product(rank, rank, rank, x, rank, 1, y, rank, dual);
+        memcpy(x, dual, rank * rank * sizeof *x);
+    }
+    ttei_product(dim, rank, rank, across, rank, 1, x, rank, dual);
 }
 
 /* The basis from coded cores: B_1 = G_1 as r[0] x (n1 r1), B_k = B_(k-1) G_k; to the first `dim` of each
@@ -4960,11 +4978,13 @@ static ttei_errors ttei_errors_of(const tte_table *t)
     return errors;
 }
 
-/* |W - W^| / |W|, which is never more than the worst row's ratio. */
-static double ttei_errors_relative(const ttei_errors *errors)
+/* |W - W^| / |W|. Where rows of zeros stay exact, it is never more than the worst row's ratio. */
+static double ttei_errors_relative(const ttei_errors *errors, tte_layout layout)
 {
-    double norm2 = ttei_sum_value(&errors->norm2), error2 = ttei_sum_value(&errors->error2);
-    return error2 < errors->worst * errors->worst * norm2 ? sqrt(error2 / norm2) : errors->worst;
+    const double norm2 = ttei_sum_value(&errors->norm2), error2 = ttei_sum_value(&errors->error2);
+    if (layout == TTE_PER_TOKEN && !(error2 < errors->worst * errors->worst * norm2))
+        return errors->worst;
+    return norm2 > 0 ? sqrt(error2 / norm2) : error2 > 0 ? 1 : 0;
 }
 
 /* The settings a row is compressed with, and all that an image records of them. */
@@ -5026,7 +5046,7 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
     ttei_put_f32(p + 44, plan->eps);
     ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->end);
     ttei_put_f64(p + 56, numbers / (double)vocab);
-    ttei_put_f64(p + 64, ttei_errors_relative(errors));
+    ttei_put_f64(p + 64, ttei_errors_relative(errors, plan->layout));
     ttei_put_f64(p + 72, errors->worst);
     ttei_sum_write(&errors->norm2, p + 80);
     ttei_sum_write(&errors->error2, p + 112);
@@ -6095,7 +6115,9 @@ typedef struct ttei_fit {
     void *moments_block, *spectrum_block, *frame_block, *block;
     /* the setting now looked at, and what it is expected to give */
     size_t rank, codes_size;
-    double price, bytes, error2; /* error2: weighted, of the whole table                          */
+    double price, finer;         /* of a bit; cores are rounded as if it were `finer` times less  */
+    double bytes, error2;        /* error2: weighted, of the whole table                          */
+    double eps, top, lowest;     /* eps asked for; log2 of the largest deviation, of the least step */
 } ttei_fit;
 
 static void ttei_fit_end(ttei_fit *f)
@@ -6151,7 +6173,7 @@ static double ttei_fit_target(const ttei_fit *f, double *level)
 {
     const ttei_spectrum *s = &f->spectrum;
     const tte_options *o = f->options;
-    const double asked = (double)o->eps * (double)o->eps * s->norm2;
+    const double asked = f->eps * f->eps * s->norm2;
     double low = 0, high = s->energy[0], bits, error = 0;
     const double budget = 32.0 * (double)f->dim / (double)o->ratio;
     int i;
@@ -6162,13 +6184,32 @@ static double ttei_fit_target(const ttei_fit *f, double *level)
             error += s->energy[j] < *level ? s->energy[j] : *level;
             if (s->energy[j] > *level) bits += 0.5 * log2(s->energy[j] / *level);
         }
-        if (o->eps > 0 ? error > asked : bits < budget)
+        if (f->eps > 0 ? error > asked : bits < budget)
             high = *level;
         else
             low = *level;
     }
     *level /= (double)f->vocab;
     return error;
+}
+
+/* Which part of the rounding of the cores is felt. Coefficients are computed against the rounded cores,
+   so that what rounding moves into the span of the others is only more variance for them: dear for a
+   direction that is dropped or hardly coded, cheap for one far above the water level. */
+static ttei_precision ttei_fit_precision(const ttei_fit *f, size_t rank, double price)
+{
+    ttei_precision p;
+    double felt = (double)(f->dim - rank);
+    size_t j;
+    p.price = price / f->finer;
+    p.felt = 1;
+    p.noise = 0;
+    if (f->options->coding != TTE_ENTROPY) return p;
+    p.noise = (double)f->vocab * price / (2 * log(2.0));
+    for (j = 0; j < rank; ++j)
+        felt += f->frame.energy[j] > p.noise ? p.noise / f->frame.energy[j] : 1;
+    p.felt = felt / (double)f->dim;
+    return p;
 }
 
 /* Mean and cores of a setting into section 3, rounded as `price` says; `bytes` NULL only asks for its
@@ -6180,16 +6221,17 @@ static size_t ttei_fit_shared(const ttei_fit *f, size_t rank, double price, unsi
     const double *energy = frame->energy;
     const size_t dim = f->dim;
     const tte_coding coding = f->options->coding;
+    const ttei_precision precision = ttei_fit_precision(f, rank, price);
     size_t run[TTEI_RUNS], at = 0, j;
     int32_t k;
     for (j = 0; j < dim; ++j) f->rows[j] = (float)f->spectrum.mean[j];
-    ttei_runs_choose(f->rows, &f->spectrum.weight, 1, dim, price, run);  /* every row takes all of it */
+    ttei_runs_choose(f->rows, &f->spectrum.weight, 1, dim, &precision, run);  /* every row takes all of it */
     if (p != NULL) ttei_matrix_write(f->rows, run, dim, p);
     at += ttei_matrix_bytes(run, dim);
     for (k = 0; k < frame->shape.modes; ++k) {
         const size_t cols = (size_t)frame->shape.dim[k] * (size_t)frame->ranks[k + 1];
         const size_t count = k > 0 ? (size_t)frame->ranks[k] : rank;
-        ttei_runs_choose(core, energy, count, cols, price, run);
+        ttei_runs_choose(core, energy, count, cols, &precision, run);
         if (p != NULL) ttei_matrix_write(core, run, cols, p + at);
         at += ttei_matrix_bytes(run, cols);
         core += (size_t)frame->ranks[k] * cols;
@@ -6238,16 +6280,18 @@ static size_t ttei_fit_carve(ttei_fit *f, void *block)
 }
 
 /* Scales of the columns for codes that are integers or have little range: their deviation, so that all
-   columns use their codes alike; columns of nothing but zeros get some scale that is not zero. */
+   columns use their codes alike. Columns of hardly any energy hold what the rounding of the cores leaves
+   for them, which must not set the scale of the whole row. */
 static void ttei_fit_scales(ttei_fit *f)
 {
     const tte_coding coding = f->options->coding;
     const double codes = coding == TTE_I8 ? 127 / 4.0 : coding == TTE_I4 ? 7 / 4.0 : 1;
+    const double least = coding == TTE_I8 ? 1e-3 : coding == TTE_I4 ? 4e-3 : 1e-6;
     const double top = sqrt(f->frame.energy[0] / f->spectrum.weight);
     size_t j;
     for (j = 0; j < (size_t)f->frame.ranks[0]; ++j) {
         double scale = sqrt(f->frame.energy[j] / f->spectrum.weight);
-        scale = (scale > 1e-6 * top ? scale : 1e-6 * top) / codes;
+        scale = (scale > least * top ? scale : least * top) / codes;
         f->trial.scales[j] = scale > 1e-35 ? (float)scale : 1e-35f;
     }
 }
@@ -6381,12 +6425,17 @@ static tte_status ttei_fit_modes(ttei_fit *f, double allowed)
 static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
 {
     const tte_options *o = f->options;
-    double level, allowed, total = 0;
+    double level, allowed, total = 0, beyond = 0;
     size_t size, j;
     tte_status status = ttei_fit_moments(f, rows, user, progress);
     if (status != TTE_OK) return status;
-    for (j = 0; j < f->dim; ++j) total += f->spectrum.energy[j];
-    allowed = (o->ratio > 0 || o->eps > 0) ? 0.003 * ttei_fit_target(f, &level) : 0;
+    for (j = 0; j < f->dim; ++j) {
+        total += f->spectrum.energy[j];
+        if (o->max_rank > 0 && j >= (size_t)o->max_rank) beyond += f->spectrum.energy[j];
+    }
+    if (o->coding == TTE_ENTROPY && !(o->ratio > 0) && !(o->eps > 0) && f->spectrum.norm2 > 0)
+        f->eps = sqrt(1e-4 + beyond / f->spectrum.norm2);  /* one per cent, beside what the cap cuts */
+    allowed = (o->ratio > 0 || f->eps > 0) ? 0.003 * ttei_fit_target(f, &level) : 0;
     if (allowed < 1e-14 * total) allowed = 1e-14 * total;
     f->frame.shape = o->shape;
     if (o->shape.modes == 0) {
@@ -6402,6 +6451,12 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     status = ttei_frame_cores(&f->frame, &f->spectrum, allowed / f->frame.shape.modes);
     if (status != TTE_OK) return status;
 
+    /* a table without variance has some, far below what a float of its rows can tell */
+    total = f->frame.energy[0] / f->spectrum.weight;
+    total = total > 1e-15 * f->spectrum.norm2 / f->spectrum.weight
+                ? total : 1e-15 * f->spectrum.norm2 / f->spectrum.weight;
+    f->top = 0.5 * log2(total > 1e-60 ? total : 1e-60);
+    f->lowest = f->top - 15 > -115 ? f->top - 15 : -115;
     f->count = ttei_fit_rows(f);
     f->trial.dim = f->dim;
     f->trial.rank = (size_t)f->frame.ranks[0];
@@ -6657,9 +6712,12 @@ static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
 static tte_status ttei_fit_miss(ttei_fit *f, int by_error, double goal, double x, int rounds, double *miss)
 {
     const tte_status status = ttei_fit_try(f, (float)pow(2, x), rounds);
+    *miss = -1;
+    if (status == TTE_ERR_BUDGET) return TTE_OK;  /* a coefficient of too many steps */
     if (status != TTE_OK) return status;
     *miss = by_error ? log(sqrt(f->error2 / f->spectrum.norm2) / goal) : log(goal / f->bytes);
-    return ttei_finite_f64(*miss) ? TTE_OK : TTE_ERR_BUDGET;
+    if (!ttei_finite_f64(*miss)) *miss = -1;  /* nothing is lost at any step */
+    return TTE_OK;
 }
 
 /* Follows the goal while the tables learn: each try teaches them, so that the same step gives fewer bytes
@@ -6669,7 +6727,8 @@ static tte_status ttei_fit_settle(ttei_fit *f, int by_error, double goal, double
     double miss, move;
     int tries, stands = 0;
     for (tries = 0; tries < 16 && stands < 3; ++tries) {
-        const tte_status status = ttei_fit_miss(f, by_error, goal, *x, 1, &miss);
+        const tte_status status =
+            ttei_fit_miss(f, by_error, goal, *x = *x > f->lowest ? *x : f->lowest, 1, &miss);
         if (status != TTE_OK) return status;
         if (miss < 0.001 && miss > -0.001) {
             ++stands;
@@ -6686,8 +6745,7 @@ static tte_status ttei_fit_settle(ttei_fit *f, int by_error, double goal, double
    bracketing from *x on, then the Illinois form of regula falsi, on logarithms, until it is near. */
 static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x)
 {
-    const double top = 0.5 * log2(f->frame.energy[0] / f->spectrum.weight);
-    const double lowest = top - 15, highest = top + 8;
+    const double lowest = f->lowest, highest = f->top + 8 > lowest ? f->top + 8 : lowest;
     double at[2] = {0, 0}, value[2] = {0, 0}, miss, slope = 0.4, step = 0.2;
     int have[2] = {0, 0}, side, last = -1, tries;
     tte_status status;
@@ -6766,6 +6824,23 @@ static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, const
     return status;
 }
 
+/* Bytes that are left go to finer cores, as far as they reach. */
+static void ttei_fit_fill(ttei_fit *f, double left)
+{
+    const double most = (double)ttei_align(ttei_fit_shared(f, f->rank, f->price, NULL)) + left;
+    double low = 0, high = 40;
+    int i;
+    for (i = 0; i < 30; ++i) {
+        const double middle = (low + high) / 2;
+        f->finer = pow(2, middle);
+        if ((double)ttei_align(ttei_fit_shared(f, f->rank, f->price, NULL)) <= most)
+            low = middle;
+        else
+            high = middle;
+    }
+    f->finer = pow(2, low);
+}
+
 /* The best step for the target, and the image. What the sample expected and what came out differ by
    little; where it matters, the search is repeated with that difference taken off. */
 static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
@@ -6773,7 +6848,7 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
 {
     const tte_options *o = f->options;
     const int by_error = !(o->ratio > 0);
-    const double budget = by_error ? (o->eps > 0 ? (double)o->eps : 0.01)
+    const double budget = by_error ? f->eps
                                    : floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
     double bias = 1, x, level, error, got;
     tte_image image;
@@ -6784,14 +6859,23 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
                    (f->lightest > 0 ? (double)f->lightest : 1));
     out->data = NULL;
     for (attempt = 0; attempt < TTEI_ATTEMPTS; ++attempt) {
+        f->finer = 1;
         status = ttei_fit_search(f, by_error, budget * 0.998 / bias, &x);
-        if (status == TTE_OK) {
-            ttei_fit_codes(f, (float)pow(2, x));
+        if (status != TTE_OK) break;
+        ttei_fit_codes(f, (float)pow(2, x));
+        status = ttei_fit_make(f, rows, user, progress, &image, &error);
+        if (status == TTE_OK && !by_error && attempt > 0 && (double)image.size < 0.99 * budget) {
+            ttei_fit_fill(f, budget - (double)image.size);
+            tte_free(&image);
             status = ttei_fit_make(f, rows, user, progress, &image, &error);
         }
-        if (status != TTE_OK) break;
         progress->from = progress->to;
         progress->to += (1 - progress->to) / 2;
+        if (status == TTE_ERR_BUDGET && x < f->top) {  /* a row outside the sample, of too many steps */
+            f->lowest = x + 1;
+            continue;
+        }
+        if (status != TTE_OK) break;
         got = by_error ? error : (double)image.size;
         if (got <= budget && (by_error || !(o->eps > 0) || error <= (double)o->eps) &&
             (out->data == NULL || (by_error ? image.size < out->size : image.size > out->size))) {
@@ -6802,7 +6886,24 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
         }
         if (got <= budget && got >= 0.99 * budget) break;
         bias = got / (by_error ? sqrt(f->error2 / f->spectrum.norm2) : f->bytes);
+        if (!(bias > 0.2 && bias < 5)) bias = 1;
         if (got > budget) bias *= 1 + 0.002 * attempt;
+    }
+    /* tables so small that a sample foretells little: on from there until the target is met */
+    for (attempt = 0; attempt < 16 && status == TTE_OK && out->data == NULL; ++attempt) {
+        x += by_error ? -1 : 0.1;
+        if (x < f->lowest) break;
+        f->finer = 1;
+        status = ttei_fit_try(f, (float)pow(2, x), 2);
+        if (status != TTE_OK) break;
+        ttei_fit_codes(f, (float)pow(2, x));
+        status = ttei_fit_make(f, rows, user, progress, &image, &error);
+        if (status != TTE_OK) break;
+        if ((by_error ? error <= budget : (double)image.size <= budget) &&
+            (!(o->eps > 0) || error <= (double)o->eps))
+            *out = image;
+        else
+            tte_free(&image);
     }
     if (out->data != NULL && (status == TTE_OK || status == TTE_ERR_BUDGET)) return TTE_OK;
     tte_free(out);
@@ -6925,6 +7026,8 @@ static tte_status ttei_table_compress(tte_rows_fn rows, void *user, size_t vocab
     fit.options = options;
     fit.vocab = vocab;
     fit.dim = dim;
+    fit.finer = 1;
+    fit.eps = (double)options->eps;
     fit.stride = ttei_mul(vocab, dim) >= 0x100000 ? 2 : 1;
     progress->to = 0.3;
     status = ttei_fit_begin(&fit, rows, user, progress);
@@ -7273,6 +7376,7 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
     size_t i, j, size, next = 0;
     memset(f, 0, sizeof *f);
     f->options = options;
+    f->finer = 1;
     f->vocab = t->vocab;
     f->dim = (size_t)t->dim;
     f->count = ttei_fit_rows(f);

@@ -11,11 +11,13 @@
  * embedding). This program reads a model in Hugging Face's own files, compresses its table in
  * several ways, and prints for each what it costs: bytes, error, the perplexity of a text, the
  * time of a lookup. Then it lets the model write with the table dense and compressed.
- * Plain 8-bit and 4-bit rounding of the rows stands in the same table, at its true size.
+ * There are trains of each token's own and one train for the whole table, the latter also with
+ * rows weighted by how often their token occurs. Plain rounding of rows and of blocks of 32
+ * numbers stands in the same table, at its true size, and a summary says which way is best when.
  *
  * Everything is here, in reading order: terminal, memory, files, UTF-8, JSON, safetensors, the
- * model, the tokenizer, compressed tables (all calls of tt_embed.h), measuring, generation,
- * options, the table, the check against reference values, main.
+ * model, the tokenizer, weights, compressed tables (all calls of tt_embed.h), measuring,
+ * generation, options, the table, the check against reference values, main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -274,6 +276,16 @@ static bytes read_file(const char *path)
     fclose(file);
     all.data[all.size] = 0;
     return all;
+}
+
+/* Whether there is no such file; any other trouble with it shows when it is read. */
+static int file_missing(const char *path)
+{
+    FILE *there = fopen(path, "rb");
+
+    if (there)
+        fclose(there);
+    return !there && errno == ENOENT;
 }
 
 static int file_seek(FILE *file, uint64_t offset)
@@ -555,7 +567,7 @@ static void json_scan(json *j, size_t *at, int depth)
     j->node[node].next = j->count;
 }
 
-/* text: size bytes, then a zero byte; it must outlive the result. The root is an object. */
+/* text: size bytes, then a zero byte; it must outlive the result. */
 static json json_parse(const char *file, size_t base, const unsigned char *text, size_t size)
 {
     json j;
@@ -569,8 +581,6 @@ static json json_parse(const char *file, size_t base, const unsigned char *text,
     json_scan(&j, &at, 0);
     if ((at = json_space(&j, at)) != size)
         json_fail(&j, at, "more text after the end");
-    if (j.node[0].kind != JSON_OBJECT)
-        json_fail(&j, 0, "expected an object");
     return j;
 }
 
@@ -935,21 +945,18 @@ static void model_config(model *m, const char *path)
     static const char *const known[] = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh"};
     static const char *const keys[] = {"n_layer", "n_embd", "n_positions", "vocab_size"};
     const size_t want[] = {m->layers, m->width, m->context, m->vocab};
-    FILE *there = fopen(path, "rb");
     size_t node, i;
     bytes text;
     json j;
 
     m->epsilon = 1e-5f;
-    if (!there && errno == ENOENT) {
+    if (file_missing(path)) {
         if (m->width % 64)
             fail("%s: needed for the number of heads: the width, %zu, is no multiple of 64", path,
                  m->width);
         m->heads = m->width / 64;
         return;
     }
-    if (there)
-        fclose(there);
     text = read_file(path);
     j = json_parse(path, 0, text.data, text.size);
     if ((node = json_get(&j, 0, "layer_norm_epsilon")) != 0) {
@@ -1854,20 +1861,74 @@ static bytes decode(const tokenizer *t, const uint32_t *ids, size_t count)
 }
 
 /* ======================================================================================= */
+/* WEIGHTS: how much each row of the table matters                                         */
+/* ======================================================================================= */
+
+/* The weight of a row is the square root of its token's count. At the input a row's error is met
+   as often as its token; at the output every row takes part in every score, rare or not. Weights
+   must be above 0, and a token that no text held is rare, not impossible: half a count more. */
+static float weight_of_count(uint64_t count)
+{
+    return (float)sqrt((double)count + 0.5);
+}
+
+/* The weights of all rows, in a new block, from a text cut by the model's own tokenizer. */
+static float *weights_of_text(const tokenizer *t, const char *path)
+{
+    const bytes text = read_file(path);
+    size_t tokens, i;
+    uint32_t *ids = encode(t, text, &tokens);
+    uint64_t *count = (uint64_t *)take(t->vocab, sizeof *count);
+    float *weight = take_floats(t->vocab, 1);
+
+    if (tokens == 0)
+        fail("%s: no tokens to count", path);
+    memset(count, 0, t->vocab * sizeof *count);
+    for (i = 0; i < tokens; i++)
+        count[ids[i]]++;
+    for (i = 0; i < t->vocab; i++)
+        weight[i] = weight_of_count(count[i]);
+    give(count);
+    give(ids);
+    give(text.data);
+    return weight;
+}
+
+/* The same from a list of counts by token id, [5834, 25137, ...]. */
+static float *weights_of_counts(const tokenizer *t, const char *path)
+{
+    const bytes text = read_file(path);
+    json j = json_parse(path, 0, text.data, text.size);
+    float *weight = take_floats(t->vocab, 1);
+    size_t k, i = 0;
+
+    for (k = json_first(&j, 0, JSON_ARRAY); k; k = json_after(&j, 0, k), i++)
+        if (i < t->vocab)
+            weight[i] = weight_of_count(json_whole(&j, k, 0, INT64_MAX));
+    if (i != t->vocab)
+        fail("%s: %zu counts, the vocabulary has %lu tokens", path, i, (unsigned long)t->vocab);
+    give(j.node);
+    give(text.data);
+    return weight;
+}
+
+/* ======================================================================================= */
 /* COMPRESSED TABLES: every call of tt_embed.h is here                                     */
 /* ======================================================================================= */
 
 typedef enum { KIND_DENSE, KIND_ROUNDED, KIND_TT } table_kind;
 
-/* A table to read rows from and to score with: dense, rounded row by row, or compressed. */
+/* A table to read rows from and to score with: dense, rounded block by block, or compressed. */
 typedef struct {
     table_kind kind;
     size_t vocab, width, size;   /* size: bytes of the table */
     double numbers;              /* stored for a token, scales not counted */
     const float *dense;          /* KIND_DENSE: vocab x width */
-    int bits;                    /* KIND_ROUNDED: 8 or 4 */
+    int bits;                    /* KIND_ROUNDED: of a number, 2 to 8 */
+    size_t group;                /* KIND_ROUNDED: numbers that share a scale, a multiple of 8
+                                    unless it is the whole row */
     size_t stride;               /* KIND_ROUNDED: bytes a row */
-    unsigned char *rounded;      /* KIND_ROUNDED: vocab x stride */
+    unsigned char *rounded;      /* KIND_ROUNDED: vocab x stride, and one byte more */
     tte_image image;             /* KIND_TT: the bytes, as tte_save would write them */
     tte_table view;              /* KIND_TT: reads rows straight from those bytes */
     tte_info info;               /* KIND_TT */
@@ -1888,57 +1949,123 @@ static table table_dense(const float *dense, size_t vocab, size_t width)
     return t;
 }
 
-/* The nearest float16 of a number from 0 on, no larger than the largest finite one. */
+/* The nearest float16 of a number, no larger than the largest finite one. */
 static uint32_t float_to_half(float x)
 {
     const float least = 1.0f / 16777216.0f;   /* 2^-24, the step of the subnormals */
+    const uint32_t sign = x < 0.0f ? 0x8000u : 0u;
     int exponent;
     uint32_t half;
 
+    x = fabsf(x);
     if (!(x < 65504.0f))
-        return 0x7bff;
+        return sign | 0x7bff;
     if (x < 1024.0f * least)
-        return (uint32_t)(x / least + 0.5f);
+        return sign | (uint32_t)(x / least + 0.5f);
     frexpf(x, &exponent);   /* x = f * 2^exponent, f from 1/2 to 1: eleven bits of f stay */
     half = (uint32_t)(ldexpf(x, 11 - exponent) + 0.5f);
-    return half + ((uint32_t)(exponent + 13) << 10);
+    return sign | (half + ((uint32_t)(exponent + 13) << 10));
 }
 
-/* Symmetric rounding: a row is its float16 scale, then `bits` bits for each number. */
-static table table_rounded(const float *dense, size_t vocab, size_t width, int bits)
+/* The code of x: the multiple of scale that is nearest, from -2^(bits-1) to 2^(bits-1) - 1. */
+static float rounded_code(float x, float scale, int bits)
 {
-    const float most = bits == 8 ? 127.0f : 7.0f;
+    const float least = -(float)(1 << (bits - 1));
+    const float q = scale < 0.0f || scale > 0.0f ? floorf(x / scale + 0.5f) : 0.0f;
+    return q < least ? least : q > -1.0f - least ? -1.0f - least : q;
+}
+
+/* The float16 scale for n numbers. The number of largest magnitude would take the lowest code; a
+   smaller scale cuts it off and serves the others, so the best of some is taken, in squared error:
+   what rounding can do, since others are measured against it. */
+static uint32_t rounded_scale(const float *x, size_t n, int bits)
+{
+    float top = 0.0f, least = -1.0f;
+    uint32_t best = 0;
+    size_t i;
+    int c;
+
+    for (i = 0; i < n; i++)
+        top = fabsf(x[i]) > fabsf(top) ? x[i] : top;
+    for (c = 0; c < 8; c++) {
+        const uint32_t half = float_to_half(top / -(float)(1 << (bits - 1))
+                                            * (1.0f - 0.07f * (float)c));
+        const float scale = half_to_float(half);
+        float error = 0.0f;
+
+        for (i = 0; i < n; i++) {
+            const float off = x[i] - scale * rounded_code(x[i], scale, bits);
+            error += off * off;
+        }
+        if (c == 0 || error < least) {
+            least = error;
+            best = half;
+        }
+    }
+    return best;
+}
+
+/* Bytes of n numbers that share a scale, the scale among them. */
+static size_t rounded_size(size_t n, int bits)
+{
+    return 2 + (n * (size_t)bits + 7) / 8;
+}
+
+/* Rounding: a block of numbers is its float16 scale, then `bits` bits for each of them. */
+static table table_rounded(const float *dense, size_t vocab, size_t width, int bits, size_t group)
+{
+    const size_t whole = width / group, rest = width % group;
     table t = table_dense(NULL, vocab, width);
-    size_t i, k;
+    size_t i, k, at;
 
     t.kind = KIND_ROUNDED;
     t.bits = bits;
-    t.stride = 2 + (width * (size_t)bits + 7) / 8;
+    t.group = group;
+    t.stride = whole * rounded_size(group, bits) + (rest ? rounded_size(rest, bits) : 0);
     t.size = vocab * t.stride;
-    t.rounded = (unsigned char *)take(vocab, t.stride);
-    memset(t.rounded, 0, t.size);
+    t.rounded = (unsigned char *)take(t.size + 1, 1);
+    memset(t.rounded, 0, t.size + 1);
     for (i = 0; i < vocab; i++) {
-        const float *row = dense + i * width;
         unsigned char *out = t.rounded + i * t.stride;
-        float top = 0.0f, scale;
-        uint32_t half;
 
-        for (k = 0; k < width; k++)
-            top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
-        half = float_to_half(top / most);
-        scale = half_to_float(half);
-        out[0] = (unsigned char)(half & 255);
-        out[1] = (unsigned char)(half >> 8);
-        for (k = 0; k < width; k++) {
-            float q = scale > 0.0f ? floorf(row[k] / scale + 0.5f) : 0.0f;
-            q = q > most ? most : q < -most ? -most : q;
-            if (bits == 8)
-                out[2 + k] = (unsigned char)((int)q + 128);
-            else
-                out[2 + k / 2] = (unsigned char)(out[2 + k / 2] | ((int)q + 8) << (k % 2 * 4));
+        for (at = 0; at < width; at += group, out += rounded_size(group, bits)) {
+            const size_t n = width - at < group ? width - at : group;
+            const float *x = dense + i * width + at;
+            const uint32_t half = rounded_scale(x, n, bits);
+            const float scale = half_to_float(half);
+
+            out[0] = (unsigned char)(half & 255);
+            out[1] = (unsigned char)(half >> 8);
+            for (k = 0; k < n; k++) {   /* a code may reach into a second byte */
+                const size_t bit = k * (size_t)bits;
+                const int code = (int)rounded_code(x[k], scale, bits) + (1 << (bits - 1));
+                const uint32_t two = (uint32_t)code << bit % 8;
+                out[2 + bit / 8] = (unsigned char)(out[2 + bit / 8] | (two & 255));
+                if (two >> 8)
+                    out[3 + bit / 8] = (unsigned char)(out[3 + bit / 8] | two >> 8);
+            }
         }
     }
     return t;
+}
+
+/* row (width) = the rounded row of one token */
+static void rounded_row(const table *t, uint32_t token, float *row)
+{
+    const int middle = 1 << (t->bits - 1), mask = 2 * middle - 1;
+    const unsigned char *in = t->rounded + token * t->stride;
+    size_t at, k;
+
+    for (at = 0; at < t->width; at += t->group, in += rounded_size(t->group, t->bits)) {
+        const size_t n = t->width - at < t->group ? t->width - at : t->group;
+        const float scale = half_to_float(get16(in));
+
+        for (k = 0; k < n; k++) {
+            const size_t bit = k * (size_t)t->bits;
+            const int code = (int)(get16(in + 2 + bit / 8) >> bit % 8) & mask;
+            row[at + k] = scale * (float)(code - middle);
+        }
+    }
 }
 
 static int show_compression(void *user, double fraction)
@@ -1948,8 +2075,9 @@ static int show_compression(void *user, double fraction)
     return 0;
 }
 
-static tte_status table_compressed(const float *dense, size_t vocab, size_t width,
-                                   tte_options options, double bar_from, double bar_to, table *t)
+/* NULL, or the library's word on why there is no such table. */
+static const char *table_compressed(const float *dense, size_t vocab, size_t width,
+                                    tte_options options, double bar_from, double bar_to, table *t)
 {
     double span[2];
     tte_status status;
@@ -1969,12 +2097,12 @@ static tte_status table_compressed(const float *dense, size_t vocab, size_t widt
         status = tte_get_info(&t->view, &t->info);
     if (status != TTE_OK) {
         tte_free(&t->image);
-        return status;
+        return tte_status_text(status);
     }
     t->size = t->info.bytes;
     t->numbers = t->info.mean_numbers;
     t->scratch = take_floats(tte_scratch_len(&t->view), 1);
-    return TTE_OK;
+    return NULL;
 }
 
 static void table_give(table *t)
@@ -1993,18 +2121,12 @@ static void must(tte_status status)
 /* row (width) = the row of one token */
 static void table_row(const table *t, uint32_t token, float *row)
 {
-    size_t k;
-
     if (t->kind == KIND_DENSE) {
         memcpy(row, t->dense + token * t->width, t->width * sizeof *row);
     } else if (t->kind == KIND_TT) {
         must(tte_lookup(&t->view, token, row, t->scratch));
     } else {
-        const unsigned char *in = t->rounded + token * t->stride;
-        const float scale = half_to_float(get16(in));
-        for (k = 0; k < t->width; k++)
-            row[k] = scale * (float)(t->bits == 8 ? in[2 + k] - 128
-                                                  : (in[2 + k / 2] >> (k % 2 * 4) & 15) - 8);
+        rounded_row(t, token, row);
     }
 }
 
@@ -2296,10 +2418,10 @@ static void print_wrapped(const char *indent, bytes text)
 /* OPTIONS                                                                                 */
 /* ======================================================================================= */
 
-enum { MAX_RATIOS = 16, MAX_SETTINGS = 2 * MAX_RATIOS + 8, MAX_VOICES = 3 };
+enum { MAX_RATIOS = 16, MAX_SETTINGS = 2 * MAX_RATIOS + 8, MAX_VOICES = 4 };
 
 typedef struct {
-    const char *folder, *text, *prompt, *check;
+    const char *folder, *text, *prompt, *check, *weights;
     size_t tokens;
     float ratio[MAX_RATIOS];
     int ratios;
@@ -2307,10 +2429,11 @@ typedef struct {
     float eps;
     tte_shape shape;
     int max_rank;
-    int coding;           /* -1: not given */
+    int layout, coding;   /* -1: not given */
 } options;
 
-static const char *const coding_name[] = {"f32", "f16", "i8", "i4"};
+static const char *const layout_name[] = {"token", "table"};
+static const char *const coding_name[] = {"f32", "f16", "i8", "i4", "entropy"};
 
 static const char *const help[] = {
     "gpt2_demo - what a compressed embedding table does to a real language model\n\n"
@@ -2319,33 +2442,41 @@ static const char *const help[] = {
     "config.json where there is one. Without it: examples/tiny-gpt2, from the repository's root.\n"
     "The model's embedding table is compressed in several ways. A table shows for each the bytes,\n"
     "the ratio, the numbers stored for a token, the relative error, the perplexity of a text, and\n"
-    "the time of a lookup; then the model continues a prompt, dense and compressed.\n",
+    "the time of a lookup; a summary says which way is best at which size; then the model\n"
+    "continues a prompt, dense and compressed.\n",
     "\nDefaults stand in brackets.\n"
     "  --text FILE     the text for the perplexity, instead of the story that is built in\n"
     "  --prompt TEXT   what the model continues\n"
     "  --tokens N      how many tokens it adds, 0 or more; what fits in the context (40)\n"
+    "  --layout L      token: a train for each token; table: one train for the whole table\n"
+    "                  (both, or token when another of these settings is given)\n"
     "  --ratio R       ask for R times smaller than float32, above 1 to 10000; may be given up\n"
-    "                  to 16 times (2, 4 and 8)\n"
-    "  --eps E         bound the relative error of every row, above 0 to 1, instead of a ratio\n"
+    "                  to 16 times (2 to 38.4; with --layout table 8, 12, 16 and 38.4)\n"
+    "  --eps E         bound the relative error of every row, or with --layout table that of the\n"
+    "                  whole table, weighted as its rows are; above 0 to 1, instead of a ratio\n"
     "  --shape AxBx..  fold a row into these modes, 1 to 16 of them, each from 1 to 65536;\n"
     "                  their product must reach the width (the library chooses)\n"
     "  --max-rank R    let no rank exceed R, 1 to 65536 (no cap)\n"
-    "  --coding C      how numbers are stored: f32, f16, i8 or i4 (f32 and i8 for a ratio,\n"
-    "                  otherwise f32)\n",
+    "  --coding C      how numbers are stored: f32, f16, i8, i4, or with --layout table entropy\n"
+    "                  (f32 and i8 for a ratio, otherwise f32; with --layout table entropy)\n"
+    "  --weights FILE  count the tokens of FILE, a text other than the one that is measured;\n"
+    "                  every setting of --layout table then has a second row, in which a table\n"
+    "                  row weighs the square root of its token's count (the counts are those of\n"
+    "                  DIR/counts.json, where there is one)\n",
     "  --check FILE    compare the tokenizer, the next tokens and, with --text, the perplexity\n"
     "                  with the values in FILE (such as examples/tiny-gpt2/reference.json) and\n"
     "                  stop: a line for each part, exit status 1 when one differs\n"
     "  --threads N     1 to 256; only when compiled with -fopenmp (all cores)\n"
     "  --help          print this page\n\n"
-    "--ratio, --eps, --shape, --max-rank and --coding go together in each setting that is asked\n"
-    "for; these settings stand in place of the default ratios. Perplexity: the text is cut into\n"
-    "windows of the context's length that do not overlap. \"Tie broken\" reads only the input\n"
-    "rows from the compressed table, \"tie kept\" scores the next token with it as well, as GPT-2\n"
-    "does with its one table. The continuation samples among the 20 best tokens at temperature\n"
-    "0.8, always from the same random numbers.\n",
-    "\nexample: tables 6 times smaller in 8-bit cores, and 8 times, on a model of your own\n"
+    "--layout, --ratio, --eps, --shape, --max-rank and --coding go together in each setting that\n"
+    "is asked for; these settings stand in place of the default ones. Perplexity: the text is cut\n"
+    "into windows of the context's length that do not overlap. \"Tie broken\" reads only the\n"
+    "input rows from the compressed table, \"tie kept\" scores the next token with it as well, as\n"
+    "GPT-2 does with its one table. The continuation samples among the 20 best tokens at\n"
+    "temperature 0.8, always from the same random numbers.\n",
+    "\nexample: tables 8 and 16 times smaller, weighted by a text, on a model of your own\n"
     "  cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm\n"
-    "  ./gpt2_demo --ratio 6 --ratio 8 --coding i8 --prompt \"Once upon a time\" models/gpt2\n\n"
+    "  ./gpt2_demo --layout table --ratio 8 --ratio 16 --weights books.txt models/gpt2\n\n"
     "Errors are one line on stderr, exit status 1.\n",
 };
 
@@ -2385,13 +2516,18 @@ static tte_shape shape_option(const char *text)
          TTE_MAX_MODES);
 }
 
-static int coding_option(const char *text)
+/* The place of a word in a list; its places are the numbers of the library's enumerations. */
+static int word_option(const char *name, const char *text, const char *const *words, int count)
 {
+    char list[64] = "";
     int i;
-    for (i = 0; i < 4; i++)
-        if (strcmp(text, coding_name[i]) == 0)
+
+    for (i = 0; i < count; i++) {
+        if (strcmp(text, words[i]) == 0)
             return i;
-    fail("--coding: \"%s\" is not one of f32, f16, i8, i4", text);
+        add_text(list, sizeof list, "%s%s", i ? ", " : "", words[i]);
+    }
+    fail("%s: \"%s\" is not one of %s", name, text, list);
 }
 
 static void threads_option(const char *text)
@@ -2435,24 +2571,47 @@ static void set_option(options *o, const char *name, const char *value)
     } else if (strcmp(name, "--max-rank") == 0) {
         o->max_rank = (int)number_option(name, value, 1, 0, 65536, 1);
         o->tuned = 1;
+    } else if (strcmp(name, "--layout") == 0) {
+        o->layout = word_option(name, value, layout_name, 2);
     } else if (strcmp(name, "--coding") == 0) {
-        o->coding = coding_option(value);
+        o->coding = word_option(name, value, coding_name, 5);
+    } else if (strcmp(name, "--weights") == 0) {
+        o->weights = value;
     } else {
         threads_option(value);
     }
 }
 
+/* Are the settings those of --layout token, or of --layout table? Without either: both, unless
+   something else is asked for. */
+static int wants_layout(const options *o, tte_layout layout)
+{
+    if (o->layout >= 0)
+        return o->layout == (int)layout;
+    return layout == TTE_PER_TOKEN || (o->ratios == 0 && !o->tuned && o->coding < 0);
+}
+
+/* What can only be told once all options are known. */
+static void check_options(const options *o)
+{
+    if (o->coding == TTE_ENTROPY && !wants_layout(o, TTE_PER_TABLE))
+        fail("--coding entropy: needs --layout table");
+    if (o->weights && !wants_layout(o, TTE_PER_TABLE))
+        fail("--weights: needs --layout table; a train for each token has no use for them");
+}
+
 static options parse_options(int argc, char **argv)
 {
-    static const char *const names[] = {"--text", "--prompt", "--check", "--tokens", "--ratio",
-                                        "--eps", "--shape", "--max-rank", "--coding", "--threads"};
+    static const char *const names[] = {"--text", "--prompt", "--check", "--tokens", "--layout",
+                                        "--ratio", "--eps", "--shape", "--max-rank", "--coding",
+                                        "--weights", "--threads"};
     options o;
     size_t k;
     int i;
 
     memset(&o, 0, sizeof o);
     o.tokens = 40;
-    o.coding = -1;
+    o.layout = o.coding = -1;
     o.prompt = "The little girl opened the door of the old house, and";
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
@@ -2475,6 +2634,7 @@ static options parse_options(int argc, char **argv)
             o.folder = argv[i];
         }
     }
+    check_options(&o);
     return o;
 }
 
@@ -2486,6 +2646,7 @@ typedef struct {
     char name[48];
     table_kind kind;
     int bits;               /* KIND_ROUNDED */
+    size_t group;           /* KIND_ROUNDED */
     tte_options tte;        /* KIND_TT */
     int paper;              /* KIND_TT: the name tells the shape already */
     int voice;              /* it also continues the prompt */
@@ -2506,6 +2667,11 @@ typedef struct {
     char name[64];
     bytes text;
 } voice;
+
+/* What one row of the table came to; without a row both are 0. */
+typedef struct {
+    double ratio, perplexity;   /* with the tie kept, or broken when the model has none */
+} outcome;
 
 static setting *add_setting(setting *list, size_t *count, table_kind kind)
 {
@@ -2534,58 +2700,113 @@ static void add_paper_setting(setting *list, size_t *count, size_t width, int ma
              max_rank == 1 ? "" : "cap ", max_rank);
 }
 
-static void add_asked_setting(setting *list, size_t *count, const options *o, float ratio,
-                              int coding)
+static void add_rounded_setting(setting *list, size_t *count, int bits, size_t group,
+                                const char *what)
+{
+    setting *s = add_setting(list, count, KIND_ROUNDED);
+
+    s->bits = bits;
+    s->group = group;
+    snprintf(s->name, sizeof s->name, "%s rounded to %d bits", what, bits);
+}
+
+/* A setting with all that is asked for; weights: NULL or one for each row. */
+static void add_asked_setting(setting *list, size_t *count, const options *o, tte_layout layout,
+                              float ratio, int coding, const float *weights)
 {
     setting *s = add_setting(list, count, KIND_TT);
 
+    s->tte.layout = layout;
     s->tte.coding = (tte_coding)coding;
     s->tte.ratio = ratio;
     s->tte.eps = o->eps;
     s->tte.shape = o->shape;
     s->tte.max_rank = o->max_rank;
-    add_text(s->name, sizeof s->name, "%s", coding_name[coding]);
+    s->tte.row_weight = weights;
+    add_text(s->name, sizeof s->name, "%s%s", layout == TTE_PER_TABLE ? "table " : "",
+             coding_name[coding]);
     if (ratio > 0.0f)
         add_text(s->name, sizeof s->name, ", ratio %.4g", (double)ratio);
     if (o->eps > 0.0f)
         add_text(s->name, sizeof s->name, ", eps %.3g", (double)o->eps);
     if (o->max_rank > 0)
         add_text(s->name, sizeof s->name, ", cap %d", o->max_rank);
+    if (weights)
+        add_text(s->name, sizeof s->name, ", weights");
 }
 
-/* Dense, rounded, the paper's two, then what is asked for. Dense and the last two of those that
-   are asked for also write. */
-static size_t make_settings(const options *o, const model *m, setting *list)
+/* What is asked for at one ratio (0: none), in the coding that is given or in the usual ones. */
+static void add_asked_settings(setting *list, size_t *count, const options *o, tte_layout layout,
+                               float ratio, const float *weights)
 {
-    static const float usual[] = {2.0f, 2.0f, 4.0f, 4.0f, 8.0f};
-    static const int usual_coding[] = {TTE_F32, TTE_I8, TTE_F32, TTE_I8, TTE_I4};
+    const int given = o->coding >= 0;
+
+    if (layout == TTE_PER_TABLE) {
+        const int coding = given ? o->coding : (int)TTE_ENTROPY;
+        add_asked_setting(list, count, o, layout, ratio, coding, NULL);
+        if (weights)
+            add_asked_setting(list, count, o, layout, ratio, coding, weights);
+    } else {
+        add_asked_setting(list, count, o, layout, ratio, given ? o->coding : (int)TTE_F32, NULL);
+        if (!given && ratio > 0.0f)
+            add_asked_setting(list, count, o, layout, ratio, TTE_I8, NULL);
+    }
+}
+
+/* The sizes at which the ways are compared, and the usual ones of --layout table. */
+static const float goal[] = {8.0f, 12.0f, 16.0f, 38.4f};
+enum { GOALS = sizeof goal / sizeof *goal };
+
+/* The settings of a layout when no ratio is asked for. */
+static void add_usual_settings(setting *list, size_t *count, const options *o, tte_layout layout,
+                               const float *weights)
+{
+    static const float ratio[] = {2.0f, 2.0f, 4.0f, 4.0f, 8.0f, 16.0f, 38.4f};
+    static const int coding[] = {TTE_F32, TTE_I8, TTE_F32, TTE_I8, TTE_I4, TTE_I4, TTE_I4};
+    int k;
+
+    if (layout == TTE_PER_TABLE) {
+        for (k = 0; k < GOALS; k++) {
+            add_asked_settings(list, count, o, layout, goal[k], weights);
+            list[*count - 1].voice = k == 0 || k + 1 == GOALS;
+        }
+    } else if (o->coding < 0) {
+        for (k = 0; k < 7; k++) {
+            add_asked_setting(list, count, o, layout, ratio[k], coding[k], NULL);
+            list[*count - 1].voice = k == 4;
+        }
+    } else {
+        for (k = 0; k <= 4; k += 2) {
+            add_asked_setting(list, count, o, layout, ratio[k], o->coding, NULL);
+            list[*count - 1].voice = k > 0;
+        }
+    }
+}
+
+/* Dense, rounded, the paper's two, then what is asked for, of which the last two also write. */
+static size_t make_settings(const options *o, const model *m, const float *weights, setting *list)
+{
     size_t count = 0, first, i;
     int k;
 
     snprintf(add_setting(list, &count, KIND_DENSE)->name, sizeof list->name, "dense float32");
-    for (k = 8; k >= 4; k -= 4) {
-        setting *s = add_setting(list, &count, KIND_ROUNDED);
-        s->bits = k;
-        snprintf(s->name, sizeof s->name, "rows rounded to %d bits", k);
-    }
+    list[0].voice = 1;
+    for (k = 8; k >= 4; k -= 4)
+        add_rounded_setting(list, &count, k, m->width, "rows");
+    for (k = 4; k >= 2 && m->width > 32; k--)
+        add_rounded_setting(list, &count, k, 32, "blocks of 32");
     add_paper_setting(list, &count, m->width, 1);
     add_paper_setting(list, &count, m->width, 4);
-    first = count;
-    if (o->ratios == 0 && !o->tuned)
-        for (k = 0; k < 5; k++) {
-            if (o->coding < 0)
-                add_asked_setting(list, &count, o, usual[k], usual_coding[k]);
-            else if (k % 2 == 0)
-                add_asked_setting(list, &count, o, usual[k], o->coding);
-        }
-    if (o->ratios == 0 && o->tuned)
-        add_asked_setting(list, &count, o, 0.0f, o->coding < 0 ? TTE_F32 : o->coding);
-    for (k = 0; k < o->ratios; k++) {
-        add_asked_setting(list, &count, o, o->ratio[k], o->coding < 0 ? TTE_F32 : o->coding);
-        if (o->coding < 0)
-            add_asked_setting(list, &count, o, o->ratio[k], TTE_I8);
+    if (o->ratios == 0 && !o->tuned) {
+        for (k = TTE_PER_TOKEN; k <= TTE_PER_TABLE; k++)
+            if (wants_layout(o, (tte_layout)k))
+                add_usual_settings(list, &count, o, (tte_layout)k, weights);
+        return count;
     }
-    list[0].voice = 1;
+    first = count;
+    for (k = 0; k < (o->ratios ? o->ratios : 1); k++)   /* without a ratio: one setting, ratio 0 */
+        add_asked_settings(list, &count, o, o->layout < 0 ? TTE_PER_TOKEN : (tte_layout)o->layout,
+                           o->ratio[k], weights);
     for (i = first; i < count; i++)
         list[i].voice = i + 2 >= count;
     return count;
@@ -2628,33 +2849,39 @@ static void print_perplexity(double x)
 
 static void print_heads(void)
 {
-    printf("%-29s%15s%8s%9s%10s%10s%10s%8s\n", "", "", "", "numbers", "relative", "ppl, tie",
+    printf("%-34s%12s%8s%9s%9s%10s%10s%8s\n", "", "", "", "numbers", "relative", "ppl, tie",
            "ppl, tie", "us a");
-    printf("%-29s%15s%8s%9s%10s%10s%10s%8s\n", "embedding table", "bytes", "ratio", "a token",
+    printf("%-34s%12s%8s%9s%9s%10s%10s%8s\n", "embedding table", "bytes", "ratio", "a token",
            "error", "broken", "kept", "lookup");
 }
 
-static tte_status setting_table(const setting *how, const model *m, double bar_from, double bar_to,
-                                table *t)
+static const char *setting_table(const setting *how, const model *m, double bar_from,
+                                 double bar_to, table *t)
 {
     if (how->kind == KIND_TT)
         return table_compressed(m->wte, m->vocab, m->width, how->tte, bar_from, bar_to, t);
     *t = how->kind == KIND_DENSE ? table_dense(m->wte, m->vocab, m->width)
-                                 : table_rounded(m->wte, m->vocab, m->width, how->bits);
-    return TTE_OK;
+                                 : table_rounded(m->wte, m->vocab, m->width, how->bits, how->group);
+    return NULL;
 }
 
+static double ratio_of(const table *t)
+{
+    return 4.0 * (double)t->vocab * (double)t->width / (double)t->size;
+}
+
+/* The shape is told where there is a choice: one train's only column mode is the width. */
 static void print_row(const setting *how, const table *t, double error, const double *ppl,
                       double micros)
 {
     char size[32], name[sizeof how->name + 16 * TTE_MAX_MODES] = "";
 
     add_text(name, sizeof name, "%s", how->name);
-    if (how->kind == KIND_TT && !how->paper)
+    if (how->kind == KIND_TT && !how->paper
+        && (how->tte.layout == TTE_PER_TOKEN || t->info.shape.modes > 1))
         add_shape(name, sizeof name, &t->info.shape);
     commas(t->size, size, sizeof size);
-    printf("%-29.29s%15s%8.2f%9.1f%10.4f", name, size,
-           4.0 * (double)t->vocab * (double)t->width / (double)t->size, t->numbers, error);
+    printf("%-34.34s%12s%8.2f%9.1f%9.4f", name, size, ratio_of(t), t->numbers, error);
     print_perplexity(ppl[0]);
     print_perplexity(ppl[1]);
     printf("%8.2f\n", micros);
@@ -2662,8 +2889,8 @@ static void print_row(const setting *how, const table *t, double error, const do
 
 /* Measures one setting and prints its row, or the library's word on why there is none. When
    the model does not tie its output to the table, there is no perplexity with the tie kept. */
-static void run_setting(const bench *b, const setting *how, double bar_from, double bar_to,
-                        voice *voice_out)
+static outcome run_setting(const bench *b, const setting *how, double bar_from, double bar_to,
+                           voice *voice_out)
 {
     const model *m = b->m;
     const int tied = m->head == m->wte, dense = how->kind == KIND_DENSE;
@@ -2673,13 +2900,14 @@ static void run_setting(const bench *b, const setting *how, double bar_from, dou
     const table head = table_dense(m->head, m->vocab, m->width);
     const float *output[2];
     double ppl[2] = {-1.0, -1.0}, error, micros;
+    outcome came = {0.0, 0.0};
     table t;
-    const tte_status status = setting_table(how, m, bar_from, bar_mid, &t);
+    const char *why_not = setting_table(how, m, bar_from, bar_mid, &t);
 
-    if (status != TTE_OK) {
+    if (why_not) {
         bar_clear();
-        printf("%-29.29s  %s\n", how->name, tte_status_text(status));
-        return;
+        printf("%-34.34s  %s\n", how->name, why_not);
+        return came;
     }
     table_decode(&t, b->decoded);
     error = relative_error(m->wte, b->decoded, m->vocab * m->width);
@@ -2698,7 +2926,69 @@ static void run_setting(const bench *b, const setting *how, double bar_from, dou
     bar_clear();
     print_row(how, &t, error, ppl, micros);
     fflush(stdout);
+    came.ratio = ratio_of(&t);
+    came.perplexity = tied ? ppl[1] : ppl[0];
     table_give(&t);
+    return came;
+}
+
+enum { WAYS = 3 };   /* rounding, a train for each token, one train for the table */
+
+static int way_of(const setting *how)   /* -1: dense */
+{
+    return how->kind == KIND_DENSE ? -1 : how->kind == KIND_ROUNDED ? 0
+         : how->tte.layout == TTE_PER_TOKEN ? 1 : 2;
+}
+
+/* The row of least perplexity among those at least `ratio` times smaller, of one way or (-1) of
+   all; `settings` when there is none. */
+static size_t best_at(const setting *list, const outcome *came, size_t settings, double ratio,
+                      int way)
+{
+    size_t best = settings, i;
+
+    for (i = 1; i < settings; i++)
+        if (came[i].ratio >= ratio && came[i].perplexity > 0.0
+            && (way < 0 || way_of(&list[i]) == way)
+            && (best == settings || came[i].perplexity < came[best].perplexity))
+            best = i;
+    return best;
+}
+
+/* Which way is best when, from the rows alone: list[0] is the dense table. */
+static void print_summary(const setting *list, const outcome *came, size_t settings, int tied)
+{
+    size_t best, i;
+    int k, way;
+
+    printf("\n%-34s%10s%10s%10s\n",
+           tied ? "least perplexity, tie kept," : "least perplexity, tie broken,", "plain",
+           "train per", "train per");
+    printf("%-34s%10s%10s%10s  %s\n", "of all rows that are", "rounding", "token", "table",
+           "the best of them");
+    for (k = 0; k < GOALS; k++) {
+        if ((best = best_at(list, came, settings, (double)goal[k], -1)) == settings)
+            break;
+        printf("at least %4.4gx smaller%13s", (double)goal[k], "");
+        for (way = 0; way < WAYS; way++) {
+            i = best_at(list, came, settings, (double)goal[k], way);
+            print_perplexity(i < settings ? came[i].perplexity : -1.0);
+        }
+        printf("  %s\n", list[best].name);
+    }
+    printf("%-34s", "largest ratio within 1 % of dense");
+    for (way = 0; way < WAYS; way++) {
+        double most = 0.0;
+        for (i = 1; i < settings; i++)
+            if (way_of(&list[i]) == way && came[i].perplexity <= 1.01 * came[0].perplexity
+                && came[i].ratio > most)
+                most = came[i].ratio;
+        if (most > 0.0)
+            printf("%9.2fx", most);
+        else
+            printf("%10s", "-");
+    }
+    putchar('\n');
 }
 
 /* ======================================================================================= */
@@ -3094,13 +3384,30 @@ static void check_shape(const tte_shape *shape, size_t width)
              width);
 }
 
+/* The weights of the table's rows where some setting can use them: from a text that is given, or
+   from the counts that lie beside the model; otherwise NULL. */
+static float *load_weights(const options *o, const char *folder, const tokenizer *t)
+{
+    char *counts = path_join(folder, "counts.json");
+    float *weight = NULL;
+
+    if (o->weights)
+        weight = weights_of_text(t, o->weights);
+    else if (wants_layout(o, TTE_PER_TABLE) && !file_missing(counts))
+        weight = weights_of_counts(t, counts);
+    give(counts);
+    return weight;
+}
+
 static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t,
                       state *s)
 {
     const bytes text = o->text ? read_file(o->text) : story_text();
     setting list[MAX_SETTINGS];
+    outcome came[MAX_SETTINGS];
     voice voices[MAX_VOICES];
-    const size_t settings = make_settings(o, m, list);
+    float *weights = load_weights(o, folder, t);
+    const size_t settings = make_settings(o, m, weights, list);
     size_t i, spoken = 0;
     uint32_t *ids, *prompt;
     bytes prompt_text;
@@ -3119,17 +3426,23 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     b.decoded = take_floats(m->vocab, m->width);
 
     print_model(folder, m);
-    printf("text:  %s, %zu words, %zu tokens, windows of %zu\n\n",
+    printf("text:  %s, %zu words, %zu tokens, windows of %zu\n",
            o->text ? o->text : "the story in the source", count_words(text), b.count, m->context);
+    if (weights)
+        printf("weights: square roots of the token counts in %s\n",
+               o->weights ? o->weights : "the folder's counts.json");
+    putchar('\n');
     print_heads();
     bar_start();
     for (i = 0; i < settings; i++) {
-        voice *v = &voices[spoken];
-        memset(v, 0, sizeof *v);
-        run_setting(&b, &list[i], (double)i / (double)settings, (double)(i + 1) / (double)settings,
-                    v);
-        spoken += v->text.data != NULL;
+        voice v;
+        memset(&v, 0, sizeof v);
+        came[i] = run_setting(&b, &list[i], (double)i / (double)settings,
+                              (double)(i + 1) / (double)settings, &v);
+        if (v.text.data)
+            voices[spoken++] = v;
     }
+    print_summary(list, came, settings, m->head == m->wte);
     if (o->tokens) {
         prompt_text = decode(t, prompt, b.prompt_count);
         printf("\nprompt\n");
@@ -3146,6 +3459,7 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     give(ids);
     give(prompt);
     give(b.decoded);
+    give(weights);
     give(text.data);
 }
 
