@@ -184,24 +184,35 @@ IMAGE FORMAT, version 1
        bits on, entries l, 8 + l, 16 + l .. of the block's 256 / w. What does not fill a block follows
        entry by entry, 4-bit ones from the low half of a byte on.
 
-     kind 4, code tables, ENTROPY: step s (f32), weight of step class 0 or zero (f32), stride u (1), number
-       of step classes (1), of scale classes (1), of tables T (1), scale class of a row at the columns'
-       own scale (1), table of a deviation of one step (1), two zeros. Then cumulative frequencies f_0 +
-       .. + f_i out of 4096 for the step classes and for the scale classes (2 each); a signed class c_j for each
-       coefficient (1); for each table its offset in this section (2), the one before again where both
-       are one; the tables: plain bits p (1), symbols in Q0 and in Q1 (1 each), a zero; signed
-       64ths of a step that are added to |value| at index 1 and at larger ones, for Q0, then Q1 (4); cumulative frequencies
-       of Q0, then of Q1 (2 each).
-       A record is a number x of rANS, most significant byte first. It yields (with x mod 4096 in the
-       interval of a symbol, x becomes f * floor(x / 4096) + x mod 4096 - start; whenever x < 2^24, and a
-       byte is left, x becomes 256 x + byte) the step class a, the scale class b, and the coefficients
-       in order: with table c_j + u (a + b), cut to 0 .. T - 1, and the quantizer q of the state (state
-       0 at first; states 2 to 5 have Q1), the symbol h; if it is the last one, first 5 bits e, then
-       floor(e/2) and the other e - floor(e/2) bits of a number v, and h grows by 2^e + v - 1; index i =
-       h * 2^p + p plain bits; one bit, 1 for negative, unless i is 0. Plain bits are taken from the
-       lowest of x, x is filled up before and after each group of the escape and after the coefficient. |value| =
-       (2 i - q + shift) * s * 2^(-a/2), 0 for i = 0; the next state is digit `state` of 0, 4, 3, 7, 2, 6, 1, 5, its lowest bit
-       flipped where i is odd.
+     kind 4, code tables, ENTROPY:
+         f32  s, the step
+         f32  weight of step class 0; zero without row weights
+           1  u, tables for half an octave
+           1  number of step classes
+           1  number of scale classes
+           1  T, the number of tables
+           1  scale class of a row at the columns' own scale (for writers)
+           1  table of a coefficient whose deviation is one step (for writers)
+           2  zeros
+          ..  cumulative frequencies of the step classes, then of the scale classes: f_0, f_0 + f_1,
+              .. 4096, two bytes each
+        r[0]  c_j, a signed class for each coefficient
+         2 T  for each table its offset in this section; the one before again where both are one
+          ..  the tables: p, plain bits (1); number of symbols in Q0 and in Q1 (1 each); a zero (1);
+              shifts of |value| in signed 64ths of a step, for index 1 in Q0, larger ones in Q0, then
+              the same for Q1 (1 each); cumulative frequencies of Q0, then of Q1 (2 each)
+       A record is a number x, most significant byte first, read by rANS. At first x = 0, and to fill
+       x is: while x < 2^24 and a byte is left, x = 256 x + byte. A symbol is the one in whose
+       interval x mod 4096 lies; with its start and frequency f, x becomes
+       f floor(x / 4096) + x mod 4096 - start. n plain bits are the lowest n of x, which is divided by 2^n. A record is read so:
+         fill; the step class a; fill; the scale class b; fill; state = 0; then for each coefficient j:
+         the table is c_j + u (a + b), cut to 0 .. T - 1; the quantizer q is 1 in states 2 to 5, else 0;
+         the symbol h of Q_q; if it is the last one: fill, e = 5 plain bits (20 at most), fill, v =
+         floor(e/2) plain bits, fill, v += 2^floor(e/2) * (e - floor(e/2) more plain bits), fill,
+         h += 2^e + v - 1;
+         i = h 2^p + p plain bits; one plain bit, 1 for negative, unless i = 0; fill.
+         |coefficient| = (2 i - q + shift) s 2^(-a/2), 0 for i = 0. The next state is the number at
+         place `state` (from 0) of 0, 4, 3, 7, 2, 6, 1, 5, its lowest bit flipped where i is odd.
 
 ==================================================================================================
 METHOD
@@ -447,19 +458,20 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
               thousand rows, never the table
      options  NULL: all zero
      out      out, written only on success
-   TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks
-   that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4
-   hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET,
-   smaller ones lose digits and at last become zeros, which the recorded errors show.
+   TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the
+   smallest ranks that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16,
+   I8 and I4 hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes): larger ones are
+   TTE_ERR_BUDGET, smaller ones lose digits and at last become zeros, which the recorded errors show.
    A row whose norm exceeds the range of float is TTE_ERR_NOT_FINITE.
    TTE_PER_TABLE reads the rows at least twice. TTE_ENTROPY meets ratio or eps from below by at most
-   one per cent, on tables large enough for that (not within 2^15 of the largest deviation: steps do
-   not get finer); with neither, it adds one per cent to what max_rank cuts. Other codings keep as many leading coefficients as fit,
-   or as few as eps allows. Beside the image it holds about 8 dim x dim doubles and 12 megabytes.
+   one per cent, on tables of some tens of kilobytes and more (steps do not get finer than 2^-15 of the
+   largest deviation); with neither, it adds one per cent to what max_rank cuts. Other codings keep as
+   many leading coefficients as fit, or as few as eps allows. Beside the image it holds about 8 dim x
+   dim doubles and 12 megabytes.
    Cost: dim^2 / 2 multiplications a row for the moments, 2 dim * r[0] for coefficients and errors,
    about 15 ns for each coefficient that is entropy-coded, one SVD of dim x dim.
-   Accuracy (tests/test_per_table.c): within 0.41 bit a dimension of the rate that a Gaussian table
-   with the same covariance needs at that error, every byte counted, at a few thousand rows.
+   Accuracy (tests/test_entropy.c): within half a bit a dimension of the rate that a Gaussian table with
+   the same covariance needs at that error, every byte counted, from a few thousand rows on.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
    dim beyond 2^31 - 1), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
    TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
@@ -496,9 +508,9 @@ TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *ou
 /* The table in another coding, shape and ranks of every row unchanged: TTE_ENTROPY to TTE_I8 or TTE_I4,
    for example, to scan the vocabulary often. Made from what t holds, since nothing else is left of
    the original: the recorded errors become upper bounds, what t records and what the new coding adds.
-   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.001. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE,
-   TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET (beyond the range of the coding),
-   TTE_ERR_CONVERGENCE. */
+   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.001.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET
+   (beyond the range of the coding), TTE_ERR_CONVERGENCE. */
 TTE_API tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out);
 
 #endif /* TT_EMBED_DECODE_ONLY */
@@ -6517,8 +6529,8 @@ static double ttei_table_cost(const ttei_counts *counts, double rows)
 }
 
 /* What is written for each class: all that was counted and a little of what was expected, and
-   neighbours in one table where telling them apart would not pay for a second one, once that is known. joined[i] is the
-   first class of the table of class i, whose counts hold for all. */
+   neighbours in one table where telling them apart would not pay for a second one, once that is known.
+   joined[i] is the first class of the table of class i, whose counts hold for all. */
 static void ttei_tables_join(const ttei_fit *f, int tables, int *joined, ttei_counts *counts)
 {
     const double rows = (double)f->vocab / (double)f->count;
@@ -7084,7 +7096,8 @@ static tte_status ttei_options_check(const tte_options *options, size_t vocab, s
     const int per_table = options->layout == TTE_PER_TABLE;
     size_t entries, i;
     if ((options->layout != TTE_PER_TOKEN && !per_table) || (int)options->coding < 0 ||
-        options->coding > (per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 || !ttei_finite_f32(options->eps) || options->eps < 0 ||
+        options->coding > (per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 ||
+        !ttei_finite_f32(options->eps) || options->eps < 0 ||
         options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
         (!per_table && (options->row_weight != NULL || options->like != NULL)))
         return TTE_ERR_ARGUMENT;
