@@ -6786,7 +6786,7 @@ static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double
 }
 
 /* One pass over all rows under the setting of f: the image, and its relative error, weighted. */
-static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, const ttei_progress *progress,
+static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
                                 tte_image *image, double *error)
 {
     const tte_options *o = f->options;
@@ -6833,6 +6833,8 @@ static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, const
         ttei_builder_drop(&builder);
     }
     ttei_model_end(&model);
+    progress->from = progress->to;  /* another pass would take half of what is left */
+    progress->to += (1 - progress->to) / 2;
     return status;
 }
 
@@ -6881,8 +6883,6 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
             tte_free(&image);
             status = ttei_fit_make(f, rows, user, progress, &image, &error);
         }
-        progress->from = progress->to;
-        progress->to += (1 - progress->to) / 2;
         if (status == TTE_ERR_BUDGET && x < f->top) {  /* a row outside the sample, of too many steps */
             f->lowest = x + 1;
             continue;
@@ -7017,8 +7017,6 @@ static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei
         if (status != TTE_OK || !(o->eps > 0) || error <= (double)o->eps) return status;
         tte_free(out);
         if (o->ratio > 0 || !(f->price > 0)) return TTE_ERR_BUDGET;
-        progress->from = progress->to;
-        progress->to += (1 - progress->to) / 2;
         if (f->rank == most) {
             f->price = 0;  /* all columns: what is left to spend are the bits of the cores */
         } else {

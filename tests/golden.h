@@ -3,7 +3,8 @@
 #ifndef TEST_GOLDEN_H
 #define TEST_GOLDEN_H
 
-enum { GOLDEN_VOCAB = 40, GOLDEN_DIM = 30, GOLDEN_KINDS = 8 };
+/* Kinds below GOLDEN_KINDS are TTE_PER_TOKEN, those from there on TTE_PER_TABLE. */
+enum { GOLDEN_VOCAB = 40, GOLDEN_DIM = 30, GOLDEN_KINDS = 8, GOLDEN_ALL = 15 };
 
 /* Integers over 64, from integer arithmetic alone: exact in float, the same on every machine. Rows
  * of growing roughness; row 7 is zero. */
@@ -22,23 +23,52 @@ static inline float *golden_table(void)
 }
 
 #ifndef TT_EMBED_DECODE_ONLY
+/* Kinds 8..12: every coding in one mode; 13: rows with weights; 14: two modes with padding. */
+static inline tte_options golden_table_options(int kind)
+{
+    static const tte_coding codings[7] = {TTE_F32, TTE_F16, TTE_I8, TTE_I4, TTE_ENTROPY, TTE_ENTROPY,
+                                          TTE_ENTROPY};
+    static const int one[1] = {30}, two[2] = {4, 8};
+    static float weights[GOLDEN_VOCAB];
+    tte_shape shape = kind == 14 ? make_shape(2, two) : make_shape(1, one);
+    tte_options options = make_options(codings[kind - GOLDEN_KINDS], 0, kind == 11 ? 0.3f : 0.1f, &shape);
+    options.layout = TTE_PER_TABLE;
+    for (int t = 0; t < GOLDEN_VOCAB; t++)
+        weights[t] = (float)(1 << t % 6);
+    options.row_weight = kind == 13 ? weights : NULL;
+    return options;
+}
+
 /* Kinds 0..3: rank cap 3; kinds 4..7: adaptive; each in F32, F16, I8, I4. */
 static inline tte_options golden_options(int kind)
 {
     static const tte_coding codings[4] = {TTE_F32, TTE_F16, TTE_I8, TTE_I4};
     static const int dims[3] = {4, 4, 2};
     tte_shape shape = make_shape(3, dims);
+    if (kind >= GOLDEN_KINDS)
+        return golden_table_options(kind);
     return make_options(codings[kind % 4], kind < 4 ? 3 : 0, kind < 4 ? 0 : 0.5f, &shape);
 }
 
 #endif
 
-/* No row may be further from the table than this. */
-static inline double golden_bound(int kind) { return kind < 4 ? 1.0 : 0.5; }
+/* No row may be further from the table than this; from GOLDEN_KINDS on, all rows together, by weight. */
+static inline double golden_bound(int kind)
+{
+    if (kind >= GOLDEN_KINDS)
+        return kind == 11 ? 0.3 : 0.1;
+    return kind < 4 ? 1.0 : 0.5;
+}
 
 static inline void golden_path(int kind, char path[200])
 {
     static const char *const names[4] = {"f32", "f16", "i8", "i4"};
+    static const char *const tables[7] = {"f32", "f16", "i8", "i4", "entropy", "entropy-weights",
+                                          "entropy-modes"};
+    if (kind >= GOLDEN_KINDS) {
+        sprintf(path, "tests/golden/table-%s.tte", tables[kind - GOLDEN_KINDS]);
+        return;
+    }
     sprintf(path, "tests/golden/token-%s-%s.tte", names[kind % 4], kind < 4 ? "uniform" : "adapted");
 }
 

@@ -1,5 +1,9 @@
-/* make_golden.c: writes tests/golden/ (run it from the repository's root). Only for a new kind of
- * image: those that exist are kept as they are, since old images must open for ever. */
+/* make_golden.c: writes tests/golden/. From the repository's root:
+ *
+ *     cc -O2 -o /tmp/make_golden tests/make_golden.c -lm && /tmp/make_golden
+ *
+ * Only for a new kind of image: those that exist are kept as they are, since old images must open for
+ * ever. */
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
 #include "harness.h"
@@ -12,7 +16,7 @@ int main(int argc, char **argv)
     int written = 0;
     test_begin(argc, argv, "make_golden");
     table = golden_table();
-    for (int kind = 0; kind < GOLDEN_KINDS; kind++) {
+    for (int kind = 0; kind < GOLDEN_ALL; kind++) {
         char path[200];
         tte_options options = golden_options(kind);
         tte_image image;

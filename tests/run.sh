@@ -6,6 +6,7 @@
 #   CFLAGS         added to every command of both, e.g. sanitizers
 #   TEST_PARTS     which parts to run; default "header programs variants docs demo"
 #   TEST_SMALL=1   small sizes in the test programs
+#   TEST_SKIP      test programs to leave out
 #   TEST_WRAPPER   a command to run the test programs under, e.g. valgrind
 #   TEST_SEED      the seed of the random cases; each program prints the one it used
 
@@ -292,7 +293,9 @@ build_and_run() {
 }
 
 all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
-    test_limits test_recode test_rows'
+    test_limits test_recode test_rows test_per_table test_per_table_grow test_per_table_image
+    test_entropy'
+for t in ${TEST_SKIP-}; do all_tests=$(printf '%s\n' $all_tests | grep -vx "$t"); done
 
 if has_part programs; then
     how=-O2
@@ -310,7 +313,7 @@ if has_part variants; then
         for t in $all_tests; do build_and_run C++ build_cxx $t; done
     fi
     how='-O1 -ffast-math'
-    for t in test_svd test_train test_table test_decoder; do
+    for t in test_svd test_train test_table test_decoder test_per_table; do
         build_and_run fast-math build_c $t 1 not_finite
     done
     how='-O1 -fopenmp'
@@ -318,7 +321,7 @@ if has_part variants; then
     if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
         OMP_NUM_THREADS=3
         export OMP_NUM_THREADS
-        build_and_run OpenMP build_c test_table
+        for t in test_table test_per_table; do build_and_run OpenMP build_c $t; done
         unset OMP_NUM_THREADS
     else
         echo "OpenMP: skipped, $CC cannot link it"
