@@ -3524,7 +3524,7 @@ static size_t ttei_entropy_encode(const ttei_codes *c, size_t rank, const int32_
 /* Frequencies that add up to 4096, none 0, close to the counts; as cumulative ends at p. */
 static void ttei_ends_write(const double *counts, int symbols, unsigned char *p)
 {
-    uint32_t frequency[TTEI_MAGNITUDES], sum = 0, end = 0;
+    uint32_t frequency[TTEI_MAGNITUDES] = {0}, sum = 0, end = 0;
     double total = 0;
     int i, top = 0;
     for (i = 0; i < symbols; ++i) {
