@@ -31,7 +31,7 @@ static inline tte_options setting(int number)
     return options;
 }
 
-/* ---- tables --------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 enum { GAUSSIAN, DECAYING, LOW_RANK, BIG_MEAN, CONSTANT, ZERO, EQUAL_ROWS, SPARSE, UNEVEN, TABLES };
 
@@ -72,7 +72,7 @@ static inline float *make_table(int kind, size_t vocab, size_t dim)
     return table;
 }
 
-/* ---- what holds for every image --------------------------------------------------------------- */
+/* ---- what holds for every image -------------------------------------------------------------- */
 
 /* Relative errors: of all rows, of the worst one (a row of zeros has none), of all rows by weight. */
 typedef struct measured { double whole, worst, weighted; } measured;
@@ -175,7 +175,8 @@ static inline void check_refused(const float *table, size_t vocab, size_t dim,
     CHECK(is_sentinel(&image) && heap.live == 0);
 }
 
-static inline int same_rows(const tte_image *a, size_t first_a, const tte_image *b, size_t first_b, size_t count)
+static inline int same_rows(const tte_image *a, size_t first_a, const tte_image *b, size_t first_b,
+                            size_t count)
 {
     tte_table ta = open_image(a), tb = open_image(b);
     size_t dim = get_info(&ta).dim;
@@ -185,7 +186,7 @@ static inline int same_rows(const tte_image *a, size_t first_a, const tte_image 
     return same;
 }
 
-/* ---- settings that refer to other arrays -------------------------------------------------------- */
+/* ---- settings that refer to other arrays ----------------------------------------------------- */
 
 /* Every tenth row is heavy and has directions of its own. */
 static inline float *weighted_table(size_t vocab, size_t dim, float *weights)

@@ -8,7 +8,7 @@
 #include "tables.h"
 #include "per_table.h"
 
-/* ---- Gaussian tables whose covariance is known ---------------------------------------------------- */
+/* ---- Gaussian tables whose covariance is known ----------------------------------------------- */
 
 enum { WHITE, EXPONENTIAL, POWER_LAW, FEW, SPECTRA };
 
@@ -51,7 +51,7 @@ static double bound_on_bits(int spectrum, size_t dim, double error2)
 static const char *const spectra[SPECTRA] = {"white", "exponential", "power law", "few"};
 static int spectrum_step(void) { return test.small ? 2 : 1; }
 
-/* ---- budgets ---------------------------------------------------------------------------------------- */
+/* ---- budgets --------------------------------------------------------------------------------- */
 
 static const float ratios[] = {4, 5.5f, 8, 12, 16, 24, 32, 38.4f, 40};
 enum { RATIOS = 9 };
@@ -231,7 +231,7 @@ static void ratio_and_eps(void)
     free(table);
 }
 
-/* ---- bits --------------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 /* Bytes of the section of a kind, as the header lists them. */
 static size_t section_size(const tte_image *image, int kind)
@@ -239,7 +239,7 @@ static size_t section_size(const tte_image *image, int kind)
     const unsigned char *p = (const unsigned char *)image->data, *entry = p + 148 + 8 * p[16];
     for (int i = 0; i < p[17]; i++, entry += 24)
         if (entry[20] == kind)
-            return (size_t)entry[8] | (size_t)entry[9] << 8 | (size_t)entry[10] << 16 | (size_t)entry[11] << 24;
+            return (size_t)entry[8] | (size_t)entry[9] << 8 | (size_t)entry[10] << 16;
     return 0;
 }
 
@@ -262,7 +262,7 @@ static void excess_over_the_bound(void)
         if (large && test.small)
             continue;
         table = gaussian_table(spectrum, vocab, dim);
-        for (int r = large ? 2 : spectrum % 2; r < (large ? 5 : RATIOS); r += large ? 2 : test.small ? 6 : 3) {
+        for (int r = large ? 2 : spectrum % 2; r < (large ? 5 : RATIOS); r += large ? 2 : 3) {
             tte_options options = table_options(TTE_ENTROPY);
             tte_image image;
             double over;
@@ -377,7 +377,7 @@ static void steps_follow_the_weights(void)
     free(rows), free(image.data), free(weights), free(table);
 }
 
-/* ---- records -------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 /* A damaged record spoils its own row and no other. */
 static void records_stand_alone(void)

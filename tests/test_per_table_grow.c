@@ -38,7 +38,7 @@ static void measured_free(void *block)
 #include "tables.h"
 #include "per_table.h"
 
-/* ---- rows from a callback, progress, memory ------------------------------------------------------- */
+/* ---- rows from a callback, progress, memory -------------------------------------------------- */
 
 typedef struct source {
     const float *table;
@@ -249,7 +249,7 @@ static void memory_is_bounded(void)
     }
 }
 
-/* ---- like, merge, append, replace ------------------------------------------------------------------ */
+/* ---- like, merge, append, replace ------------------------------------------------------------ */
 
 /* Shards made like the first one merge into the image of all rows made so. */
 static void shards_merge(void)
@@ -470,7 +470,7 @@ static void replaced_rows(void)
         tte_options options = setting(n);
         tte_image base = make_image(table, vocab, DIM, &options);
         tte_table t = open_image(&base);
-        double level = get_info(&t).rel_error * norm(table, vocab * DIM) / sqrt((double)vocab); /* of a row */
+        double level = get_info(&t).rel_error * norm(table, vocab * DIM) / sqrt((double)vocab);
         double allowed = 3 * level / norm(fresh, DIM) + 2 * get_info(&t).max_row_error + 1e-6;
         for (uint32_t token = 0; token < vocab; token += test.small ? 17 : 7) {
             tte_image image = sentinel_image();
@@ -501,7 +501,7 @@ static void replaced_rows(void)
     free(table), free(fresh);
 }
 
-/* ---- another coding ---------------------------------------------------------------------------------- */
+/* ---- another coding -------------------------------------------------------------------------- */
 
 static void recoded(void)
 {

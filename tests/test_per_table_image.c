@@ -11,7 +11,7 @@
 
 enum { AT_CRC = 8, AT_VERSION = 12, AT_MODES = 16, AT_SECTIONS = 17, AT_SHAPE = 144 };
 
-/* ---- images to work on ------------------------------------------------------------------------------ */
+/* ---- images to work on ----------------------------------------------------------------------- */
 
 /* Small ones of every coding, in one mode and in two; the last one has classes of steps. */
 enum { KINDS = 11, VOCAB = 37, WIDTH = 10 };
@@ -101,7 +101,7 @@ static tte_status open_and_use(const unsigned char *bytes, size_t size)
     return status;
 }
 
-/* ---- cases -------------------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void every_truncation(void)
 {
