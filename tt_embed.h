@@ -3518,6 +3518,7 @@ static size_t ttei_entropy_encode(const ttei_codes *c, size_t rank, const int32_
     ttei_ans_put_symbol(&w, c->scale_ends, (unsigned)scale_class, 0, 0);
     ttei_ans_put_symbol(&w, c->step_ends, (unsigned)step_class, 0, 0);
     for (; w.x != 0; w.x >>= 8) *--w.p = (unsigned char)(w.x & 255u);
+    if (w.p == end) *--w.p = 0;  /* a section of records has bytes, even where they say nothing */
     return (size_t)(end - w.p);
 }
 
@@ -4126,6 +4127,8 @@ static tte_status ttei_sweep_core(ttei_frame *f, int32_t k, double allowed, floa
         tail += room->s[rank - 1] * room->s[rank - 1];
         if (!(tail <= allowed)) break;
     }
+    /* directions of no energy at all may lie in the padding: as coefficients they would mean nothing */
+    for (; k == 0 && rank > 1 && !(room->s[rank - 1] > 3e-7 * room->s[0]);) --rank;
     f->ranks[k] = (int32_t)rank;
     for (i = 0; i < rank; ++i) energy[i] = room->s[i] * room->s[i];
     for (i = 0; i < rank * cols; ++i) core[i] = (float)room->vt[i];
@@ -4248,7 +4251,9 @@ static void ttei_twice_less(size_t n, const float *y, float *out)
     for (i = 0; i < n * n; ++i) out[i] = (i % (n + 1) == 0 ? 2.0f : 0.0f) - y[i];
 }
 
-/* G = B B^T is close to I; three steps of X <- X (2 I - G X) from X = I invert it. */
+/* G = B B^T is close to I; three steps of X <- X (2 I - G X) from X = I invert it. Cores of 4 bits may
+   lengthen a row so much that this would diverge: with D = diag(max(1, g_ii)) it starts from X = 1 / D,
+   whose first step is 2 / D - G / (D D^T). */
 static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *dual, float *room)
 {
     float *across = room, *gram = across + dim * rank, *x = gram + rank * rank, *y = x + rank * rank;
@@ -4257,7 +4262,13 @@ static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *
     for (i = 0; i < rank; ++i)
         for (j = 0; j < dim; ++j) across[j * rank + i] = basis[i * dim + j];
     ttei_product(rank, dim, rank, basis, dim, 1, across, rank, gram);
-    ttei_twice_less(rank, gram, x);
+    for (i = 0; i < rank; ++i)
+        for (j = 0; j < rank; ++j) {
+            float a = gram[i * rank + i], b = gram[j * rank + j];
+            if (!(a > 1)) a = 1;
+            if (!(b > 1)) b = 1;
+            x[i * rank + j] = (i == j ? 2 / a : 0.0f) - gram[i * rank + j] / (a * b);
+        }
     for (step = 0; step < 2; ++step) {
         ttei_product(rank, rank, rank, gram, rank, 1, x, rank, y);
         ttei_twice_less(rank, y, y);
@@ -5155,7 +5166,9 @@ static int ttei_scale_class(const ttei_model *m, const float *y, float step)
     for (j = 0; j < m->rank; ++j)
         sum += ((double)y[j] * (double)y[j] + noise) /
                ((double)m->scales[j] * (double)m->scales[j] + noise);
-    result = (int)floor(log2(sum / (double)m->rank) + 0.5) + m->codes.own;
+    sum /= (double)m->rank;  /* NaN where scales come from a damaged image */
+    if (!(sum > 1e-9 && sum < 1e9)) return sum > 1 ? m->codes.scales - 1 : 0;
+    result = (int)floor(log2(sum) + 0.5) + m->codes.own;
     return result < 0 ? 0 : result < m->codes.scales ? result : m->codes.scales - 1;
 }
 
@@ -5196,7 +5209,7 @@ static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsig
                              ttei_tile *tile)
 {
     const size_t fixed = ttei_coefficients_bytes(m->view.coding, m->rank);
-    size_t sizes[TTEI_LANES], i, j, now;
+    size_t sizes[TTEI_LANES] = {0}, i, j, now;
     for (i = 0; i < count; ++i) {
         const float *row = rows + i * m->dim;
         const int good = ttei_all_finite_f32(row, m->dim);
@@ -5221,8 +5234,9 @@ static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsig
         } else {
             status = ttei_coefficients_encode(m->view.coding, m->rank, m->scales, tile->y + i * m->rank,
                                               records + i * record_size);
-            ttei_coefficients_decode(&m->view, records + i * record_size, fixed,
-                                     tile->values + i * m->rank);
+            if (status == TTE_OK)
+                ttei_coefficients_decode(&m->view, records + i * record_size, fixed,
+                                         tile->values + i * m->rank);
         }
         for (j = 0; j < now && status != TTE_OK; ++j)
             if (slots[i + j].status == TTE_OK) slots[i + j].status = status;
@@ -6298,7 +6312,7 @@ static void ttei_fit_scales(ttei_fit *f)
 {
     const tte_coding coding = f->options->coding;
     const double codes = coding == TTE_I8 ? 127 / 4.0 : coding == TTE_I4 ? 7 / 4.0 : 1;
-    const double least = coding == TTE_I8 ? 1e-3 : coding == TTE_I4 ? 4e-3 : 1e-6;
+    const double least = coding == TTE_I8 ? 1e-3 : coding == TTE_I4 ? 4e-3 : 2e-4;
     const double top = sqrt(f->frame.energy[0] / f->spectrum.weight);
     size_t j;
     for (j = 0; j < (size_t)f->frame.ranks[0]; ++j) {
@@ -6389,7 +6403,7 @@ static tte_status ttei_pair_entries(const ttei_spectrum *s, size_t rank, size_t 
 {
     const size_t dim = s->dim, a = dim / b;
     ttei_pair_room room;
-    size_t i, j, r = b;
+    size_t i, j, r = ttei_min(b, rank * a);
     double tail = 0;
     tte_status status;
     void *block = TT_EMBED_MALLOC(ttei_pair_carve(rank, dim, b, NULL, &room));
@@ -6408,14 +6422,34 @@ static tte_status ttei_pair_entries(const ttei_spectrum *s, size_t rank, size_t 
     return status;
 }
 
+/* About how many columns will be coded: with an entropy coder those above the water level, otherwise
+   as many as the records have room for, or as the error asked for needs. */
+static size_t ttei_fit_columns(const ttei_fit *f, double level)
+{
+    const tte_options *o = f->options;
+    const double asked = f->eps * f->eps * f->spectrum.norm2;
+    const double room = o->ratio > 0 ? 4.0 * (double)f->dim / (double)o->ratio : HUGE_VAL;
+    size_t rank = f->dim;
+    double tail = 0;
+    if (o->coding == TTE_ENTROPY && (f->eps > 0 || o->ratio > 0)) {
+        while (rank > 1 && !(f->spectrum.energy[rank - 1] > level * (double)f->vocab)) --rank;
+    } else {
+        while (rank > 1 && (double)ttei_coefficients_bytes(o->coding, rank) > room) --rank;
+        for (; rank > 1; --rank) {
+            tail += f->spectrum.energy[rank - 1];
+            if (!(tail <= asked)) break;
+        }
+    }
+    return o->max_rank > 0 ? ttei_min(rank, (size_t)o->max_rank) : rank;
+}
+
 /* Modes where the caller leaves them open: one, or the pair of least entries, where that saves a fifth
    at least. Tables without such structure, most of them, keep one mode. */
-static tte_status ttei_fit_modes(ttei_fit *f, double allowed)
+static tte_status ttei_fit_modes(ttei_fit *f, double allowed, double level)
 {
-    const size_t dim = f->dim;
+    const size_t dim = f->dim, rank = ttei_fit_columns(f, level);
     tte_shape *shape = &f->frame.shape;
-    size_t rank = dim, fewest, b, entries;
-    if (f->options->max_rank > 0) rank = ttei_min(dim, (size_t)f->options->max_rank);
+    size_t fewest, b, entries;
     shape->modes = 1;
     shape->dim[0] = (int32_t)dim;
     if (ttei_mul(rank, dim) > TTEI_ENTRIES_MAX) return TTE_OK;
@@ -6437,7 +6471,7 @@ static tte_status ttei_fit_modes(ttei_fit *f, double allowed)
 static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
 {
     const tte_options *o = f->options;
-    double level, allowed, total = 0, beyond = 0;
+    double level = 0, allowed, total = 0, beyond = 0;
     size_t size, j;
     tte_status status = ttei_fit_moments(f, rows, user, progress);
     if (status != TTE_OK) return status;
@@ -6446,12 +6480,12 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
         if (o->max_rank > 0 && j >= (size_t)o->max_rank) beyond += f->spectrum.energy[j];
     }
     if (o->coding == TTE_ENTROPY && !(o->ratio > 0) && !(o->eps > 0) && f->spectrum.norm2 > 0)
-        f->eps = sqrt(1e-4 + beyond / f->spectrum.norm2);  /* one per cent, beside what the cap cuts */
+        f->eps = 0.01 + sqrt(beyond / f->spectrum.norm2);  /* one per cent, beside what the cap cuts */
     allowed = (o->ratio > 0 || f->eps > 0) ? 0.003 * ttei_fit_target(f, &level) : 0;
     if (allowed < 1e-14 * total) allowed = 1e-14 * total;
     f->frame.shape = o->shape;
     if (o->shape.modes == 0) {
-        status = ttei_fit_modes(f, allowed / 2);
+        status = ttei_fit_modes(f, allowed / 2, level);
         if (status != TTE_OK) return status;
     }
     ttei_caps_of(TTE_PER_TABLE, &f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
@@ -6864,7 +6898,7 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
     const int by_error = !(o->ratio > 0);
     const double budget = by_error ? f->eps
                                    : floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
-    double bias = 1, x, level, error, got;
+    double bias = 1, x, level, error, got, least = 0;
     tte_image image;
     int attempt;
     tte_status status;
@@ -6890,13 +6924,16 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
         if (status != TTE_OK) break;
         got = by_error ? error : (double)image.size;
         if (got <= budget && (by_error || !(o->eps > 0) || error <= (double)o->eps) &&
-            (out->data == NULL || (by_error ? image.size < out->size : image.size > out->size))) {
+            (out->data == NULL || (by_error ? image.size < out->size : error < least))) {
             tte_free(out);
             *out = image;
+            least = error;
         } else {
             tte_free(&image);
         }
         if (got <= budget && got >= 0.99 * budget) break;
+        if (got <= budget && attempt > 0 && (by_error ? x >= f->top + 8 : x <= f->lowest))
+            break;  /* no setting beyond */
         bias = got / (by_error ? sqrt(f->error2 / f->spectrum.norm2) : f->bytes);
         if (!(bias > 0.2 && bias < 5)) bias = 1;
         if (got > budget) bias *= 1 + 0.002 * attempt;
@@ -7224,17 +7261,20 @@ tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_i
 }
 
 /* The row that goes takes an unknown part of the recorded sums with it. For an upper bound its error
-   stays counted, and its norm, at most |row^| / (1 - worst), is taken off. */
+   stays counted, and its norm is taken off: with e = |row - row^|, it is at most |row^| + e, where
+   e <= worst |row| and e^2 is at most the sum of all rows' squared errors. */
 static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_errors *errors)
 {
     const size_t scratch = ttei_scratch_floats(t), dim = (size_t)t->dim;
     float *block = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_add(scratch, dim), sizeof(float)));
-    double left = ttei_sum_value(&errors->norm2), gone;
+    double left = ttei_sum_value(&errors->norm2), length, gone;
     if (block == NULL) return TTE_ERR_MEMORY;
     (void)tte_lookup(t, token, block + scratch, block);
-    gone = ttei_norm2(block + scratch, dim);
+    length = sqrt(ttei_norm2(block + scratch, dim));
     TT_EMBED_FREE(block);
-    left = errors->worst < 1 ? left - gone / ((1 - errors->worst) * (1 - errors->worst)) : 0;
+    gone = length + sqrt(ttei_sum_value(&errors->error2));
+    if (errors->worst < 1 && length < gone * (1 - errors->worst)) gone = length / (1 - errors->worst);
+    left -= gone * gone;
     errors->norm2 = ttei_sum_zero;
     ttei_sum_add(&errors->norm2, left > 0 ? left : 0);
     return TTE_OK;

@@ -17,13 +17,15 @@
 /* Without a budget all columns are kept, and what is lost is lost by rounding. */
 static const double lost[CODINGS] = {1e-6, 4e-3, 0.03, 0.3, 0.01};
 
-static void check_lost(int kind, size_t vocab, size_t dim)
+static void check_lost(int kind, size_t vocab, size_t dim, const tte_shape *shape)
 {
     float *table = make_table(kind, vocab, dim);
     for (int c = 0; c < CODINGS; c++) {
         tte_options options = table_options(all_codings[c]);
         tte_image image;
         unsigned long bad = test.bad;
+        if (shape != NULL)
+            options.shape = *shape;
         if (try_image(table, vocab, dim, &options, &image)) {
             CHECK_LE(check_image(&image, table, vocab, dim, &options).whole, lost[c]);
             free(image.data);
@@ -39,8 +41,8 @@ static void tables_of_every_kind(void)
     static const size_t vocabs[] = {1, 2, 9, 40, 300};
     for (int kind = 0; kind < TABLES; kind++)
         for (int i = 0; i < (test.small ? 4 : 5); i++) {
-            check_lost(kind, vocabs[i], 24);
-            check_lost(kind, vocabs[i], 1);
+            check_lost(kind, vocabs[i], 24, NULL);
+            check_lost(kind, vocabs[i], 1, NULL);
         }
 }
 
@@ -48,9 +50,9 @@ static void every_dim(void)
 {
     static const size_t dims[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 33, 63, 64, 65, 100, 128, 257};
     for (int i = 0; i < (test.small ? 11 : 17); i++) {
-        check_lost(GAUSSIAN, 300, dims[i]);
-        check_lost(DECAYING, 150, dims[i]);
-        check_lost(GAUSSIAN, dims[i] / 2 + 1, dims[i]); /* fewer rows than columns */
+        check_lost(GAUSSIAN, 300, dims[i], NULL);
+        check_lost(DECAYING, 150, dims[i], NULL);
+        check_lost(GAUSSIAN, dims[i] / 2 + 1, dims[i], NULL); /* fewer rows than columns */
     }
 }
 
@@ -265,6 +267,45 @@ static void eps_is_kept(void)
     free(table);
 }
 
+/* Whatever the table: budgets are kept, or refused. */
+static void budgets_on_tables_of_every_kind(void)
+{
+    size_t vocab = 83, dim = 47;
+    for (int kind = 0; kind < TABLES; kind++) {
+        float *table = make_table(kind, vocab, dim);
+        for (int n = test.small ? kind % 3 : 0; n < 10 * CODINGS; n += test.small ? 3 : 1) {
+            tte_options options = table_options(all_codings[n % CODINGS]);
+            tte_image image = sentinel_image();
+            tte_status status;
+            tte_table t;
+            if (n / CODINGS < 6)
+                options.ratio = (float)(0.5 * pow(2, n / CODINGS)); /* from twice the size to a 16th */
+            else if (n / CODINGS < 8)
+                options.eps = n / CODINGS == 6 ? 0.03f : 0.5f;
+            else
+                options.max_rank = n / CODINGS == 8 ? 1 : 20;
+            status = tte_compress(table, vocab, dim, &options, &image);
+            if (status != TTE_OK) {
+                CHECK_STATUS(status, TTE_ERR_BUDGET);
+                CHECK(options.max_rank == 0); /* a cap asks for nothing that could fail */
+                CHECK(is_sentinel(&image) && heap.live == 0);
+                continue;
+            }
+            image = exact_image(&image);
+            if (!CHECK_STATUS(tte_open(&t, image.data, image.size), TTE_OK)) {
+                if (test.bad <= 5)
+                    fprintf(stderr, "    table %d, budget %d\n", kind, n);
+            } else {
+                double whole = check_image(&image, table, vocab, dim, &options).whole;
+                CHECK_LE(whole, options.eps > 0 ? (double)options.eps * (1 + 1e-6) : HUGE_VAL);
+            }
+            CHECK_LE((double)image.size * (double)options.ratio, 4.0 * (double)(vocab * dim));
+            free(image.data);
+        }
+        free(table);
+    }
+}
+
 static void budgets_that_nothing_meets(void)
 {
     float *table = random_floats(50 * 24);
@@ -333,6 +374,20 @@ static void modes_of_every_kind(void)
         }
     }
     free(table);
+}
+
+/* Padding is the place where vectors of no energy may point to; rows must not feel it. */
+static void padded_modes_of_few_directions(void)
+{
+    static const int shapes[][3] = {{9, 2, 13}, {3, 7, 20}, {4, 10, 37}, {11, 3, 23}, {6, 6, 31}};
+    static const int kinds[] = {LOW_RANK, EQUAL_ROWS, SPARSE, CONSTANT, ZERO};
+    static const size_t vocabs[] = {1, 9, 31, 41, 60};
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < 5; k++)
+            for (int v = 0; v < 5; v += test.small ? 2 : 1) {
+                tte_shape shape = make_shape(2, shapes[i]);
+                check_lost(kinds[k], vocabs[v], (size_t)shapes[i][2], &shape);
+            }
 }
 
 /* Under a budget bonds may be cut, by little of what the budget costs. */
@@ -794,9 +849,11 @@ int main(int argc, char **argv)
     RUN(ratio_is_kept);
     RUN(ratio_is_used);
     RUN(eps_is_kept);
+    RUN(budgets_on_tables_of_every_kind);
     RUN(budgets_that_nothing_meets);
     RUN(ratio_and_eps_hold_both);
     RUN(modes_of_every_kind);
+    RUN(padded_modes_of_few_directions);
     RUN(modes_under_a_budget);
     RUN(structure_of_the_vectors_is_found);
     RUN(weights_are_heeded);

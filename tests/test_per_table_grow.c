@@ -501,6 +501,31 @@ static void replaced_rows(void)
     free(table), free(fresh);
 }
 
+/* One row of many changes the recorded errors by little, also where rows are coarse: its own error is
+   bounded by that of the whole table, whatever the worst row is. */
+static void replaced_row_of_a_coarse_table(void)
+{
+    size_t vocab = 1000;
+    float *table = make_table(DECAYING, vocab, DIM);
+    for (int c = 0; c < CODINGS; c++) {
+        tte_options options = table_options(all_codings[c]);
+        tte_image base, image;
+        tte_table t;
+        double before;
+        options.ratio = 16;
+        base = make_image(table, vocab, DIM, &options);
+        t = open_image(&base);
+        before = get_info(&t).rel_error;
+        if (CHECK_STATUS(tte_replace(&t, 7, table + 7 * DIM, &image), TTE_OK)) {
+            tte_table changed = open_image(&image);
+            CHECK_LE(get_info(&changed).rel_error, before / sqrt(fmax(1 - 3 * before * before, 0.1)) * 1.1);
+            tte_free(&image);
+        }
+        free(base.data);
+    }
+    free(table);
+}
+
 /* ---- another coding -------------------------------------------------------------------------- */
 
 static void recoded(void)
@@ -564,6 +589,7 @@ int main(int argc, char **argv)
     RUN(appended_rows);
     RUN(appended_outlier);
     RUN(replaced_rows);
+    RUN(replaced_row_of_a_coarse_table);
     RUN(recoded);
     return test_end();
 }
