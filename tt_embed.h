@@ -6117,7 +6117,7 @@ static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_r
    lies between is decided on a sample, which is coded as the whole table would be. */
 
 #define TTEI_SAMPLE 0x100000 /* coefficients of the sample, but no less than a thousand rows  */
-#define TTEI_ATTEMPTS 6      /* passes over the rows to meet a target                        */
+#define TTEI_ATTEMPTS 8      /* passes over the rows to meet a target                        */
 #define TTEI_OWN 8           /* the class of a row at the columns' own scale                 */
 #define TTEI_PRIOR 4.0       /* symbols that a table is given before any are counted         */
 
@@ -6143,6 +6143,7 @@ typedef struct ttei_fit {
     size_t rank, codes_size;
     double price, finer;         /* of a bit; cores are rounded as if it were `finer` times less  */
     double bytes, error2;        /* error2: weighted, of the whole table                          */
+    double rounding;             /* of it what cores lose by being rounded, for a price of 1      */
     double eps, top, lowest;     /* eps asked for; log2 of the largest deviation, of the least step */
 } ttei_fit;
 
@@ -6322,11 +6323,15 @@ static void ttei_fit_scales(ttei_fit *f)
     }
 }
 
-/* The coefficients of the sample, against the cores before they are rounded. */
-static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user)
+/* The coefficients of the sample in the first `rank` columns, against cores rounded as `price` says, 0
+   for not at all. Rounding adds to the variance of columns that had little, and moves something out of
+   the span of them all, which grows with the price. */
+static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user, size_t rank, double price)
 {
+    const size_t stride = (size_t)f->frame.ranks[0];
+    double before = 0, after = 0;
     tte_table view;
-    ttei_model exact;
+    ttei_model model;
     size_t i, j, now;
     tte_status status;
     memset(&view, 0, sizeof view);
@@ -6334,9 +6339,10 @@ static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user)
     view.shape = f->frame.shape;
     view.layout = TTE_PER_TABLE;
     memcpy(view.ranks, f->frame.ranks, sizeof view.ranks);
-    (void)ttei_fit_shared(f, (size_t)f->frame.ranks[0], 0, f->shared);
+    view.ranks[0] = (int32_t)rank;
+    (void)ttei_fit_shared(f, rank, price, f->shared);
     view.shared = f->shared;
-    status = ttei_model_begin(&exact, &view);
+    status = ttei_model_begin(&model, &view);
     for (i = 0; i < f->count && status == TTE_OK; i += now) {
         now = ttei_min(TTEI_TILE, f->count - i);
         for (j = 0; j < now && status == TTE_OK; ++j) {
@@ -6344,12 +6350,21 @@ static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user)
             if (rows(user, row, 1, f->rows + j * f->dim) != 0) status = TTE_ERR_IO;
             f->weights[i + j] = f->options->row_weight != NULL ? f->options->row_weight[row] : 1;
         }
-        for (j = 0; j < now * f->dim; ++j) f->rows[j] -= exact.mean[j % f->dim];
-        ttei_product(now, f->dim, exact.rank, f->rows, f->dim, 1, exact.dual, exact.rank,
-                     f->y + i * exact.rank);
+        for (j = 0; j < now * f->dim; ++j) f->rows[j] -= model.mean[j % f->dim];
+        ttei_product(now, f->dim, rank, f->rows, f->dim, 1, model.dual, rank, f->tile.y);
+        ttei_product(now, rank, f->dim, f->tile.y, rank, 1, model.basis, f->dim, f->tile.back);
+        for (j = 0; j < now; ++j) {
+            const double weight = (double)f->weights[i + j];
+            float *y = f->y + (i + j) * stride;
+            if (price > 0) before += weight * ttei_norm2(y + rank, stride - rank);
+            after += weight * ttei_distance2(f->rows + j * f->dim, f->tile.back + j * f->dim, f->dim);
+            memcpy(y, f->tile.y + j * rank, rank * sizeof *y);
+        }
     }
-    if (status == TTE_OK && !ttei_all_finite_f32(f->y, f->count * exact.rank)) status = TTE_ERR_NOT_FINITE;
-    ttei_model_end(&exact);
+    if (price > 0 && after > before)
+        f->rounding = (after - before) / price * (double)f->vocab / (double)f->count;
+    if (status == TTE_OK && !ttei_all_finite_f32(f->y, f->count * stride)) status = TTE_ERR_NOT_FINITE;
+    ttei_model_end(&model);
     return status;
 }
 
@@ -6514,7 +6529,7 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     (void)ttei_fit_carve(f, f->block);
     memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
     ttei_fit_scales(f);
-    status = ttei_fit_sample(f, rows, user);
+    status = ttei_fit_sample(f, rows, user, (size_t)f->frame.ranks[0], 0);
     if (status == TTE_OK) ttei_fit_classes(f);
     return status;
 }
@@ -6739,7 +6754,7 @@ static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
     f->rank = ttei_fit_rank(f);
     status = ttei_fit_count(f, step, rounds, &sizes, &f->error2);
     if (status != TTE_OK) return status;
-    f->error2 = f->error2 * rows + f->frame.total;
+    f->error2 = f->error2 * rows + f->frame.total + f->rounding * f->price;
     for (j = 0; j < f->rank; ++j) f->error2 -= f->frame.energy[j];
     index.bits = ttei_bit_length((uint32_t)(sizes.longest - sizes.shortest));
     index.width = 4;
@@ -6788,13 +6803,15 @@ static tte_status ttei_fit_settle(ttei_fit *f, int by_error, double goal, double
 }
 
 /* The step under which the image is expected to have `goal` bytes, or with by_error that relative error:
-   bracketing from *x on, then the Illinois form of regula falsi, on logarithms, until it is near. */
-static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x)
+   bracketing from *x on, then the Illinois form of regula falsi, on logarithms, until it is near. To
+   *slope that of the miss there; 0 where the last step that there is was taken. */
+static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x, double *slope)
 {
     const double lowest = f->lowest, highest = f->top + 8 > lowest ? f->top + 8 : lowest;
-    double at[2] = {0, 0}, value[2] = {0, 0}, miss, slope = 0.4, step = 0.2;
+    double at[2] = {0, 0}, value[2] = {0, 0}, miss, step = 0.2;
     int have[2] = {0, 0}, side, last = -1, tries;
     tte_status status;
+    *slope = 0;
     for (tries = 0; tries < 40; ++tries) {
         *x = *x < lowest ? lowest : *x > highest ? highest : *x;
         status = ttei_fit_miss(f, by_error, goal, *x, tries == 0 ? 3 : 1, &miss);
@@ -6806,7 +6823,7 @@ static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double
         value[side] = miss;
         have[side] = 1;
         if (have[0] && have[1]) {
-            if (at[1] - at[0] > 0.02) slope = (value[1] - value[0]) / (at[1] - at[0]);
+            if (at[1] - at[0] > 0.02) *slope = (value[1] - value[0]) / (at[1] - at[0]);
             if ((miss < 0.02 && miss > -0.02) || at[1] - at[0] < 0.02) break;
             if (side == last) value[1 - side] /= 2;
             last = side;
@@ -6816,7 +6833,8 @@ static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double
             step *= 2;
         }
     }
-    return ttei_fit_settle(f, by_error, goal, slope > 0.2 ? slope : 0.2, x);
+    if (*slope < 0.2) *slope = 0.2;
+    return TTE_OK;
 }
 
 /* One pass over all rows under the setting of f: the image, and its relative error, weighted. */
@@ -6889,8 +6907,20 @@ static void ttei_fit_fill(ttei_fit *f, double left)
     f->finer = pow(2, low);
 }
 
+/* The setting under which the sample expects `goal`, from near *x on. */
+static tte_status ttei_fit_expect(ttei_fit *f, tte_rows_fn rows, void *user, int by_error, double goal,
+                                  double *x)
+{
+    double slope;
+    tte_status status = ttei_fit_search(f, by_error, goal, x, &slope);
+    if (status == TTE_OK && !(f->rounding > 0))  /* near enough to know how cores will be rounded */
+        status = ttei_fit_sample(f, rows, user, f->rank, f->price);
+    return status == TTE_OK && slope > 0 ? ttei_fit_settle(f, by_error, goal, slope, x) : status;
+}
+
 /* The best step for the target, and the image. What the sample expected and what came out differ by
-   little; where it matters, the search is repeated with that difference taken off. */
+   little; where it matters, the search is repeated with that difference taken off. Where that does not
+   end it, in tables so small that all sizes come in steps, what came out is bracketed and halved. */
 static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
                                    tte_image *out)
 {
@@ -6899,16 +6929,24 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
     const double budget = by_error ? f->eps
                                    : floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
     double bias = 1, x, level, error, got, least = 0;
+    double at[2] = {0, 0};  /* x of the last try that met the target, and of one that did not */
+    int have[2] = {0, 0}, attempt;
     tte_image image;
-    int attempt;
-    tte_status status;
+    tte_status status = TTE_OK;
     (void)ttei_fit_target(f, &level);
     x = 0.5 * log2(level * 2 * log(2.0) / (double)TTEI_LAGRANGE /
                    (f->lightest > 0 ? (double)f->lightest : 1));
     out->data = NULL;
-    for (attempt = 0; attempt < TTEI_ATTEMPTS; ++attempt) {
+    for (attempt = 0; attempt < (out->data != NULL ? TTEI_ATTEMPTS : 3 * TTEI_ATTEMPTS); ++attempt) {
         f->finer = 1;
-        status = ttei_fit_search(f, by_error, budget * 0.998 / bias, &x);
+        if (attempt < 3 || !(have[0] || have[1])) {
+            status = ttei_fit_expect(f, rows, user, by_error, budget * 0.998 / bias, &x);
+        } else {
+            const double away = by_error ? -1 : 0.1;
+            x = have[0] && have[1] ? (at[0] + at[1]) / 2 : have[0] ? at[0] - away : at[1] + away;
+            if (x < f->lowest || x > f->top + 8) break;
+            status = ttei_fit_try(f, (float)pow(2, x), 2);
+        }
         if (status != TTE_OK) break;
         ttei_fit_codes(f, (float)pow(2, x));
         status = ttei_fit_make(f, rows, user, progress, &image, &error);
@@ -6923,6 +6961,8 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
         }
         if (status != TTE_OK) break;
         got = by_error ? error : (double)image.size;
+        at[got > budget] = x;
+        have[got > budget] = 1;
         if (got <= budget && (by_error || !(o->eps > 0) || error <= (double)o->eps) &&
             (out->data == NULL || (by_error ? image.size < out->size : error < least))) {
             tte_free(out);
@@ -6937,22 +6977,6 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
         bias = got / (by_error ? sqrt(f->error2 / f->spectrum.norm2) : f->bytes);
         if (!(bias > 0.2 && bias < 5)) bias = 1;
         if (got > budget) bias *= 1 + 0.002 * attempt;
-    }
-    /* tables so small that a sample foretells little: on from there until the target is met */
-    for (attempt = 0; attempt < 16 && status == TTE_OK && out->data == NULL; ++attempt) {
-        x += by_error ? -1 : 0.1;
-        if (x < f->lowest) break;
-        f->finer = 1;
-        status = ttei_fit_try(f, (float)pow(2, x), 2);
-        if (status != TTE_OK) break;
-        ttei_fit_codes(f, (float)pow(2, x));
-        status = ttei_fit_make(f, rows, user, progress, &image, &error);
-        if (status != TTE_OK) break;
-        if ((by_error ? error <= budget : (double)image.size <= budget) &&
-            (!(o->eps > 0) || error <= (double)o->eps))
-            *out = image;
-        else
-            tte_free(&image);
     }
     if (out->data != NULL && (status == TTE_OK || status == TTE_ERR_BUDGET)) return TTE_OK;
     tte_free(out);
