@@ -4244,6 +4244,21 @@ typedef struct ttei_model {
     void *block;
 } ttei_model;
 
+/* ttei_product with the rows shared out to all threads; the same sums. */
+static void ttei_product_shared(size_t m, size_t k, size_t n, const float *a, size_t down, const float *b,
+                                float *c)
+{
+    const int blocks = (int)((m + 31) / 32);
+    int block;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static, 1)
+#endif
+    for (block = 0; block < blocks; ++block) {
+        const size_t first = 32 * (size_t)block;
+        ttei_product(ttei_min(32, m - first), k, n, a + first * down, down, 1, b, n, c + first * n);
+    }
+}
+
 /* 2 I - Y */
 static void ttei_twice_less(size_t n, const float *y, float *out)
 {
@@ -4261,7 +4276,7 @@ static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *
     int step;
     for (i = 0; i < rank; ++i)
         for (j = 0; j < dim; ++j) across[j * rank + i] = basis[i * dim + j];
-    ttei_product(rank, dim, rank, basis, dim, 1, across, rank, gram);
+    ttei_product_shared(rank, dim, rank, basis, dim, across, gram);
     for (i = 0; i < rank; ++i)
         for (j = 0; j < rank; ++j) {
             float a = gram[i * rank + i], b = gram[j * rank + j];
@@ -4270,12 +4285,12 @@ static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *
             x[i * rank + j] = (i == j ? 2 / a : 0.0f) - gram[i * rank + j] / (a * b);
         }
     for (step = 0; step < 2; ++step) {
-        ttei_product(rank, rank, rank, gram, rank, 1, x, rank, y);
+        ttei_product_shared(rank, rank, rank, gram, rank, x, y);
         ttei_twice_less(rank, y, y);
-        ttei_product(rank, rank, rank, x, rank, 1, y, rank, dual);
+        ttei_product_shared(rank, rank, rank, x, rank, y, dual);
         memcpy(x, dual, rank * rank * sizeof *x);
     }
-    ttei_product(dim, rank, rank, across, rank, 1, x, rank, dual);
+    ttei_product_shared(dim, rank, rank, across, rank, x, dual);
 }
 
 /* The basis from coded cores: B_1 = G_1 as r[0] x (n1 r1), B_k = B_(k-1) G_k; to the first `dim` of each
@@ -5105,30 +5120,38 @@ typedef struct ttei_slot {
 
 /* ---- rows to records --------------------------------------------------------------------------------- */
 
-/* What one thread needs for a tile of rows. */
-typedef struct ttei_tile {
-    float *rows, *y, *values;   /* TTEI_TILE x dim, x rank, x rank: less the mean, coefficients, decoded */
-    float *back;                /* TTEI_TILE x dim: as lookup gives them                               */
+/* What one thread needs to code TTEI_LANES rows of coefficients with TTE_ENTROPY. */
+typedef struct ttei_coder {
     int32_t *indices;           /* TTEI_LANES x rank                                                   */
     unsigned char *states;      /* rank                                                                */
     unsigned char *bytes;       /* the largest record                                                  */
     ttei_trellis trellis;
+} ttei_coder;
+
+static void ttei_coder_carve(size_t rank, ttei_carve *carve, ttei_coder *coder)
+{
+    coder->indices = (int32_t *)ttei_take(carve, ttei_mul(TTEI_LANES, rank), sizeof(int32_t));
+    coder->states = (unsigned char *)ttei_take(carve, rank, 1);
+    coder->bytes = (unsigned char *)ttei_take(carve, ttei_entropy_most(rank), 1);
+    coder->trellis.index = (int32_t *)ttei_take(carve, ttei_mul(4 * TTEI_LANES, rank), sizeof(int32_t));
+    coder->trellis.from = (ttei_lane_bits *)ttei_take(carve, rank, sizeof(ttei_lane_bits));
+}
+
+/* What one thread needs for a tile of rows. */
+typedef struct ttei_tile {
+    float *rows, *y, *values;   /* TTEI_TILE x dim, x rank, x rank: less the mean, coefficients, decoded */
+    float *back;                /* TTEI_TILE x dim: as lookup gives them                               */
+    ttei_coder coder;
 } ttei_tile;
 
 static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_tile *tile)
 {
     const size_t rows = ttei_mul(TTEI_TILE, m->dim), values = ttei_mul(TTEI_TILE, m->rank);
-    const size_t rank = m->view.coding == TTE_ENTROPY ? m->rank : 0;
     tile->rows = (float *)ttei_take(carve, rows, sizeof(float));
     tile->back = (float *)ttei_take(carve, rows, sizeof(float));
     tile->y = (float *)ttei_take(carve, values, sizeof(float));
     tile->values = (float *)ttei_take(carve, values, sizeof(float));
-    tile->indices = (int32_t *)ttei_take(carve, ttei_mul(TTEI_LANES, rank), sizeof(int32_t));
-    tile->states = (unsigned char *)ttei_take(carve, rank, 1);
-    tile->bytes = (unsigned char *)ttei_take(carve, ttei_entropy_most(rank), 1);
-    tile->trellis.index =
-        (int32_t *)ttei_take(carve, ttei_mul(4 * TTEI_LANES, rank), sizeof(int32_t));
-    tile->trellis.from = (ttei_lane_bits *)ttei_take(carve, rank, sizeof(ttei_lane_bits));
+    ttei_coder_carve(m->view.coding == TTE_ENTROPY ? m->rank : 0, carve, &tile->coder);
 }
 
 /* The class of a step for a weight: half as wide in squares where the weight is twice as large. */
@@ -5175,7 +5198,7 @@ static int ttei_scale_class(const ttei_model *m, const float *y, float step)
 /* Up to TTEI_LANES rows of coefficients into records; `classes` are those of their steps. What lookup
    will decode goes to `values`. Lengths to `sizes`; `counts` as for ttei_indices_values. */
 static tte_status ttei_entropy_rows(const ttei_model *m, size_t count, const float *y,
-                                    const unsigned char *classes, const ttei_tile *tile, float *values,
+                                    const unsigned char *classes, const ttei_coder *coder, float *values,
                                     unsigned char *records, size_t record_size, size_t *sizes,
                                     ttei_counts *counts)
 {
@@ -5191,14 +5214,14 @@ static tte_status ttei_entropy_rows(const ttei_model *m, size_t count, const flo
         if (!(top < 1048576.0f * step[i])) return TTE_ERR_BUDGET;
         shift[i] = classes[i] + ttei_scale_class(m, row, step[i]);
     }
-    ttei_trellis_run(&m->codes, m->costs, m->rank, count, y, shift, step, &tile->trellis, tile->indices);
+    ttei_trellis_run(&m->codes, m->costs, m->rank, count, y, shift, step, &coder->trellis, coder->indices);
     for (i = 0; i < count; ++i) {
-        const int32_t *indices = tile->indices + i * m->rank;
+        const int32_t *indices = coder->indices + i * m->rank;
         ttei_indices_values(&m->codes, m->rank, indices, shift[i], step[i], y + i * m->rank,
                             values + i * m->rank, counts);
         sizes[i] = ttei_entropy_encode(&m->codes, m->rank, indices, classes[i],
-                                       shift[i] - classes[i], tile->states, tile->bytes + most);
-        if (records != NULL) memcpy(records + i * record_size, tile->bytes + most - sizes[i], sizes[i]);
+                                       shift[i] - classes[i], coder->states, coder->bytes + most);
+        if (records != NULL) memcpy(records + i * record_size, coder->bytes + most - sizes[i], sizes[i]);
     }
     return TTE_OK;
 }
@@ -5225,7 +5248,7 @@ static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsig
         now = 1;
         if (m->view.coding == TTE_ENTROPY) {
             now = ttei_min(TTEI_LANES, count - i);
-            status = ttei_entropy_rows(m, now, tile->y + i * m->rank, classes + i, tile,
+            status = ttei_entropy_rows(m, now, tile->y + i * m->rank, classes + i, &tile->coder,
                                        tile->values + i * m->rank, records + i * record_size, record_size,
                                        sizes, NULL);
             for (j = 0; j < now; ++j) slots[i + j].size = sizes[j];
@@ -6121,22 +6144,40 @@ static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_r
 #define TTEI_OWN 8           /* the class of a row at the columns' own scale                 */
 #define TTEI_PRIOR 4.0       /* symbols that a table is given before any are counted         */
 
+#define TTEI_PARTS 8         /* of the sample, coded side by side where there are threads      */
+
+/* Lengths of the sample's records. */
+typedef struct ttei_sizes {
+    size_t total, shortest, longest;
+} ttei_sizes;
+
+/* A part of the sample: what coding it needs, and what came of it. The parts are added up in order, so
+   that the sums do not depend on threads. */
+typedef struct ttei_fit_part {
+    ttei_coder coder;
+    float *y, *values;           /* TTEI_LANES x rank                                              */
+    ttei_counts *counts;         /* TTEI_TABLES                                                    */
+    ttei_sizes sizes;
+    double error2;
+    tte_status status;
+} ttei_fit_part;
+
 typedef struct ttei_fit {
     const tte_options *options;
     size_t vocab, dim, count;    /* count: rows of the sample                                      */
     ttei_spectrum spectrum;
     ttei_frame frame;
-    float *y, *values;           /* of the sample: count x rank, as they are and as decoded        */
-    float *rows;                 /* TTEI_TILE x dim                                                */
+    float *y;                    /* of the sample: count x rank                                    */
+    float *rows, *part, *back;   /* TTEI_TILE x dim, x rank, x dim: of it, less the mean, coefficients */
     float *weights;              /* count                                                          */
     unsigned char *classes;      /* count: of steps                                                */
-    ttei_counts *counts, *news;  /* TTEI_TABLES each: learnt, and being counted                    */
+    ttei_fit_part parts[TTEI_PARTS];
+    ttei_counts *counts;         /* TTEI_TABLES: learnt                                            */
     ttei_counts *joined;         /* TTEI_TABLES: as they are written                               */
     double steps[TTEI_CLASSES], scales[TTEI_CLASSES];  /* how often each class is used             */
     float lightest;              /* the weight of step class 0; 0 without weights                  */
     int stride, taught;          /* classes for an octave, halved; whether counts say anything      */
     ttei_model trial;            /* section 4 and its costs, without a basis                       */
-    ttei_tile tile;
     unsigned char *codes, *shared;                     /* room for sections 4 and 3                */
     void *moments_block, *spectrum_block, *frame_block, *block;
     /* the setting now looked at, and what it is expected to give */
@@ -6284,25 +6325,33 @@ static size_t ttei_fit_carve(ttei_fit *f, void *block)
 {
     ttei_carve carve = ttei_carve_begin(block);
     const size_t rank = (size_t)f->frame.ranks[0], all = ttei_mul(f->count, rank);
+    const int parts = f->options->coding == TTE_ENTROPY ? TTEI_PARTS : 0;
     size_t shared = 0, most = ttei_add(f->dim, 4 * (size_t)TTEI_RUNS);
     int32_t k;
+    int i;
     for (k = 0; k < f->frame.shape.modes; ++k)
         most = ttei_add(most, ttei_add(ttei_core_size(&f->frame.shape, f->frame.ranks, k),
                                        4 * (size_t)TTEI_RUNS + (size_t)f->frame.ranks[k]));
     shared = ttei_mul(ttei_add(most, rank), 4);  /* all in float32, and the scales */
     f->y = (float *)ttei_take(&carve, all, sizeof(float));
-    f->values = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
     f->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
+    f->part = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, rank), sizeof(float));
+    f->back = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
     f->weights = (float *)ttei_take(&carve, f->count, sizeof(float));
     f->classes = (unsigned char *)ttei_take(&carve, f->count, 1);
     f->counts = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
-    f->news = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
     f->joined = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
     f->trial.scales = (float *)ttei_take(&carve, rank, sizeof(float));
     f->trial.costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
     f->codes = (unsigned char *)ttei_take(&carve, ttei_codes_most(rank), 1);
     f->shared = (unsigned char *)ttei_take(&carve, shared, 1);
-    ttei_tile_carve(&f->trial, &carve, &f->tile);
+    for (i = 0; i < parts; ++i) {
+        ttei_fit_part *part = &f->parts[i];
+        ttei_coder_carve(rank, &carve, &part->coder);
+        part->y = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
+        part->values = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
+        part->counts = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
+    }
     return carve.used;
 }
 
@@ -6351,14 +6400,14 @@ static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user, siz
             f->weights[i + j] = f->options->row_weight != NULL ? f->options->row_weight[row] : 1;
         }
         for (j = 0; j < now * f->dim; ++j) f->rows[j] -= model.mean[j % f->dim];
-        ttei_product(now, f->dim, rank, f->rows, f->dim, 1, model.dual, rank, f->tile.y);
-        ttei_product(now, rank, f->dim, f->tile.y, rank, 1, model.basis, f->dim, f->tile.back);
+        ttei_product_shared(now, f->dim, rank, f->rows, f->dim, model.dual, f->part);
+        ttei_product_shared(now, rank, f->dim, f->part, rank, model.basis, f->back);
         for (j = 0; j < now; ++j) {
             const double weight = (double)f->weights[i + j];
             float *y = f->y + (i + j) * stride;
             if (price > 0) before += weight * ttei_norm2(y + rank, stride - rank);
-            after += weight * ttei_distance2(f->rows + j * f->dim, f->tile.back + j * f->dim, f->dim);
-            memcpy(y, f->tile.y + j * rank, rank * sizeof *y);
+            after += weight * ttei_distance2(f->rows + j * f->dim, f->back + j * f->dim, f->dim);
+            memcpy(y, f->part + j * rank, rank * sizeof *y);
         }
     }
     if (price > 0 && after > before)
@@ -6698,43 +6747,60 @@ static size_t ttei_fit_rank(const ttei_fit *f)
     return rank > 0 ? rank : 1;
 }
 
-/* Lengths of the sample's records. */
-typedef struct ttei_sizes {
-    size_t total, shortest, longest;
-} ttei_sizes;
+/* The rows `first` up to `last` of the sample under the setting of f. */
+static void ttei_fit_code(const ttei_fit *f, size_t first, size_t last, ttei_fit_part *part)
+{
+    size_t size[TTEI_LANES], i, j, now;
+    memset(part->counts, 0, TTEI_TABLES * sizeof *part->counts);
+    part->sizes.total = part->sizes.longest = 0;
+    part->sizes.shortest = TTEI_SIZE_MAX;
+    part->error2 = 0;
+    part->status = TTE_OK;
+    for (i = first; i < last && part->status == TTE_OK; i += now) {
+        now = ttei_min(TTEI_LANES, last - i);
+        for (j = 0; j < now; ++j)
+            memcpy(part->y + j * f->rank, f->y + (i + j) * (size_t)f->frame.ranks[0],
+                   f->rank * sizeof *f->y);
+        part->status = ttei_entropy_rows(&f->trial, now, part->y, f->classes + i, &part->coder, part->values,
+                                         NULL, 0, size, part->counts);
+        for (j = 0; j < now && part->status == TTE_OK; ++j) {
+            part->sizes.total += size[j];
+            part->sizes.longest = ttei_max(part->sizes.longest, size[j]);
+            part->sizes.shortest = ttei_min(part->sizes.shortest, size[j]);
+            part->error2 += (double)f->weights[i + j] *
+                            ttei_distance2(part->y + j * f->rank, part->values + j * f->rank, f->rank);
+        }
+    }
+}
 
 /* Codes the sample under a step, `rounds` times, each with the tables that the one before has taught;
-   its weighted squared error goes to *error2. */
-static tte_status ttei_fit_count(ttei_fit *f, float step, int rounds, ttei_sizes *sizes, double *error2)
+   its weighted squared error goes to error2 of f. */
+static tte_status ttei_fit_count(ttei_fit *f, float step, int rounds, ttei_sizes *sizes)
 {
-    const size_t stride = (size_t)f->frame.ranks[0];
-    size_t i, j, now, size[TTEI_LANES];
-    tte_status status;
+    const size_t rows = (f->count + TTEI_PARTS - 1) / TTEI_PARTS;
     for (; rounds > 0; --rounds) {
-        ttei_counts *swap = f->news;
+        int i, j;
         ttei_fit_codes(f, step);
         ttei_model_codes(&f->trial, f->codes);
-        memset(f->news, 0, TTEI_TABLES * sizeof *f->news);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 1)
+#endif
+        for (i = 0; i < TTEI_PARTS; ++i)
+            ttei_fit_code(f, ttei_min(rows * (size_t)i, f->count), ttei_min(rows * (size_t)(i + 1), f->count),
+                          &f->parts[i]);
+        memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
         sizes->total = sizes->longest = 0;
         sizes->shortest = TTEI_SIZE_MAX;
-        *error2 = 0;
-        for (i = 0; i < f->count; i += now) {
-            now = ttei_min(TTEI_LANES, f->count - i);
-            for (j = 0; j < now; ++j)
-                memcpy(f->tile.y + j * f->rank, f->y + (i + j) * stride, f->rank * sizeof *f->y);
-            status = ttei_entropy_rows(&f->trial, now, f->tile.y, f->classes + i, &f->tile, f->values,
-                                       NULL, 0, size, f->news);
-            if (status != TTE_OK) return status;
-            for (j = 0; j < now; ++j) {
-                sizes->total += size[j];
-                sizes->longest = ttei_max(sizes->longest, size[j]);
-                sizes->shortest = ttei_min(sizes->shortest, size[j]);
-                *error2 += (double)f->weights[i + j] *
-                           ttei_distance2(f->tile.y + j * f->rank, f->values + j * f->rank, f->rank);
-            }
+        f->error2 = 0;
+        for (i = 0; i < TTEI_PARTS; ++i) {
+            const ttei_fit_part *part = &f->parts[i];
+            if (part->status != TTE_OK) return part->status;
+            for (j = 0; j < TTEI_TABLES; ++j) ttei_counts_add(&f->counts[j], &part->counts[j]);
+            sizes->total += part->sizes.total;
+            sizes->longest = ttei_max(sizes->longest, part->sizes.longest);
+            sizes->shortest = ttei_min(sizes->shortest, part->sizes.shortest);
+            f->error2 += part->error2;
         }
-        f->news = f->counts;
-        f->counts = swap;
         f->taught = 1;
     }
     return TTE_OK;
@@ -6752,7 +6818,7 @@ static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
     f->price = (double)TTEI_LAGRANGE * (double)step * (double)step *
                (f->lightest > 0 ? (double)f->lightest : 1);
     f->rank = ttei_fit_rank(f);
-    status = ttei_fit_count(f, step, rounds, &sizes, &f->error2);
+    status = ttei_fit_count(f, step, rounds, &sizes);
     if (status != TTE_OK) return status;
     f->error2 = f->error2 * rows + f->frame.total + f->rounding * f->price;
     for (j = 0; j < f->rank; ++j) f->error2 -= f->frame.energy[j];
@@ -6998,8 +7064,8 @@ static tte_status ttei_fit_rounding(ttei_fit *f, double *ratio)
         status = ttei_coefficients_encode(f->options->coding, rank, f->trial.scales, y, record);
         if (status != TTE_OK) break;
         for (j = 0; j < rank; ++j)
-            f->values[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
-        error += (double)f->weights[i] * ttei_distance2(y, f->values, rank);
+            f->part[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
+        error += (double)f->weights[i] * ttei_distance2(y, f->part, rank);
         norm += (double)f->weights[i] * ttei_norm2(y, rank);
     }
     *ratio = norm > 0 ? error / norm : 0;
@@ -7506,7 +7572,6 @@ static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_
     ttei_builder builder;
     ttei_model model;
     ttei_sizes sizes;
-    double error2;
     tte_status status = TTE_OK;
     memcpy(f->shared, t->shared, at);
     for (j = 0; ttei_has_columns(coding) && j < f->rank; ++j, at += 4)
@@ -7518,7 +7583,7 @@ static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_
     plan.codes_size = 0;
     if (coding == TTE_ENTROPY) {
         const float step = ttei_recode_step(t, f->vocab * f->rank);
-        status = ttei_fit_count(f, step > 1e-35f ? step : 1e-35f, 3, &sizes, &error2);
+        status = ttei_fit_count(f, step > 1e-35f ? step : 1e-35f, 3, &sizes);
         if (status != TTE_OK) return status;
         ttei_fit_codes(f, step > 1e-35f ? step : 1e-35f);
         plan.codes = view.codes = f->codes;
@@ -8071,6 +8136,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_ANS_TOTAL
 #undef TTEI_ASSERT
 #undef TTEI_ATTEMPTS
+#undef TTEI_PARTS
 #undef TTEI_BITS_LESS
 #undef TTEI_CANDIDATES
 #undef TTEI_CENTROID
