@@ -204,7 +204,8 @@ IMAGE FORMAT, version 1
        A record is a number x, most significant byte first, read by rANS. At first x = 0, and to fill
        x is: while x < 2^24 and a byte is left, x = 256 x + byte. A symbol is the one in whose
        interval x mod 4096 lies; with its start and frequency f, x becomes
-       f floor(x / 4096) + x mod 4096 - start. n plain bits are the lowest n of x, which is divided by 2^n. A record is read so:
+       f floor(x / 4096) + x mod 4096 - start. n plain bits are the lowest n of x, which is divided by
+       2^n. A record is read so:
          fill; the step class a; fill; the scale class b; fill; state = 0; then for each coefficient j:
          the table is c_j + u (a + b), cut to 0 .. T - 1; the quantizer q is 1 in states 2 to 5, else 0;
          the symbol h of Q_q; if it is the last one: fill, e = 5 plain bits (20 at most), fill, v =
@@ -466,8 +467,9 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
    TTE_PER_TABLE reads the rows at least twice. TTE_ENTROPY meets ratio or eps from below by at most
    one per cent, on tables of some tens of kilobytes and more (steps do not get finer than 2^-15 of the
    largest deviation); with neither, it adds one per cent to what max_rank cuts. Other codings keep as
-   many leading coefficients as fit, or as few as eps allows. Beside the image it holds about 8 dim x
-   dim doubles and 12 megabytes.
+   many leading coefficients as fit, or as few as eps allows. It holds about 8 dim x dim doubles and 12
+   megabytes, the image, and for TTE_ENTROPY two and a half times the image's size more: records grow in
+   a buffer, and the best try so far is kept while another is made.
    Cost: dim^2 / 2 multiplications a row for the moments, 2 dim * r[0] for coefficients and errors,
    about 15 ns for each coefficient that is entropy-coded, one SVD of dim x dim.
    Accuracy (tests/test_entropy.c): within half a bit a dimension of the rate that a Gaussian table with
@@ -3986,28 +3988,42 @@ TTEI_CLONES static void ttei_moments_rows(const ttei_moments *m, size_t i, size_
     }
 }
 
+/* One row, scaled, into the tile. */
+static void ttei_moments_row(const ttei_moments *m, const float *row, double root, double *out)
+{
+    size_t j;
+    for (j = 0; j < m->dim; ++j) out[j] = root * (double)row[j];
+    out[j++] = root;
+    for (; j < m->width; ++j) out[j] = 0;
+}
+
 /* Rows with their weights (NULL: 1) into the sums. Threads share the entries, not the rows, so that
    every sum is taken in the order of the rows. */
 static tte_status ttei_moments_add(const ttei_moments *m, const float *rows, const float *weights,
                                    size_t count)
 {
-    size_t first, now, t, j;
+    const int blocks = (int)(m->width / 4);
+    size_t first, now;
+    if (!ttei_all_finite_f32(rows, count * m->dim)) return TTE_ERR_NOT_FINITE;
     for (first = 0; first < count; first += now, rows += now * m->dim) {
-        const int blocks = (int)(m->width / 4);
-        int block;
+        int t, block;
         now = ttei_min(count - first, TTEI_TILE);
-        if (!ttei_all_finite_f32(rows, now * m->dim)) return TTE_ERR_NOT_FINITE;
-        for (t = 0; t < now; ++t) {
-            const double root = weights != NULL ? sqrt((double)weights[first + t]) : 1;
-            double *out = m->tile + t * m->width;
-            for (j = 0; j < m->dim; ++j) out[j] = root * (double)rows[t * m->dim + j];
-            out[j++] = root;
-            for (; j < m->width; ++j) out[j] = 0;
-        }
 #ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel
 #endif
-        for (block = 0; block < blocks; ++block) ttei_moments_rows(m, 4 * (size_t)block, now);
+        {
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+            for (t = 0; t < (int)now; ++t)
+                ttei_moments_row(m, rows + (size_t)t * m->dim,
+                                 weights != NULL ? sqrt((double)weights[first + (size_t)t]) : 1,
+                                 m->tile + (size_t)t * m->width);
+#ifdef _OPENMP
+#pragma omp for schedule(dynamic, 4)
+#endif
+            for (block = 0; block < blocks; ++block) ttei_moments_rows(m, 4 * (size_t)block, now);
+        }
     }
     return TTE_OK;
 }
@@ -4801,7 +4817,8 @@ static tte_status ttei_header_read(tte_table *t)
     for (k = 0; k <= t->shape.modes; ++k) {
         value = ttei_get32(p + TTEI_HEADER_FIXED + 8 * k);
         if (value < 1 || value > (uint32_t)caps[k] ||
-            (k > 0 && layout == TTE_PER_TOKEN && value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
+            (k > 0 && layout == TTE_PER_TOKEN &&
+             value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
             return TTE_ERR_FORMAT;
         t->ranks[k] = (int32_t)value;
     }
