@@ -119,7 +119,8 @@ CONVENTIONS
 
    Trust: tte_open checks everything that memory safety rests on, so bytes from a stranger may
    give wrong rows (tte_verify tells) but never a read or a write outside the buffers, provided
-   that the bytes do not change while the table is in use.
+   that the bytes do not change while the table is in use. A small image may ask for much scratch
+   and work, when its modes pad few entries to many: bound tte_scratch_len before allocating it.
 
 ==================================================================================================
 IMAGE FORMAT, version 1
@@ -475,7 +476,7 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
    Accuracy (tests/test_entropy.c): within half a bit a dimension of the rate that a Gaussian table with
    the same covariance needs at that error, every byte counted, from a few thousand rows on.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
-   dim beyond 2^31 - 1), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
+   dim beyond 2^31 - 1, for TTE_PER_TABLE beyond 46,340), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
    TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
    The same rows and options give the same bytes with one toolchain, on any number of threads. */
 TTE_API tte_status tte_compress(const float *table, size_t vocab, size_t dim,
@@ -510,7 +511,8 @@ TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *ou
 /* The table in another coding, shape and ranks of every row unchanged: TTE_ENTROPY to TTE_I8 or TTE_I4,
    for example, to scan the vocabulary often. Made from what t holds, since nothing else is left of
    the original: the recorded errors become upper bounds, what t records and what the new coding adds.
-   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.001.
+   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.0001;
+   coarser where one coefficient is very much larger than the others.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET
    (beyond the range of the coding), TTE_ERR_CONVERGENCE. */
 TTE_API tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out);
@@ -535,7 +537,8 @@ typedef struct tte_info {
      data  in, `size` bytes, 8-byte aligned, unchanged as long as t is used
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_FORMAT (also for bytes after the image's end),
    TTE_ERR_VERSION, TTE_ERR_TRUNCATED, TTE_ERR_CHECKSUM (of the header).
-   Reads the header, and the index where there is one; no record. */
+   Reads the header, and where there are any the index, section 4, and of each matrix in section 3 how
+   many rows its runs have; no record. */
 TTE_API tte_status tte_open(tte_table *t, const void *data, size_t size);
 
 /* Checksums of all sections. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_CHECKSUM. Reads every byte. */
@@ -561,8 +564,8 @@ TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, 
                                     float *rows, float *scratch);
 
 /* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores
-   alone where the modes' product is dim; with padding the rows are contracted, since truncation
-   leaves small numbers in the padding that do not belong to them. Returns as tte_lookup. */
+   alone for TTE_PER_TOKEN where the modes' product is dim; else the rows are contracted, since
+   truncation leaves small numbers in the padding that do not belong to them. Returns as tte_lookup. */
 TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
                                     float *scratch);
 
@@ -681,6 +684,9 @@ static int ttei_too_many(size_t vocab) { return vocab >> 16 >> 16 != 0; }
 
 static size_t ttei_max(size_t a, size_t b) { return a > b ? a : b; }
 static size_t ttei_min(size_t a, size_t b) { return a < b ? a : b; }
+
+/* A byte as a signed number, without a branch that codes would make unpredictable. */
+static int ttei_signed(int byte) { return (byte ^ 128) - 128; }
 
 static uint32_t ttei_get16(const unsigned char *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t ttei_get32(const unsigned char *p)
@@ -1837,15 +1843,15 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
    in, so that results do not depend on how rows are grouped. */
 #ifndef TT_EMBED_DECODE_ONLY
 
-/* A block of `height` (1 or 4) rows and two vectors of columns. */
-TTEI_INLINE void ttei_product_block(int height, size_t k, size_t n, const float *a, size_t down,
+/* A block of `height` (1 or 4) rows and `width` (1 or 2) vectors of columns. */
+TTEI_INLINE void ttei_product_block(int height, int width, size_t k, size_t n, const float *a, size_t down,
                                     size_t right, const float *b, size_t stride, float *c)
 {
-    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y;
+    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
     size_t l;
     for (l = 0; l < k; ++l, a += right, b += stride) {
         memcpy(&x, b, sizeof x);
-        memcpy(&y, b + TTEI_LANES, sizeof y);
+        if (width == 2) memcpy(&y, b + TTEI_LANES, sizeof y);
         s0 += a[0] * x;
         t0 += a[0] * y;
         if (height == 1) continue;
@@ -1857,14 +1863,37 @@ TTEI_INLINE void ttei_product_block(int height, size_t k, size_t n, const float 
         t3 += a[3 * down] * y;
     }
     memcpy(c, &s0, sizeof s0);
-    memcpy(c + TTEI_LANES, &t0, sizeof t0);
+    if (width == 2) memcpy(c + TTEI_LANES, &t0, sizeof t0);
     if (height == 1) return;
     memcpy(c + n, &s1, sizeof s1);
-    memcpy(c + n + TTEI_LANES, &t1, sizeof t1);
     memcpy(c + 2 * n, &s2, sizeof s2);
-    memcpy(c + 2 * n + TTEI_LANES, &t2, sizeof t2);
     memcpy(c + 3 * n, &s3, sizeof s3);
+    if (width == 1) return;
+    memcpy(c + n + TTEI_LANES, &t1, sizeof t1);
+    memcpy(c + 2 * n + TTEI_LANES, &t2, sizeof t2);
     memcpy(c + 3 * n + TTEI_LANES, &t3, sizeof t3);
+}
+
+/* Two vectors of columns at a time, then one, so that a strip of b stays in the cache. Returns how many
+   columns that were. */
+TTEI_INLINE size_t ttei_product_strips(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                       size_t right, const float *b, size_t stride, float *c)
+{
+    size_t i, j = 0;
+    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_product_block(4, 2, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+        for (; i < m; ++i)
+            ttei_product_block(1, 2, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+    }
+    if (j + TTEI_LANES <= n) {
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_product_block(4, 1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+        for (; i < m; ++i)
+            ttei_product_block(1, 1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+        j += TTEI_LANES;
+    }
+    return j;
 }
 
 #endif
@@ -1874,12 +1903,22 @@ TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *
 {
     size_t i, j = 0, l;
 #ifndef TT_EMBED_DECODE_ONLY
-    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* a strip of b stays in the cache */
-        for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
-        for (; i < m; ++i)
-            ttei_product_block(1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+    switch (k) {  /* loops that the compiler can unroll for the ranks that are common */
+    case 1:  j = ttei_product_strips(m, 1, n, a, down, right, b, stride, c); break;
+    case 2:  j = ttei_product_strips(m, 2, n, a, down, right, b, stride, c); break;
+    case 4:  j = ttei_product_strips(m, 4, n, a, down, right, b, stride, c); break;
+    case 6:  j = ttei_product_strips(m, 6, n, a, down, right, b, stride, c); break;
+    default: j = ttei_product_strips(m, k, n, a, down, right, b, stride, c); break;
     }
+    for (; TTEI_QUAD > 1 && j + TTEI_QUAD <= n; j += TTEI_QUAD)
+        for (i = 0; i < m; ++i) {
+            ttei_quad sum = {0}, x;
+            for (l = 0; l < k; ++l) {
+                memcpy(&x, b + l * stride + j, sizeof x);
+                sum += a[i * down + l * right] * x;
+            }
+            memcpy(c + i * n + j, &sum, sizeof sum);
+        }
 #endif
     for (; j < n; ++j)
         for (i = 0; i < m; ++i) {
@@ -1908,14 +1947,14 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
         return;
     }
     core = cores + ttei_core_size(shape, ranks, 0);
-    now = (size_t)shape->dim[0];
+    now = ttei_entries(shape) / (size_t)shape->dim[0];  /* entries that a row of V_k stands for */
     for (k = 1; k < middle; ++k) {
         float *next = scratch + (k % 2 ? 0 : len.left);
         r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_product(now, r, n, v, r, 1, core, n, next);
+        ttei_product((count + now - 1) / now, r, n, v, r, 1, core, n, next);
         core += r * n;
-        now *= (size_t)shape->dim[k];
+        now /= (size_t)shape->dim[k];
         v = next;
     }
     scratch += 2 * len.left;
@@ -2812,7 +2851,7 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
             for (; i < end; ++i) cores[i] = ttei_f16_decode(ttei_get16(codes + 2 * i));
             break;
         case TTE_I8:
-            for (; i < end; ++i) cores[i] = scale * (float)(codes[i] < 128 ? codes[i] : codes[i] - 256);
+            for (; i < end; ++i) cores[i] = scale * (float)ttei_signed(codes[i]);
             break;
         default:
             for (; i < end; ++i)
@@ -2941,7 +2980,7 @@ typedef struct ttei_matrix {
 /* Bytes of one row of a run. */
 static size_t ttei_run_bytes(int run, size_t cols)
 {
-    return run == 0 ? ttei_mul(cols, 4) : run == 1 ? ttei_mul(cols, 2) : run == 2 ? cols : (cols + 1) / 2;
+    return run == 0 ? ttei_mul(cols, 4) : run == 1 ? ttei_mul(cols, 2) : run == 2 ? cols : cols / 2 + cols % 2;
 }
 
 static size_t ttei_matrix_bytes(const size_t *run, size_t cols)
@@ -3012,7 +3051,7 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
     if (run == 1)
         code = (int)(ttei_get16(codes + at) ^ 0x8000u) - 0x8000;
     else if (run == 2)
-        code = (codes[at] ^ 0x80) - 0x80;
+        code = ttei_signed(codes[at]);
     else
         code = ((codes[at] >> bit & 15) ^ 8) - 8;
     return (float)code;
@@ -3214,7 +3253,8 @@ static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols,
 
    Statistics. Coefficients are close to normal once their own scale is known: the scale of the column
    times that of the row. Both are kept as classes, a factor of two in 2 * stride steps, and their sum
-   chooses the table a coefficient is coded with. A record opens with the class of its row.
+   chooses the table a coefficient is coded with. A record opens with the classes of
+   its step and of its scale.
 
    rANS [Dud13] keeps a number x. A symbol with frequency f out of 4096, starting at c, turns it into
    (x / f) * 4096 + c + x % f; reading takes the remainder of x by 4096, finds the symbol, and undoes
@@ -3311,7 +3351,7 @@ static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
 /* The table of a column in a row whose classes add up to `shift`, by number and where it lies. */
 static int ttei_table_number(const ttei_codes *c, size_t column, int shift)
 {
-    const int offset = c->columns[column] < 128 ? c->columns[column] : c->columns[column] - 256;
+    const int offset = ttei_signed(c->columns[column]);
     const int i = offset + c->stride * shift;
     return i < 0 ? 0 : i < c->tables ? i : c->tables - 1;
 }
@@ -3333,7 +3373,7 @@ static float ttei_step_of(float step, int step_class)
 static float ttei_magnitude(const unsigned char *table, unsigned q, uint32_t a)
 {
     const int code = table[4 + 2 * q + (a > 1)];
-    return (float)(2 * a - q) + (float)(code < 128 ? code : code - 256) / TTEI_CENTROID;
+    return (float)(2 * a - q) + (float)ttei_signed(code) / TTEI_CENTROID;
 }
 
 /* A record being read. */
@@ -3665,7 +3705,7 @@ typedef struct ttei_trellis {
    differ (the machine of ttei_state_after, backwards). */
 static const unsigned char ttei_trellis_one[4] = {0, 4, 1, 5}, ttei_trellis_two[4] = {6, 2, 7, 3};
 
-/* One column: `best` are the costs of (q, parity); `cost` of the eight states moves on [Viterbi]. */
+/* One column: `best` are the costs of (q, parity); `cost` of the eight states moves on [MF90]. */
 TTEI_INLINE void ttei_trellis_step(const ttei_lanes *best, ttei_lanes *cost, ttei_lane_bits *from)
 {
     ttei_lanes next[8];
@@ -4371,7 +4411,7 @@ static void ttei_model_codes(ttei_model *m, const unsigned char *codes)
     ttei_codes_view(codes, m->rank, &m->codes);
     for (i = 0; i < m->codes.tables; ++i) ttei_costs_of(ttei_table_at(&m->codes, i), &m->costs[i]);
     for (j = 0; j < m->rank; ++j) {
-        const int offset = m->codes.columns[j] < 128 ? m->codes.columns[j] : m->codes.columns[j] - 256;
+        const int offset = ttei_signed(m->codes.columns[j]);
         m->scales[j] = m->codes.step * (float)pow(2, (double)(offset + m->codes.stride * m->codes.own -
                                                               m->codes.origin) /
                                                          (double)(2 * m->codes.stride));
@@ -4690,13 +4730,14 @@ static void ttei_find_ranks(const tte_table *t, size_t token, ttei_record *recor
 static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
 {
     memcpy(record->ranks, t->ranks, sizeof t->ranks);
-    record->bytes = t->records + token * t->record_size;
-    record->size = t->record_size;
-    if (t->index == NULL) return;
-    if (t->layout == TTE_PER_TABLE)
+    if (t->index == NULL) {
+        record->bytes = t->records + token * t->record_size;
+        record->size = t->record_size;
+    } else if (t->layout == TTE_PER_TABLE) {
         ttei_find_length(t, token, record);
-    else
+    } else {
         ttei_find_ranks(t, token, record);
+    }
 }
 
 /* The cores of one token as floats, and their ranks; TTE_PER_TABLE: its coefficients. */
@@ -5662,8 +5703,8 @@ static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
     return 0;
 }
 
-/* Rows are taken in batches; within one, threads share the rows. */
-/* Rows of one batch: some megabytes, enough work for all threads. */
+/* Rows are taken in batches; within one, threads share the rows. A batch has some megabytes, enough work
+   for all threads. */
 static size_t ttei_batch_rows(const ttei_plan *plan, size_t count)
 {
     return ttei_min(count, ttei_min(1024, ttei_max(64, 0x100000 / plan->dim)));
@@ -6260,7 +6301,7 @@ static double ttei_fit_target(const ttei_fit *f, double *level)
     const tte_options *o = f->options;
     const double asked = f->eps * f->eps * s->norm2;
     double low = 0, high = s->energy[0], bits, error = 0;
-    const double budget = 32.0 * (double)f->dim / (double)o->ratio;
+    const double budget = o->ratio > 0 ? 32.0 * (double)f->dim / (double)o->ratio : HUGE_VAL;
     int i;
     size_t j;
     for (i = 0; i < 100; ++i) {
@@ -6297,7 +6338,7 @@ static ttei_precision ttei_fit_precision(const ttei_fit *f, size_t rank, double 
     return p;
 }
 
-/* Mean and cores of a setting into section 3, rounded as `price` says; `bytes` NULL only asks for its
+/* Mean and cores of a setting into section 3, rounded as `price` says; p NULL only asks for its
    size. The scales of columns stand at its end. */
 static size_t ttei_fit_shared(const ttei_fit *f, size_t rank, double price, unsigned char *p)
 {
@@ -6350,6 +6391,7 @@ static size_t ttei_fit_carve(ttei_fit *f, void *block)
         most = ttei_add(most, ttei_add(ttei_core_size(&f->frame.shape, f->frame.ranks, k),
                                        4 * (size_t)TTEI_RUNS + (size_t)f->frame.ranks[k]));
     shared = ttei_mul(ttei_add(most, rank), 4);  /* all in float32, and the scales */
+    if (parts > 0 && ttei_codes_most(rank) > 0xffff) return TTEI_SIZE_MAX;  /* of section 4: offsets */
     f->y = (float *)ttei_take(&carve, all, sizeof(float));
     f->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
     f->part = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, rank), sizeof(float));
@@ -6360,7 +6402,8 @@ static size_t ttei_fit_carve(ttei_fit *f, void *block)
     f->joined = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
     f->trial.scales = (float *)ttei_take(&carve, rank, sizeof(float));
     f->trial.costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
-    f->codes = (unsigned char *)ttei_take(&carve, ttei_codes_most(rank), 1);
+    f->codes = (unsigned char *)ttei_take(
+        &carve, ttei_max(ttei_codes_most(rank), ttei_coefficients_bytes(f->options->coding, rank)), 1);
     f->shared = (unsigned char *)ttei_take(&carve, shared, 1);
     for (i = 0; i < parts; ++i) {
         ttei_fit_part *part = &f->parts[i];
@@ -6717,7 +6760,7 @@ static void ttei_fit_codes(ttei_fit *f, float step)
     columns += 2 * (steps + TTEI_CLASSES);
     most = ttei_fit_shifts(f, step, columns);
     for (j = 0; j < f->rank; ++j) {
-        const int column = columns[j] < 128 ? columns[j] : columns[j] - 256;
+        const int column = ttei_signed(columns[j]);
         if (column + f->stride * most >= tables) tables = column + f->stride * most + 1;
     }
     tables = tables < 1 ? 1 : tables > TTEI_TABLES ? TTEI_TABLES : tables;
@@ -6740,6 +6783,7 @@ static void ttei_fit_codes(ttei_fit *f, float step)
             ttei_put16(starts + 2 * i, ttei_get16(starts + 2 * joined[i]));
             continue;
         }
+        TTEI_ASSERT(at <= 0xffff);
         ttei_put16(starts + 2 * i, (uint32_t)at);
         at += ttei_table_write(&counts[i], ttei_raw_bits(f, i), p + at);
     }
@@ -7014,7 +7058,7 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
     double bias = 1, x, level, error, got, least = 0;
     double at[2] = {0, 0};  /* x of the last try that met the target, and of one that did not */
     int have[2] = {0, 0}, attempt;
-    tte_image image;
+    tte_image image, filled;
     tte_status status = TTE_OK;
     (void)ttei_fit_target(f, &level);
     x = 0.5 * log2(level * 2 * log(2.0) / (double)TTEI_LAGRANGE /
@@ -7035,8 +7079,15 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
         status = ttei_fit_make(f, rows, user, progress, &image, &error);
         if (status == TTE_OK && !by_error && attempt > 0 && (double)image.size < 0.99 * budget) {
             ttei_fit_fill(f, budget - (double)image.size);
-            tte_free(&image);
-            status = ttei_fit_make(f, rows, user, progress, &image, &error);
+            status = ttei_fit_make(f, rows, user, progress, &filled, &got);
+            if (status == TTE_OK) {
+                const int better = (double)filled.size <= budget && got < error;
+                tte_free(better ? &image : &filled);
+                if (better) image = filled;
+                if (better) error = got;
+            } else {
+                tte_free(&image);
+            }
         }
         if (status == TTE_ERR_BUDGET && x < f->top) {  /* a row outside the sample, of too many steps */
             f->lowest = x + 1;
@@ -7126,7 +7177,8 @@ static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     static const double part[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
     const tte_options *o = f->options;
     const size_t most = (size_t)f->frame.ranks[0];
-    const double budget = floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
+    const double budget =
+        o->ratio > 0 ? floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio) : HUGE_VAL;
     const double allowed = (double)o->eps * (double)o->eps * f->spectrum.norm2;
     double rounding, error;
     size_t rank, more = 1;
@@ -7177,6 +7229,7 @@ static tte_status ttei_table_compress(tte_rows_fn rows, void *user, size_t vocab
     ttei_fit fit;
     tte_status status;
     memset(&fit, 0, sizeof fit);
+    if (tte_svd_f64_work((int)dim, (int)dim) == 0) return TTE_ERR_SHAPE;
     fit.options = options;
     fit.vocab = vocab;
     fit.dim = dim;
@@ -7426,7 +7479,8 @@ static int ttei_same_settings(const tte_table *a, const tte_table *b)
            a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
            a->shape.modes == b->shape.modes &&
            memcmp(a->shape.dim, b->shape.dim, modes * sizeof *a->shape.dim) == 0 &&
-           (a->index != NULL || memcmp(a->ranks, b->ranks, modes * sizeof *a->ranks) == 0);
+           (ttei_adapted(a->layout, a->eps, a->shape.modes) ||
+            memcmp(a->ranks, b->ranks, (modes + 1) * sizeof *a->ranks) == 0);
 }
 
 tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
@@ -7526,8 +7580,9 @@ static int ttei_reader_rows(void *user, size_t first, size_t count, float *dst)
 }
 
 /* What a fit needs to write scales of columns or section 4 for coefficients that exist: their energies,
-   and a sample of them. */
-static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_options *options)
+   a sample of them, and the largest. */
+static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_options *options,
+                                    float *largest)
 {
     const size_t rank = (size_t)t->ranks[0];
     int32_t ranks[TTE_MAX_MODES + 1];
@@ -7553,12 +7608,16 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
     (void)ttei_frame_carve(f->frame_block, &f->frame);
     (void)ttei_fit_carve(f, f->block);
     for (j = 0; j < rank; ++j) f->frame.energy[j] = 0;
+    *largest = 0;
     for (i = 0; i < t->vocab; ++i) {
-        float *y = f->y + ttei_min(next, f->count - 1) * rank;
-        ttei_decode(t, i, ranks, y);
-        if (!ttei_all_finite_f32(y, rank)) return TTE_ERR_NOT_FINITE;
-        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)y[j] * (double)y[j];
-        if (next < f->count && i == (size_t)((double)next * (double)t->vocab / (double)f->count)) ++next;
+        float top;
+        ttei_decode(t, i, ranks, f->part);
+        top = ttei_top_f32(rank, f->part);
+        if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
+        if (top > *largest) *largest = top;
+        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)f->part[j] * (double)f->part[j];
+        if (next < f->count && i == (size_t)((double)next * (double)t->vocab / (double)f->count))
+            memcpy(f->y + next++ * rank, f->part, rank * sizeof *f->y);
     }
     for (i = 0; i < f->count; ++i) f->weights[i] = 1;
     memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
@@ -7568,17 +7627,20 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
 }
 
 /* The trellis leaves about a quarter of the squared step at each coefficient; the step at which that is a
-   hundredth of what t has lost already, or of a millionth of its norm, if that is more. */
-static float ttei_recode_step(const tte_table *t, size_t numbers)
+   hundredth of what t has lost already, or of a millionth of its norm, if that is more. Coarser where
+   the largest coefficient would be beyond the range of the codes. */
+static float ttei_recode_step(const tte_table *t, size_t numbers, float top)
 {
     const ttei_errors errors = ttei_errors_of(t);
     const double norm2 = 1e-6 * ttei_sum_value(&errors.norm2), error2 = ttei_sum_value(&errors.error2);
-    return (float)sqrt(0.04 * (error2 > norm2 ? error2 : norm2) / (double)numbers);
+    double step = sqrt(0.04 * (error2 > norm2 ? error2 : norm2) / (double)numbers);
+    if (!(step > (double)top / 524288)) step = (double)top / 524288;
+    return step > 1e-35 ? step < 1e35 ? (float)step : 1e35f : 1e-35f;
 }
 
 /* The same cores and coefficients, coded otherwise: rows are looked up and encoded against them. */
-static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_fit *f, float *scratch,
-                                    ttei_errors *added, tte_image *out)
+static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_fit *f, float largest,
+                                    float *scratch, tte_image *out)
 {
     const ttei_progress silent = {NULL, NULL, 0, 1};
     ttei_plan plan = ttei_plan_of(t);
@@ -7588,6 +7650,7 @@ static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_
     ttei_reader reader;
     ttei_builder builder;
     ttei_model model;
+    ttei_errors added;
     ttei_sizes sizes;
     tte_status status = TTE_OK;
     memcpy(f->shared, t->shared, at);
@@ -7599,10 +7662,10 @@ static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_
     plan.codes = view.codes = NULL;
     plan.codes_size = 0;
     if (coding == TTE_ENTROPY) {
-        const float step = ttei_recode_step(t, f->vocab * f->rank);
-        status = ttei_fit_count(f, step > 1e-35f ? step : 1e-35f, 3, &sizes);
+        const float step = ttei_recode_step(t, f->vocab * f->rank, largest);
+        status = ttei_fit_count(f, step, 3, &sizes);
         if (status != TTE_OK) return status;
-        ttei_fit_codes(f, step > 1e-35f ? step : 1e-35f);
+        ttei_fit_codes(f, step);
         plan.codes = view.codes = f->codes;
         plan.codes_size = f->codes_size;
     }
@@ -7614,9 +7677,9 @@ static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_
     status = ttei_builder_begin(&builder, &plan, t->vocab);
     if (status == TTE_OK) {
         status = ttei_builder_rows(&builder, ttei_reader_rows, &reader, t->vocab, &silent);
-        *added = builder.errors;
+        added = builder.errors;
         builder.errors = ttei_errors_of(t);
-        builder.errors = ttei_errors_chain(&builder.errors, added);
+        builder.errors = ttei_errors_chain(&builder.errors, &added);
         if (status == TTE_OK) status = ttei_builder_end(&builder, out);
         ttei_builder_drop(&builder);
     }
@@ -7628,17 +7691,16 @@ static tte_status ttei_recode_table(const tte_table *t, tte_coding coding, tte_i
 {
     tte_options options;
     ttei_fit fit;
-    ttei_errors added;
-    float *scratch;
+    float *scratch, largest;
     tte_status status;
     if (coding == t->coding) return tte_merge(t, 1, out);
     memset(&options, 0, sizeof options);
     options.layout = TTE_PER_TABLE;
     options.coding = coding;
-    status = ttei_fit_existing(&fit, t, &options);
+    status = ttei_fit_existing(&fit, t, &options, &largest);
     scratch = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_scratch_floats(t), sizeof(float)));
     if (scratch == NULL && status == TTE_OK) status = TTE_ERR_MEMORY;
-    if (status == TTE_OK) status = ttei_table_recode(t, coding, &fit, scratch, &added, out);
+    if (status == TTE_OK) status = ttei_table_recode(t, coding, &fit, largest, scratch, out);
     if (scratch != NULL) TT_EMBED_FREE(scratch);
     ttei_fit_end(&fit);
     return status;

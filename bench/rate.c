@@ -14,6 +14,7 @@
  * one. The bars stand below the tables; exits with 1 when one is missed.
  */
 #include "bench.h"
+#include "bars.h"
 #include "lapack.h"
 
 #define TT_EMBED_STATIC
@@ -29,42 +30,6 @@
 #define LANDING 0.0101   /* sizes and errors land within 1 % below what was asked                */
 #define RECORDED 1e-5    /* the image's error against the one measured here                      */
 #define EXCESS 0.41      /* bits per dimension: 0.25 for the coder, 0.16 for index, termination  */
-
-/* ---- bars ----------------------------------------------------------------------------------- */
-
-static struct {
-    const char *table, *what;
-    double at, value, limit;
-} bars[64];
-static size_t bar_count;
-
-/* `value`, at the ratio `at` or NaN, is to be at most `limit`; NaN is a miss. */
-static void bar_add(const char *table, const char *what, double at, double value, double limit)
-{
-    if (bar_count == BENCH_COUNT(bars)) bench_stop("bars", "too many");
-    bars[bar_count].table = table;
-    bars[bar_count].what = what;
-    bars[bar_count].at = at;
-    bars[bar_count].value = value;
-    bars[bar_count].limit = limit;
-    bar_count++;
-}
-
-static int bars_missed(void)
-{
-    size_t i;
-    int missed = 0;
-    for (i = 0; i < bar_count; i++) {
-        int met = bars[i].value <= bars[i].limit;
-        char at[32] = "";
-        if (bars[i].at > 0) snprintf(at, sizeof at, "at %.3gx", bars[i].at);
-        printf("%-6s  %-11s %-8s %10.6g, at most %-8.6g  %s\n", met ? "met" : "MISSED",
-               bars[i].table, at, bars[i].value, bars[i].limit, bars[i].what);
-        missed += !met;
-    }
-    fflush(stdout);
-    return missed;
-}
 
 /* ---- one table, one way to store it --------------------------------------------------------- */
 
@@ -571,15 +536,12 @@ int main(int argc, char **argv)
     char **paths = argc > 3 ? argv + 3 : nothing_given;
     size_t count = argc > 3 ? (size_t)(argc - 3) : 1, i;
     subject *subjects = (subject *)bench_alloc(count, sizeof *subjects);
-    int missed;
     bench_begin(argc, argv);
     for (i = 0; i < count; i++) subjects[i] = subject_begin(paths[i]);
     rate_table(subjects, count);
     block4_table(subjects, count);
     speed_table();
-    missed = bars_missed();  /* the bars know the names of subjects */
     for (i = 0; i < count; i++) subject_end(&subjects[i]);
     free(subjects);
-    if (missed > 0) fprintf(stderr, "rate: %d bars missed\n", missed);
-    return missed > 0;
+    return bars_report("rate") > 0;
 }

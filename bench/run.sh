@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measurements. From anywhere:
 #     sh bench/run.sh                     every part
-#     sh bench/run.sh accuracy speed      some of: accuracy rate speed threads
+#     sh bench/run.sh accuracy speed      some of: accuracy rate read speed threads
 #     sh bench/run.sh rate my.npy         with a table of your own, .npy or .safetensors
 # Prints tables and writes bench/results/NAME.csv. Needs a C compiler; LAPACK, tmglib and OpenMP are
 # used where they can be linked. CC chooses the compiler, BLAS the libraries, say
@@ -17,7 +17,7 @@ for argument; do
     *) parts="$parts $argument" ;;
     esac
 done
-[ -n "$parts" ] || parts='accuracy rate speed threads'
+[ -n "$parts" ] || parts='accuracy rate read speed threads'
 
 cd "$(dirname "$0")" || exit 2
 if [ $# -eq 0 ]; then
@@ -101,7 +101,7 @@ mkdir -p results
 for part in $parts; do
     extra=''
     case $part in
-    accuracy | rate | speed) ;;
+    accuracy | rate | read | speed) ;;
     threads)
         extra=-fopenmp
         if ! links omp_get_max_threads "$extra"; then
@@ -110,7 +110,7 @@ for part in $parts; do
         fi
         ;;
     *)
-        echo "run.sh: no part '$part'; there are: accuracy rate speed threads" >&2
+        echo "run.sh: no part '$part'; there are: accuracy rate read speed threads" >&2
         exit 2
         ;;
     esac

@@ -574,6 +574,26 @@ static void recoded(void)
     free(table);
 }
 
+/* The step that would suit the table is too fine for a row that is much longer than the others. */
+static void recoded_with_an_outlier(void)
+{
+    size_t vocab = 600;
+    float *table = make_table(GAUSSIAN, vocab, DIM);
+    tte_options options = table_options(TTE_F32);
+    tte_image from, to = sentinel_image();
+    tte_table t;
+    for (size_t j = 0; j < DIM; j++)
+        table[7 * DIM + j] *= 300;
+    from = make_image(table, vocab, DIM, &options);
+    t = open_image(&from);
+    if (CHECK_STATUS(tte_recode(&t, TTE_ENTROPY, &to), TTE_OK)) {
+        tte_table u = open_image(&to);
+        CHECK_LE(get_info(&u).rel_error, 1e-3);
+        tte_free(&to);
+    }
+    free(from.data), free(table);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_per_table_grow");
@@ -591,5 +611,6 @@ int main(int argc, char **argv)
     RUN(replaced_rows);
     RUN(replaced_row_of_a_coarse_table);
     RUN(recoded);
+    RUN(recoded_with_an_outlier);
     return test_end();
 }

@@ -117,6 +117,52 @@ static void refused(void)
     free(table);
 }
 
+/* A train of one coefficient for each of `dim` columns, as tte_compress does not make them: what offsets
+   of 16 bits cannot reach is refused, whatever the image. */
+static void more_coefficients_than_tables_can_follow(void)
+{
+    size_t dim = 65200, size = 0;
+    ttei_plan plan;
+    ttei_builder builder;
+    size_t run[4] = {0};
+    unsigned char *shared = (unsigned char *)calloc(6, dim), *record = (unsigned char *)calloc(4, dim);
+    float *numbers = random_floats(4 * dim);
+    tte_image image = {NULL, 0}, out = sentinel_image();
+    tte_table t;
+    memset(&plan, 0, sizeof plan);
+    plan.dim = dim;
+    plan.layout = TTE_PER_TABLE;
+    plan.coding = TTE_F32;
+    plan.shape.modes = 16;
+    for (int k = 0; k < 16; k++) {
+        plan.shape.dim[k] = k == 0 ? 4 : 2;
+        plan.caps[k + 1] = 1;
+    }
+    plan.caps[0] = (int32_t)dim;
+    run[3] = 1;
+    ttei_matrix_write(numbers, run, dim, shared);
+    size = ttei_matrix_bytes(run, dim);
+    run[3] = dim;
+    ttei_matrix_write(numbers, run, 4, shared + size);
+    size += ttei_matrix_bytes(run, 4);
+    for (int k = 1; k < 16; k++) {
+        run[3] = 1;
+        ttei_matrix_write(numbers, run, 2, shared + size);
+        size += ttei_matrix_bytes(run, 2);
+    }
+    plan.shared = shared;
+    plan.shared_size = size;
+    CHECK_STATUS(ttei_builder_begin(&builder, &plan, 1), TTE_OK);
+    CHECK_STATUS(ttei_builder_put(&builder, record, 4 * dim, plan.caps), TTE_OK);
+    ttei_errors_add(&builder.errors, 1, 0.01);
+    CHECK_STATUS(ttei_builder_end(&builder, &image), TTE_OK);
+    CHECK_STATUS(tte_open(&t, image.data, image.size), TTE_OK);
+    CHECK_STATUS(tte_recode(&t, TTE_ENTROPY, &out), TTE_ERR_SHAPE);
+    CHECK(is_sentinel(&out));
+    tte_free(&image);
+    free(shared), free(record), free(numbers);
+}
+
 static void memory_that_runs_out(void)
 {
     float *table = mixed_table(VOCAB, DIM);
@@ -149,6 +195,7 @@ int main(int argc, char **argv)
     RUN(from_each_to_each);
     RUN(recoded_images_grow);
     RUN(refused);
+    RUN(more_coefficients_than_tables_can_follow);
     RUN(memory_that_runs_out);
     return test_end();
 }
