@@ -1797,7 +1797,7 @@ static int32_t ttei_middle(const tte_shape *shape, size_t *left, size_t *right)
     *left = (size_t)shape->dim[0];
     for (k = 0; k + 1 < shape->modes; ++k) {
         now *= (size_t)shape->dim[k];
-        if (now > entries / now) break;
+        if ((uint64_t)now * now > entries) break;
         middle = k + 1;
         *left = now;
     }
@@ -2833,30 +2833,118 @@ static size_t ttei_record_bytes(tte_coding coding, int32_t modes, size_t numbers
     }
 }
 
+/* Codes are read several at once where there are vectors and numbers lie in memory as in the image;
+   everywhere else entry by entry, with the same results. */
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define TTEI_CODE_LANES
+typedef uint32_t ttei_lane_words __attribute__((vector_size(32), may_alias));
+typedef uint16_t ttei_lane_halves __attribute__((vector_size(16), may_alias));
+/* What is left of words when `less` bits are shifted out, as signed numbers in float. */
+#define TTEI_SIGNED_LANES(words, less) \
+    __builtin_convertvector((ttei_lane_bits)(words) >> (less), ttei_lanes)
+/* values = entries 8 k .. 8 k + 7 of a block, see "coded matrices" */
+#define TTEI_CODES_OF(words, bits, k) \
+    TTEI_SIGNED_LANES((words) << (32 - (bits) * ((k) + 1)), 32 - (bits))
+#endif
+
+#ifdef TTEI_CODE_LANES
+
+/* Eight float16: their bits, moved into place, are 2^-112 of the value, also the subnormal ones. */
+TTEI_INLINE void ttei_f16_lanes(const unsigned char *p, float *out)
+{
+    ttei_lane_halves halves;
+    ttei_lane_words bits, magnitude, beyond;
+    ttei_lanes value;
+    memcpy(&halves, p, sizeof halves);
+    bits = __builtin_convertvector(halves, ttei_lane_words);
+    magnitude = (bits & 0x7fffu) << 13;
+    value = (ttei_lanes)magnitude * 5192296858534827628530496329220096.0f;
+    beyond = (ttei_lane_words)((ttei_lane_bits)magnitude > 0x0f7fffff);  /* infinity and NaN */
+    bits = (bits & 0x8000u) << 16 | ((ttei_lane_words)value & ~beyond) |
+           ((magnitude | 0x7f800000u) & beyond);
+    memcpy(out, &bits, sizeof bits);
+}
+
+/* The first codes, eight by eight, times `scale`; returns how many those were. */
+TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float scale,
+                                           const unsigned char *codes, float *out)
+{
+    static const ttei_lane_words nibbles = {28, 24, 20, 16, 12, 8, 4, 0},
+                                 bytes = {24, 16, 8, 0, 24, 16, 8, 0},
+                                 first = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
+    size_t i = 0;
+    uint32_t w, v;
+    ttei_lanes x;
+    switch (coding) {
+    case TTE_F32:
+        memcpy(out, codes, n * sizeof *out);
+        return n;
+    case TTE_F16:
+        for (; i + 8 <= n; i += 8) ttei_f16_lanes(codes + 2 * i, out + i);
+        return i;
+    case TTE_I8:
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&w, codes + i, sizeof w);
+            memcpy(&v, codes + i + 4, sizeof v);
+            x = scale * TTEI_SIGNED_LANES(((w & first) | (v & ~first)) << bytes, 24);
+            memcpy(out + i, &x, sizeof x);
+        }
+        return i;
+    default:
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&w, codes + i / 2, sizeof w);
+            w ^= 0x88888888u;  /* code + 8 as a signed number of four bits */
+            x = scale * TTEI_SIGNED_LANES(w << nibbles, 28);
+            memcpy(out + i, &x, sizeof x);
+        }
+        return i;
+    }
+}
+
+#endif
+
+/* `n` codes as floats: the numbers themselves, or integers times `scale`. */
+static void ttei_codes_decode(tte_coding coding, size_t n, float scale, const unsigned char *codes, float *out)
+{
+    size_t i = 0;
+#ifdef TTEI_CODE_LANES
+    i = ttei_codes_lanes(coding, n, scale, codes, out);
+#endif
+    switch (coding) {
+    case TTE_F32:
+        for (; i < n; ++i) out[i] = ttei_get_f32(codes + 4 * i);
+        break;
+    case TTE_F16:
+        for (; i < n; ++i) out[i] = ttei_f16_decode(ttei_get16(codes + 2 * i));
+        break;
+    case TTE_I8:
+        for (; i < n; ++i) out[i] = scale * (float)ttei_signed(codes[i]);
+        break;
+    default:
+        for (; i < n; ++i) out[i] = scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
+        break;
+    }
+}
+
 /* The cores of a record as floats. */
 static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
                                const unsigned char *record, float *cores)
 {
     const unsigned char *codes = record + (ttei_has_scales(coding) ? 2 * shape->modes : 0);
-    size_t i = 0, end = 0;
+    size_t i = 0, n;
     int32_t k;
-    for (k = 0; k < shape->modes; ++k) {
-        float scale = ttei_has_scales(coding) ? ttei_f16_decode(ttei_get16(record + 2 * k)) : 1;
-        end += ttei_core_size(shape, ranks, k);
-        switch (coding) {
-        case TTE_F32:
-            for (; i < end; ++i) cores[i] = ttei_get_f32(codes + 4 * i);
-            break;
-        case TTE_F16:
-            for (; i < end; ++i) cores[i] = ttei_f16_decode(ttei_get16(codes + 2 * i));
-            break;
-        case TTE_I8:
-            for (; i < end; ++i) cores[i] = scale * (float)ttei_signed(codes[i]);
-            break;
-        default:
-            for (; i < end; ++i)
-                cores[i] = scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
-            break;
+    if (!ttei_has_scales(coding)) {
+        ttei_codes_decode(coding, ttei_core_sum(shape, ranks), 1, codes, cores);
+        return;
+    }
+    for (k = 0; k < shape->modes; ++k, i += n) {
+        const float scale = ttei_f16_decode(ttei_get16(record + 2 * k));
+        n = ttei_core_size(shape, ranks, k);
+        if (coding == TTE_I8 || i % 2 == 0) {
+            ttei_codes_decode(coding, n, scale, codes + (coding == TTE_I8 ? i : i / 2), cores + i);
+        } else {  /* a core that begins within a byte */
+            cores[i] = scale * (float)((codes[i / 2] >> 4) - 8);
+            ttei_codes_decode(coding, n - 1, scale, codes + i / 2 + 1, cores + i + 1);
         }
     }
 }
@@ -3056,17 +3144,6 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
         code = ((codes[at] >> bit & 15) ^ 8) - 8;
     return (float)code;
 }
-
-/* Blocks of codes at once as floats, where vectors and little-endian numbers let words be taken as they
-   lie; everywhere else ttei_code_value, entry by entry, with the same results. */
-#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define TTEI_CODE_LANES
-typedef uint32_t ttei_lane_words __attribute__((vector_size(32), may_alias));
-/* values = entries 8 k .. 8 k + 7 of a block */
-#define TTEI_CODES_OF(words, bits, k) \
-    __builtin_convertvector((ttei_lane_bits)((words) << (32 - (bits) * ((k) + 1))) >> (32 - (bits)), \
-                            ttei_lanes)
-#endif
 
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
    apart; every entry of c takes the rows in their order. */
@@ -7756,16 +7833,20 @@ typedef struct ttei_scratch {
 
 /* Floats of one half of `work`, for the intermediate results of an inner product and of a vector that
    meets the cores. */
-static size_t ttei_work_half(const tte_table *t, size_t entries)
+static size_t ttei_work_half(const tte_table *t)
 {
-    size_t half = 0, left = 1;
+    size_t half = 0, side = 1;  /* entries to the left of a bond, or to its right */
     int32_t k;
-    for (k = 1; k <= t->shape.modes; ++k) {
-        entries /= (size_t)t->shape.dim[k - 1];
-        left *= (size_t)t->shape.dim[k - 1];
-        half = ttei_max(half, ttei_mul((size_t)t->ranks[k],
-                                       t->layout == TTE_PER_TABLE ? left
-                                                                  : ttei_max((size_t)t->ranks[k], entries)));
+    if (t->layout == TTE_PER_TABLE) {
+        for (k = 1; k <= t->shape.modes; ++k) {
+            side *= (size_t)t->shape.dim[k - 1];
+            half = ttei_max(half, ttei_mul((size_t)t->ranks[k], side));
+        }
+        return half;
+    }
+    for (k = t->shape.modes; k >= 1; --k) {
+        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], ttei_max((size_t)t->ranks[k], side)));
+        side *= (size_t)t->shape.dim[k - 1];
     }
     return half;
 }
@@ -7782,7 +7863,7 @@ static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratc
     const size_t entries = ttei_entries(&t->shape), numbers = ttei_record_numbers(t);
     size_t row, half, work;
     row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
-    half = ttei_work_half(t, entries);
+    half = ttei_work_half(t);
     work = ttei_mul(2, half);
     if (t->layout == TTE_PER_TOKEN)
         work = ttei_max(work, ttei_contract_len(&t->shape, t->ranks).len);
@@ -8255,6 +8336,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_SECTION_ALIGN
 #undef TTEI_SECTION_BYTES
 #undef TTEI_SELECT
+#undef TTEI_SIGNED_LANES
 #undef TTEI_SIZE_MAX
 #undef TTEI_STEPS
 #undef TTEI_SUM_TOP
