@@ -1898,6 +1898,19 @@ TTEI_INLINE size_t ttei_product_strips(size_t m, size_t k, size_t n, const float
 
 #endif
 
+/* The product of one row and one column. */
+TTEI_CLONES static float ttei_product_dot(size_t k, const float *a, const float *b)
+{
+#ifndef TT_EMBED_DECODE_ONLY
+    return ttei_dot_f32(k, a, b);
+#else
+    float sum = 0;
+    size_t l;
+    for (l = 0; l < k; ++l) sum += a[l] * b[l];
+    return sum;
+#endif
+}
+
 TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
                                      size_t right, const float *b, size_t stride, float *c)
 {
@@ -2865,15 +2878,33 @@ TTEI_INLINE void ttei_f16_lanes(const unsigned char *p, float *out)
     memcpy(out, &bits, sizeof bits);
 }
 
-/* The first codes, eight by eight, times `scale`; returns how many those were. */
-TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float scale,
-                                           const unsigned char *codes, float *out)
+/* Eight integers of 16, 8 or 4 bits (`run` 1, 2, 3 of a coded matrix) one after the other. */
+TTEI_INLINE void ttei_plain_lanes(int run, const unsigned char *p, ttei_lanes *out)
 {
     static const ttei_lane_words nibbles = {28, 24, 20, 16, 12, 8, 4, 0},
                                  bytes = {24, 16, 8, 0, 24, 16, 8, 0},
                                  first = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
-    size_t i = 0;
+    ttei_lane_halves halves;
     uint32_t w, v;
+    if (run == 1) {
+        memcpy(&halves, p, sizeof halves);
+        *out = TTEI_SIGNED_LANES(__builtin_convertvector(halves, ttei_lane_words) << 16, 16);
+    } else if (run == 2) {
+        memcpy(&w, p, sizeof w);
+        memcpy(&v, p + 4, sizeof v);
+        *out = TTEI_SIGNED_LANES(((w & first) | (v & ~first)) << bytes, 24);
+    } else {
+        memcpy(&w, p, sizeof w);
+        *out = TTEI_SIGNED_LANES(w << nibbles, 28);
+    }
+}
+
+/* The first codes, eight by eight, times `scale`; returns how many those were. */
+TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float scale,
+                                           const unsigned char *codes, float *out)
+{
+    unsigned char moved[4];
+    size_t i = 0, k;
     ttei_lanes x;
     switch (coding) {
     case TTE_F32:
@@ -2884,17 +2915,16 @@ TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float sc
         return i;
     case TTE_I8:
         for (; i + 8 <= n; i += 8) {
-            memcpy(&w, codes + i, sizeof w);
-            memcpy(&v, codes + i + 4, sizeof v);
-            x = scale * TTEI_SIGNED_LANES(((w & first) | (v & ~first)) << bytes, 24);
+            ttei_plain_lanes(2, codes + i, &x);
+            x *= scale;
             memcpy(out + i, &x, sizeof x);
         }
         return i;
     default:
         for (; i + 8 <= n; i += 8) {
-            memcpy(&w, codes + i / 2, sizeof w);
-            w ^= 0x88888888u;  /* code + 8 as a signed number of four bits */
-            x = scale * TTEI_SIGNED_LANES(w << nibbles, 28);
+            for (k = 0; k < 4; ++k) moved[k] = codes[i / 2 + k] ^ 0x88;  /* code + 8 becomes signed */
+            ttei_plain_lanes(3, moved, &x);
+            x *= scale;
             memcpy(out + i, &x, sizeof x);
         }
         return i;
@@ -3145,6 +3175,19 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
     return (float)code;
 }
 
+#ifdef TTEI_CODE_LANES
+
+/* DO(k) for each slice k of a block: written out, since shifts by constants are fast. */
+#define TTEI_SLICES(slices, DO)                                                             \
+    do {                                                                                    \
+        DO(0);                                                                              \
+        if ((slices) > 1) { DO(1); }                                                        \
+        if ((slices) > 2) { DO(2); DO(3); }                                                 \
+        if ((slices) > 4) { DO(4); DO(5); DO(6); DO(7); }                                   \
+    } while (0)
+
+#endif
+
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
    apart; every entry of c takes the rows in their order. */
 TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a,
@@ -3156,6 +3199,7 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
         const unsigned char *p = codes + j * (size_t)bits / 8;
+        float *out = c + j;
         ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
         ttei_lanes sum;
         memcpy(&w0, p, sizeof w0);
@@ -3164,17 +3208,26 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
             memcpy(&w2, p + 2 * stride, sizeof w2);
             memcpy(&w3, p + 3 * stride, sizeof w3);
         }
-        for (i = 0; i < slices; ++i) {
-            float *out = c + j + 8 * i;
-            memcpy(&sum, out, sizeof sum);
-            sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, i));
-            if (count == 4) {
-                sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, i));
-                sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, i));
-                sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, i));
-            }
-            memcpy(out, &sum, sizeof sum);
+#define TTEI_SLICE(k)                                                                       \
+        memcpy(&sum, out + 8 * (k), sizeof sum);                                            \
+        sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, k));             \
+        if (count == 4) {                                                                   \
+            sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, k));         \
+            sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, k));         \
+            sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, k));         \
+        }                                                                                   \
+        memcpy(out + 8 * (k), &sum, sizeof sum)
+        TTEI_SLICES(slices, TTEI_SLICE);
+#undef TTEI_SLICE
+    }
+    for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
+        ttei_lanes sum, x;
+        memcpy(&sum, c + j, sizeof sum);
+        for (i = 0; i < count; ++i) {
+            ttei_plain_lanes(run, codes + (size_t)i * stride + j * (size_t)bits / 8, &x);
+            sum += a[i] * x;
         }
+        memcpy(c + j, &sum, sizeof sum);
     }
 #endif
     for (; j < cols; ++j)
@@ -3203,7 +3256,7 @@ TTEI_CLONES static void ttei_rows_axpy(int run, int count, size_t cols, const fl
 #endif
 }
 
-/* Sum of c[j] * entry j of a coded row. */
+/* Sum of c[j] * entry j of a coded row, in sums that do not wait for each other. */
 TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *codes, const float *c)
 {
     float sum = 0;
@@ -3211,17 +3264,28 @@ TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *code
 #ifdef TTEI_CODE_LANES
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     ttei_lane_words words;
-    ttei_lanes sums = {0}, x;
+    ttei_lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, x;
     float part[TTEI_LANES];
-    int i;
     for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
         memcpy(&words, codes + j * (size_t)bits / 8, sizeof words);
-        for (i = 0; i < slices; ++i) {
-            memcpy(&x, c + j + 8 * i, sizeof x);
-            sums += x * (run == 0 ? (ttei_lanes)words : TTEI_CODES_OF(words, bits, i));
-        }
+#define TTEI_SLICE(k)                                                                       \
+        memcpy(&x, c + j + 8 * (k), sizeof x);                                              \
+        x *= run == 0 ? (ttei_lanes)words : TTEI_CODES_OF(words, bits, k);                  \
+        if ((k) % 4 == 0) s0 += x;                                                          \
+        if ((k) % 4 == 1) s1 += x;                                                          \
+        if ((k) % 4 == 2) s2 += x;                                                          \
+        if ((k) % 4 == 3) s3 += x
+        TTEI_SLICES(slices, TTEI_SLICE);
+#undef TTEI_SLICE
     }
-    memcpy(part, &sums, sizeof part);
+    for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
+        ttei_lanes y;
+        memcpy(&x, c + j, sizeof x);
+        ttei_plain_lanes(run, codes + j * (size_t)bits / 8, &y);
+        s1 += x * y;
+    }
+    s0 = (s0 + s1) + (s2 + s3);
+    memcpy(part, &s0, sizeof part);
     sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 #endif
     for (; j < cols; ++j) sum += c[j] * ttei_code_value(run, codes, cols, j);
@@ -7969,10 +8033,11 @@ static float ttei_train_score(const tte_table *t, size_t token, const ttei_scrat
     const float *y = s->row, *cores = s->a;
     ttei_decode(t, token, ranks, s->a);
     for (k = 0; k < t->shape.modes; ++k) {
+        const size_t n = (size_t)ranks[k] * (size_t)t->shape.dim[k];
         float *next = s->work + (k % 2 ? s->half : 0);
+        if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
         entries /= (size_t)t->shape.dim[k];
-        ttei_product((size_t)ranks[k + 1], (size_t)ranks[k] * (size_t)t->shape.dim[k], entries, cores,
-                     1, (size_t)ranks[k + 1], y, entries, next);
+        ttei_product((size_t)ranks[k + 1], n, entries, cores, 1, (size_t)ranks[k + 1], y, entries, next);
         cores += ttei_core_size(&t->shape, ranks, k);
         y = next;
     }
@@ -8011,22 +8076,19 @@ static float ttei_table_score(const tte_table *t, size_t token, float mean, cons
 {
     const size_t rank = (size_t)t->ranks[0];
     ttei_record record;
-    float sum = 0;
-    size_t j;
     ttei_find(t, token, &record);
     switch (t->coding) {
     case TTE_F32: return mean + ttei_row_dot(0, rank, record.bytes, s->b);
     case TTE_F16:
-        for (j = 0; j < rank; ++j) sum += s->b[j] * ttei_f16_decode(ttei_get16(record.bytes + 2 * j));
-        return mean + sum;
+        ttei_codes_decode(TTE_F16, rank, 1, record.bytes, s->a);
+        return mean + ttei_product_dot(rank, s->a, s->b);
     case TTE_I8:
         return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(2, rank, record.bytes + 1, s->b);
     case TTE_I4:
         return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(3, rank, record.bytes + 1, s->b);
     default:
         ttei_entropy_decode(t->codes, rank, record.bytes, record.size, s->a);
-        for (j = 0; j < rank; ++j) sum += s->a[j] * s->b[j];
-        return mean + sum;
+        return mean + ttei_product_dot(rank, s->a, s->b);
     }
 }
 
@@ -8338,6 +8400,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_SELECT
 #undef TTEI_SIGNED_LANES
 #undef TTEI_SIZE_MAX
+#undef TTEI_SLICES
 #undef TTEI_STEPS
 #undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
