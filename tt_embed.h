@@ -3199,7 +3199,6 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
         const unsigned char *p = codes + j * (size_t)bits / 8;
-        float *out = c + j;
         ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
         ttei_lanes sum;
         memcpy(&w0, p, sizeof w0);
@@ -3208,17 +3207,17 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
             memcpy(&w2, p + 2 * stride, sizeof w2);
             memcpy(&w3, p + 3 * stride, sizeof w3);
         }
-#define TTEI_SLICE(k)                                                                       \
-        memcpy(&sum, out + 8 * (k), sizeof sum);                                            \
-        sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, k));             \
-        if (count == 4) {                                                                   \
-            sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, k));         \
-            sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, k));         \
-            sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, k));         \
-        }                                                                                   \
-        memcpy(out + 8 * (k), &sum, sizeof sum)
-        TTEI_SLICES(slices, TTEI_SLICE);
-#undef TTEI_SLICE
+        for (i = 0; i < slices; ++i) {  /* not written out: this is faster as a loop */
+            float *out = c + j + 8 * i;
+            memcpy(&sum, out, sizeof sum);
+            sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, i));
+            if (count == 4) {
+                sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, i));
+                sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, i));
+                sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, i));
+            }
+            memcpy(out, &sum, sizeof sum);
+        }
     }
     for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
         ttei_lanes sum, x;
