@@ -3522,8 +3522,21 @@ typedef struct ttei_ans {
     uint32_t x;
 } ttei_ans;
 
+/* How many bytes a symbol takes, and how far its search goes, no processor can foresee. The reader of
+   the full build therefore has few branches there; that for small machines has few instructions. */
 static void ttei_ans_fill(ttei_ans *ans)
 {
+#ifndef TT_EMBED_DECODE_ONLY
+    if (ans->x != 0 && ans->end - ans->p >= 4) {
+        const uint32_t next = (uint32_t)ans->p[0] << 24 | (uint32_t)ans->p[1] << 16 |
+                              (uint32_t)ans->p[2] << 8 | (uint32_t)ans->p[3];
+        const unsigned n =
+            (unsigned)(ans->x < TTEI_ANS_LOW) + (unsigned)(ans->x < 0x10000u) + (unsigned)(ans->x < 0x100u);
+        ans->x = (uint32_t)(((uint64_t)ans->x << 32 | next) >> (32 - 8 * n));
+        ans->p += n;
+        return;
+    }
+#endif
     while (ans->x < TTEI_ANS_LOW && ans->p < ans->end) ans->x = ans->x << 8 | *ans->p++;
 }
 
@@ -3535,16 +3548,23 @@ static void ttei_ans_begin(ttei_ans *ans, const unsigned char *record, size_t si
     ttei_ans_fill(ans);
 }
 
-/* The next symbol; x is to be filled before the next. */
-static unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends)
+/* The next symbol of `symbols`; x is to be filled before the next. */
+static unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends, unsigned symbols)
 {
     const uint32_t slot = ans->x & (TTEI_ANS_TOTAL - 1u);
-    uint32_t start = 0, end;
+    uint32_t start, end;
     unsigned symbol = 0;
-    while ((end = ttei_get16(ends + 2 * symbol)) <= slot) {
-        start = end;
-        ++symbol;
+#ifndef TT_EMBED_DECODE_ONLY
+    unsigned passed = 4;
+    for (; passed == 4 && symbol + 4 <= symbols; symbol += passed) {
+        const unsigned char *p = ends + 2 * symbol;
+        passed = (unsigned)(ttei_get16(p) <= slot) + (unsigned)(ttei_get16(p + 2) <= slot) +
+                 (unsigned)(ttei_get16(p + 4) <= slot) + (unsigned)(ttei_get16(p + 6) <= slot);
     }
+#endif
+    while (symbol + 1 < symbols && ttei_get16(ends + 2 * symbol) <= slot) ++symbol;
+    start = symbol > 0 ? ttei_get16(ends + 2 * symbol - 2) : 0;
+    end = ttei_get16(ends + 2 * symbol);
     ans->x = (end - start) * (ans->x >> TTEI_ANS_BITS) + slot - start;
     return symbol;
 }
@@ -3576,10 +3596,10 @@ static uint32_t ttei_ans_escape(ttei_ans *ans)
 /* The classes a record opens with: *step of its step; returns the sum that chooses its tables. */
 static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
 {
-    int shift = (int)ttei_ans_symbol(ans, c->step_ends);
+    int shift = (int)ttei_ans_symbol(ans, c->step_ends, (unsigned)c->steps);
     *step = ttei_step_of(c->step, shift);
     ttei_ans_fill(ans);
-    shift += (int)ttei_ans_symbol(ans, c->scale_ends);
+    shift += (int)ttei_ans_symbol(ans, c->scale_ends, (unsigned)c->scales);
     ttei_ans_fill(ans);
     return shift;
 }
@@ -3588,15 +3608,20 @@ static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
 static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, unsigned *state)
 {
     const unsigned q = ttei_quantizer(*state), symbols = table[1 + q], raw = table[0];
-    uint32_t a = ttei_ans_symbol(ans, table + 8 + (q != 0 ? 2u * table[1] : 0));
-    uint32_t negative;
+    uint32_t a = ttei_ans_symbol(ans, table + 8 + (q != 0 ? 2u * table[1] : 0), symbols);
+    uint32_t negative, bits;
+    float value;
     if (a == symbols - 1u) a += ttei_ans_escape(ans);
     a = a << raw | ttei_ans_raw(ans, raw);
     negative = ttei_ans_raw(ans, a != 0);
     ttei_ans_fill(ans);
     *state = ttei_state_after(*state, a & 1u);
     if (a == 0) return 0;
-    return negative ? -ttei_magnitude(table, q, a) : ttei_magnitude(table, q, a);
+    value = ttei_magnitude(table, q, a);
+    memcpy(&bits, &value, sizeof bits);
+    bits ^= negative << 31;  /* nor can signs be foreseen */
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 /* The `rank` coefficients of a record of `size` bytes. Whatever the bytes are, each costs a bounded
@@ -7591,7 +7616,7 @@ static int ttei_step_class_of(const tte_table *t, size_t token)
     ttei_find(t, token, &record);
     ttei_codes_view(t->codes, (size_t)t->ranks[0], &codes);
     ttei_ans_begin(&ans, record.bytes, record.size);
-    return (int)ttei_ans_symbol(&ans, codes.step_ends);
+    return (int)ttei_ans_symbol(&ans, codes.step_ends, (unsigned)codes.steps);
 }
 
 tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, tte_image *out)
