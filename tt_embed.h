@@ -476,8 +476,8 @@ typedef struct tte_options {       /* all zero: no budget, so rows are kept whol
    Accuracy (tests/test_entropy.c): within half a bit a dimension of the rate that a Gaussian table with
    the same covariance needs at that error, every byte counted, from a few thousand rows on.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
-   dim beyond 2^31 - 1, for TTE_PER_TABLE beyond 46,340), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
-   TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
+   dim beyond 2^31 - 1, for TTE_PER_TABLE beyond 46,340), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY,
+   TTE_ERR_BUDGET, TTE_ERR_CANCELLED, TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
    The same rows and options give the same bytes with one toolchain, on any number of threads. */
 TTE_API tte_status tte_compress(const float *table, size_t vocab, size_t dim,
                                 const tte_options *options, tte_image *out);
@@ -2858,9 +2858,6 @@ typedef uint16_t ttei_lane_halves __attribute__((vector_size(16), may_alias));
 /* values = entries 8 k .. 8 k + 7 of a block, see "coded matrices" */
 #define TTEI_CODES_OF(words, bits, k) \
     TTEI_SIGNED_LANES((words) << (32 - (bits) * ((k) + 1)), 32 - (bits))
-#endif
-
-#ifdef TTEI_CODE_LANES
 
 /* Eight float16: their bits, moved into place, are 2^-112 of the value, also the subnormal ones. */
 TTEI_INLINE void ttei_f16_lanes(const unsigned char *p, float *out)
@@ -3175,19 +3172,6 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
     return (float)code;
 }
 
-#ifdef TTEI_CODE_LANES
-
-/* DO(k) for each slice k of a block: written out, since shifts by constants are fast. */
-#define TTEI_SLICES(slices, DO)                                                             \
-    do {                                                                                    \
-        DO(0);                                                                              \
-        if ((slices) > 1) { DO(1); }                                                        \
-        if ((slices) > 2) { DO(2); DO(3); }                                                 \
-        if ((slices) > 4) { DO(4); DO(5); DO(6); DO(7); }                                   \
-    } while (0)
-
-#endif
-
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
    apart; every entry of c takes the rows in their order. */
 TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a,
@@ -3274,7 +3258,10 @@ TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *code
         if ((k) % 4 == 1) s1 += x;                                                          \
         if ((k) % 4 == 2) s2 += x;                                                          \
         if ((k) % 4 == 3) s3 += x
-        TTEI_SLICES(slices, TTEI_SLICE);
+        TTEI_SLICE(0);  /* written out, since shifts by constants are fast */
+        if (slices > 1) { TTEI_SLICE(1); }
+        if (slices > 2) { TTEI_SLICE(2); TTEI_SLICE(3); }
+        if (slices > 4) { TTEI_SLICE(4); TTEI_SLICE(5); TTEI_SLICE(6); TTEI_SLICE(7); }
 #undef TTEI_SLICE
     }
     for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
@@ -3393,8 +3380,8 @@ static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols,
 
    Statistics. Coefficients are close to normal once their own scale is known: the scale of the column
    times that of the row. Both are kept as classes, a factor of two in 2 * stride steps, and their sum
-   chooses the table a coefficient is coded with. A record opens with the classes of
-   its step and of its scale.
+   chooses the table a coefficient is coded with. A record opens with the classes of its
+   step and of its scale.
 
    rANS [Dud13] keeps a number x. A symbol with frequency f out of 4096, starting at c, turns it into
    (x / f) * 4096 + c + x % f; reading takes the remainder of x by 4096, finds the symbol, and undoes
@@ -4349,7 +4336,7 @@ static tte_status ttei_sweep_core(ttei_frame *f, int32_t k, double allowed, floa
         if (!(tail <= allowed)) break;
     }
     /* directions of no energy at all may lie in the padding: as coefficients they would mean nothing */
-    for (; k == 0 && rank > 1 && !(room->s[rank - 1] > 3e-7 * room->s[0]);) --rank;
+    while (k == 0 && rank > 1 && !(room->s[rank - 1] > 3e-7 * room->s[0])) --rank;
     f->ranks[k] = (int32_t)rank;
     for (i = 0; i < rank; ++i) energy[i] = room->s[i] * room->s[i];
     for (i = 0; i < rank * cols; ++i) core[i] = (float)room->vt[i];
@@ -6391,7 +6378,7 @@ typedef struct ttei_fit {
     ttei_spectrum spectrum;
     ttei_frame frame;
     float *y;                    /* of the sample: count x rank                                    */
-    float *rows, *part, *back;   /* TTEI_TILE x dim, x rank, x dim: of it, less the mean, coefficients */
+    float *rows, *tile_y, *back; /* TTEI_TILE x dim, x rank, x dim: of it, coefficients, contracted */
     float *weights;              /* count                                                          */
     unsigned char *classes;      /* count: of steps                                                */
     ttei_fit_part parts[TTEI_PARTS];
@@ -6559,7 +6546,7 @@ static size_t ttei_fit_carve(ttei_fit *f, void *block)
     if (parts > 0 && ttei_codes_most(rank) > 0xffff) return TTEI_SIZE_MAX;  /* of section 4: offsets */
     f->y = (float *)ttei_take(&carve, all, sizeof(float));
     f->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
-    f->part = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, rank), sizeof(float));
+    f->tile_y = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, rank), sizeof(float));
     f->back = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
     f->weights = (float *)ttei_take(&carve, f->count, sizeof(float));
     f->classes = (unsigned char *)ttei_take(&carve, f->count, 1);
@@ -6625,17 +6612,19 @@ static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user, siz
             f->weights[i + j] = f->options->row_weight != NULL ? f->options->row_weight[row] : 1;
         }
         for (j = 0; j < now * f->dim; ++j) f->rows[j] -= model.mean[j % f->dim];
-        ttei_product_shared(now, f->dim, rank, f->rows, f->dim, model.dual, f->part);
-        ttei_product_shared(now, rank, f->dim, f->part, rank, model.basis, f->back);
+        ttei_product_shared(now, f->dim, rank, f->rows, f->dim, model.dual, f->tile_y);
+        if (price > 0) ttei_product_shared(now, rank, f->dim, f->tile_y, rank, model.basis, f->back);
         for (j = 0; j < now; ++j) {
-            const double weight = (double)f->weights[i + j];
+            const float *row = f->rows + j * f->dim;
             float *y = f->y + (i + j) * stride;
-            if (price > 0) before += weight * ttei_norm2(y + rank, stride - rank);
-            after += weight * ttei_distance2(f->rows + j * f->dim, f->back + j * f->dim, f->dim);
-            memcpy(y, f->part + j * rank, rank * sizeof *y);
+            if (price > 0) {
+                before += (double)f->weights[i + j] * ttei_norm2(y + rank, stride - rank);
+                after += (double)f->weights[i + j] * ttei_distance2(row, f->back + j * f->dim, f->dim);
+            }
+            memcpy(y, f->tile_y + j * rank, rank * sizeof *y);
         }
     }
-    if (price > 0 && after > before)
+    if (after > before)
         f->rounding = (after - before) / price * (double)f->vocab / (double)f->count;
     if (status == TTE_OK && !ttei_all_finite_f32(f->y, f->count * stride)) status = TTE_ERR_NOT_FINITE;
     ttei_model_end(&model);
@@ -7199,6 +7188,13 @@ static void ttei_fit_fill(ttei_fit *f, double left)
     f->finer = pow(2, low);
 }
 
+/* Bytes that the ratio allows. */
+static double ttei_fit_budget(const ttei_fit *f)
+{
+    const double ratio = (double)f->options->ratio;
+    return ratio > 0 ? floor((double)f->vocab * (double)f->dim * 4 / ratio) : HUGE_VAL;
+}
+
 /* The setting under which the sample expects `goal`, from near *x on. */
 static tte_status ttei_fit_expect(ttei_fit *f, tte_rows_fn rows, void *user, int by_error, double goal,
                                   double *x)
@@ -7218,8 +7214,7 @@ static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, tt
 {
     const tte_options *o = f->options;
     const int by_error = !(o->ratio > 0);
-    const double budget = by_error ? f->eps
-                                   : floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio);
+    const double budget = by_error ? f->eps : ttei_fit_budget(f);
     double bias = 1, x, level, error, got, least = 0;
     double at[2] = {0, 0};  /* x of the last try that met the target, and of one that did not */
     int have[2] = {0, 0}, attempt;
@@ -7297,8 +7292,8 @@ static tte_status ttei_fit_rounding(ttei_fit *f, double *ratio)
         status = ttei_coefficients_encode(f->options->coding, rank, f->trial.scales, y, record);
         if (status != TTE_OK) break;
         for (j = 0; j < rank; ++j)
-            f->part[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
-        error += (double)f->weights[i] * ttei_distance2(y, f->part, rank);
+            f->tile_y[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
+        error += (double)f->weights[i] * ttei_distance2(y, f->tile_y, rank);
         norm += (double)f->weights[i] * ttei_norm2(y, rank);
     }
     *ratio = norm > 0 ? error / norm : 0;
@@ -7342,8 +7337,7 @@ static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei
     static const double part[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
     const tte_options *o = f->options;
     const size_t most = (size_t)f->frame.ranks[0];
-    const double budget =
-        o->ratio > 0 ? floor((double)f->vocab * (double)f->dim * 4 / (double)o->ratio) : HUGE_VAL;
+    const double budget = ttei_fit_budget(f);
     const double allowed = (double)o->eps * (double)o->eps * f->spectrum.norm2;
     double rounding, error;
     size_t rank, more = 1;
@@ -7776,13 +7770,13 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
     *largest = 0;
     for (i = 0; i < t->vocab; ++i) {
         float top;
-        ttei_decode(t, i, ranks, f->part);
-        top = ttei_top_f32(rank, f->part);
+        ttei_decode(t, i, ranks, f->tile_y);
+        top = ttei_top_f32(rank, f->tile_y);
         if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
         if (top > *largest) *largest = top;
-        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)f->part[j] * (double)f->part[j];
+        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)f->tile_y[j] * (double)f->tile_y[j];
         if (next < f->count && i == (size_t)((double)next * (double)t->vocab / (double)f->count))
-            memcpy(f->y + next++ * rank, f->part, rank * sizeof *f->y);
+            memcpy(f->y + next++ * rank, f->tile_y, rank * sizeof *f->y);
     }
     for (i = 0; i < f->count; ++i) f->weights[i] = 1;
     memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
@@ -8382,7 +8376,6 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_ANS_TOTAL
 #undef TTEI_ASSERT
 #undef TTEI_ATTEMPTS
-#undef TTEI_PARTS
 #undef TTEI_BITS_LESS
 #undef TTEI_CANDIDATES
 #undef TTEI_CENTROID
@@ -8412,6 +8405,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_MAGNITUDES
 #undef TTEI_N
 #undef TTEI_OWN
+#undef TTEI_PARTS
 #undef TTEI_POSIX
 #undef TTEI_PRIOR
 #undef TTEI_QUAD
@@ -8424,7 +8418,6 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_SELECT
 #undef TTEI_SIGNED_LANES
 #undef TTEI_SIZE_MAX
-#undef TTEI_SLICES
 #undef TTEI_STEPS
 #undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
