@@ -22,9 +22,9 @@
 #include "../tt_embed.h"
 #include "loads.h"
 #include "peers.h"
+#include "views.h"
 #include "tables.h"
 
-#define BATCH ((size_t)256)  /* tokens of one tte_lookup_batch  */
 #define LOOKUPS 64           /* calls of tte_lookup in one run  */
 #define LOOKUP_SECONDS 0.01
 #define LANDING 0.0101   /* sizes and errors land within 1 % below what was asked                */
@@ -125,38 +125,6 @@ static double section_bytes(const tte_image *image, uint32_t kind)
     for (i = 0; i < data[17]; i++, section += 24)
         if (ttei_get32(section + 20) == kind) size += (double)ttei_get64(section + 8);
     return size;
-}
-
-static tte_table open_image(const char *what, const tte_image *image)
-{
-    tte_table view;
-    tte_status status = tte_open(&view, image->data, image->size);
-    if (status != TTE_OK) bench_stop(what, tte_status_text(status));
-    return view;
-}
-
-/* The squared error of what tte_lookup_batch gives. */
-static double lookup_error(const tte_table *view, const float *rows, size_t vocab, size_t dim)
-{
-    uint32_t tokens[BATCH];
-    float *back = (float *)bench_alloc(BATCH * dim, sizeof *back);
-    float *scratch = (float *)bench_alloc(tte_scratch_len(view), sizeof *scratch);
-    double error = 0;
-    size_t t, i, count;
-    for (t = 0; t < vocab; t += count) {
-        tte_status status;
-        count = vocab - t < BATCH ? vocab - t : BATCH;
-        for (i = 0; i < count; i++) tokens[i] = (uint32_t)(t + i);
-        status = tte_lookup_batch(view, tokens, count, back, scratch);
-        if (status != TTE_OK) bench_stop("tte_lookup_batch", tte_status_text(status));
-        for (i = 0; i < count * dim; i++) {
-            double off = (double)rows[t * dim + i] - (double)back[i];
-            error += off * off;
-        }
-    }
-    free(back);
-    free(scratch);
-    return error;
 }
 
 typedef struct lookup_job {

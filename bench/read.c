@@ -13,6 +13,7 @@
 #include "bars.h"
 #include "lapack.h"
 #include "loads.h"
+#include "views.h"
 
 #define VOCAB 50257u
 #define RUN_SECONDS 0.05
@@ -46,6 +47,18 @@ static void reader_begin(reader *r, const float *dense, const tte_table *view, s
     r->scores = (float *)bench_alloc(VOCAB, sizeof(float));
     r->best = (uint32_t *)bench_alloc(BEST, sizeof(uint32_t));
     r->hidden = bench_gaussian_table(1, LOAD_DIM);
+}
+
+/* A peer that calls `run` with a reader of its own. */
+static bench_peer reader_peer(reader *r, void (*run)(void *), const float *dense, const tte_table *view,
+                              size_t batch)
+{
+    bench_peer peer;
+    reader_begin(r, dense, view, batch);
+    memset(&peer, 0, sizeof peer);
+    peer.run = run;
+    peer.context = r;
+    return peer;
 }
 
 static void reader_end(reader *r)
@@ -114,29 +127,6 @@ static void run_sgemv(void *context)
 #endif
 }
 
-/* |W - W^| / |W| through tte_lookup_batch. */
-static double table_error(const tte_table *view, const float *dense)
-{
-    double error = 0, norm = 0;
-    uint32_t token, tokens[BATCH];
-    float *rows = (float *)bench_alloc(BATCH * LOAD_DIM, sizeof *rows);
-    float *scratch = (float *)bench_alloc(tte_scratch_len(view), sizeof *scratch);
-    size_t i, now;
-    for (token = 0; token < VOCAB; token += (uint32_t)now) {
-        now = VOCAB - token < BATCH ? VOCAB - token : BATCH;
-        for (i = 0; i < now; i++) tokens[i] = token + (uint32_t)i;
-        if (tte_lookup_batch(view, tokens, now, rows, scratch) != TTE_OK) bench_stop("lookup", "fails");
-        for (i = 0; i < now * LOAD_DIM; i++) {
-            double x = (double)dense[(size_t)token * LOAD_DIM + i];
-            error += (x - (double)rows[i]) * (x - (double)rows[i]);
-            norm += x * x;
-        }
-    }
-    free(rows);
-    free(scratch);
-    return sqrt(error / norm);
-}
-
 /* The largest difference between a score and the float64 product of the row that lookup gives, relative
    to |h| |row|, over some tokens. */
 static double score_error(const reader *r)
@@ -156,59 +146,52 @@ static double score_error(const reader *r)
     return worst;
 }
 
-static tte_image compress(const float *dense, const char *name, tte_layout layout, tte_coding coding,
-                          const bench_load *load)
+static double table_energy(const float *dense)
 {
-    tte_image image;
-    tte_options options;
-    tte_status status;
-    memset(&options, 0, sizeof options);
-    options.layout = layout;
-    options.coding = coding;
-    if (layout == TTE_PER_TABLE) {
-        options.ratio = 8;
-    } else {
-        options.shape = load->shape;
-        options.max_rank = load->cap;
-    }
-    status = tte_compress(dense, VOCAB, LOAD_DIM, &options, &image);
-    if (status != TTE_OK) bench_stop(name, tte_status_text(status));
-    return image;
+    double energy = 0;
+    size_t i;
+    for (i = 0; i < (size_t)VOCAB * LOAD_DIM; i++) energy += (double)dense[i] * (double)dense[i];
+    return energy;
 }
 
-static tte_table open_image(const tte_image *image)
-{
+/* A table in one coding: what is read, how large it is and what it loses. */
+typedef struct subject {
+    tte_image image;
     tte_table view;
-    tte_status status = tte_open(&view, image->data, image->size);
-    if (status != TTE_OK) bench_stop("open", tte_status_text(status));
-    return view;
+    double ratio, error;
+} subject;
+
+static void subject_begin(subject *s, const bench_load *load, tte_coding coding, const float *dense,
+                          double energy)
+{
+    load_compress_as(load, coding, dense, VOCAB, &s->image);
+    s->view = open_image(load->name, &s->image);
+    s->ratio = (double)VOCAB * LOAD_DIM * 4 / (double)s->image.size;
+    s->error = sqrt(lookup_error(&s->view, dense, VOCAB, LOAD_DIM) / energy);
 }
 
 static const char *const coding_names[] = {"F32", "F16", "I8", "I4", "ENTROPY"};
 
 /* ---- per token ------------------------------------------------------------------------------ */
 
-static void lookup_row(const float *dense, const bench_load *load, tte_coding coding, double bar)
+static void lookup_row(const float *dense, double energy, const bench_load *load, tte_coding coding,
+                       double bar)
 {
-    tte_image image = compress(dense, load->name, TTE_PER_TOKEN, coding, load);
-    tte_table view = open_image(&image);
-    char name[64];
-    reader cold[2], warm[2];
+    static reader readers[4];  /* cold, cold, warm, warm */
     bench_peer peers[4];
+    subject s;
+    char name[64];
     size_t i;
-    for (i = 0; i < 2; i++) {
-        reader_begin(&cold[i], dense, &view, 1);
-        reader_begin(&warm[i], dense, &view, 1);
-        warm[i].count = WARM;
-        peers[i].run = peers[i + 2].run = i == 0 ? run_copy : run_lookup;
-        peers[i].context = &cold[i];
-        peers[i + 2].context = &warm[i];
+    subject_begin(&s, load, coding, dense, energy);
+    for (i = 0; i < 4; i++) {
+        peers[i] = reader_peer(&readers[i], i % 2 == 0 ? run_copy : run_lookup, dense, &s.view, 1);
+        if (i >= 2) readers[i].count = WARM;
     }
     bench_race(peers, 4, CLOCK_PROCESS_CPUTIME_ID, RUN_SECONDS);
     snprintf(name, sizeof name, "%s %s", load->name, coding_names[coding]);
     bench_text(name);
-    bench_number((double)VOCAB * LOAD_DIM * 4 / (double)image.size, 2);
-    bench_number(table_error(&view, dense), 4);
+    bench_number(s.ratio, 2);
+    bench_number(s.error, 4);
     for (i = 0; i < 4; i += 2) {
         bench_number(1e9 * peers[i].median, 0);
         bench_number(1e9 * peers[i + 1].median, 0);
@@ -217,11 +200,8 @@ static void lookup_row(const float *dense, const bench_load *load, tte_coding co
     if (bar > 0) bar_add(name, "copies of a dense row, cold", 0, peers[1].median / peers[0].median, bar);
     if (strcmp(load->name, "12x64 cap 4") == 0)
         bar_add(name, "copies of a dense row, warm", 0, peers[3].median / peers[2].median, 2.5);
-    for (i = 0; i < 2; i++) {
-        reader_end(&cold[i]);
-        reader_end(&warm[i]);
-    }
-    tte_free(&image);
+    for (i = 0; i < 4; i++) reader_end(&readers[i]);
+    tte_free(&s.image);
 }
 
 static void lookup_rows(const float *dense)
@@ -230,13 +210,14 @@ static void lookup_rows(const float *dense)
         {"trains", -21, NULL},     {"ratio", 6, NULL},       {"error", 7, NULL},
         {"copy", 5, "cold ns"},    {"lookup", 6, "cold ns"}, {"times", 5, "cold ns"},
         {"copy", 5, "warm ns"},    {"lookup", 6, "warm ns"}, {"times", 5, "warm ns"}};
-    static const double bars[] = {1.3, 1.6, 1.3, 0, 1.3, 1.6};
+    static const double copies[] = {1.3, 1.6, 1.3, 0, 1.3, 1.6};
+    const double energy = table_energy(dense);
     size_t l;
     bench_table("read_lookup", "one row of a train per token, beside a copy of the dense float32 row, "
                 "median of 5 runs", columns, BENCH_COUNT(columns));
     for (l = 0; l < BENCH_COUNT(loads); l++) {
-        lookup_row(dense, &loads[l], TTE_F32, bars[l]);
-        lookup_row(dense, &loads[l], TTE_I8, bars[l]);
+        lookup_row(dense, energy, &loads[l], TTE_F32, copies[l]);
+        lookup_row(dense, energy, &loads[l], TTE_I8, copies[l]);
     }
     bench_table_end();
 }
@@ -245,82 +226,67 @@ static void lookup_rows(const float *dense)
 
 typedef struct scan {
     const char *name;
-    tte_layout layout;
+    const bench_load *load;
     tte_coding coding;
     double faster;   /* than sgemv, at least; 0: no bar */
 } scan;
 
 static const scan scans[] = {
-    {"table F32", TTE_PER_TABLE, TTE_F32, 0},   {"table F16", TTE_PER_TABLE, TTE_F16, 0},
-    {"table I8", TTE_PER_TABLE, TTE_I8, 3.5},   {"table I4", TTE_PER_TABLE, TTE_I4, 4.5},
-    {"table ENTROPY", TTE_PER_TABLE, TTE_ENTROPY, 0},
-    {"12x64 cap 4 F32", TTE_PER_TOKEN, TTE_F32, 1}, {"12x64 cap 4 I8", TTE_PER_TOKEN, TTE_I8, 1}};
+    {"table F32", &load_whole, TTE_F32, 0},   {"table F16", &load_whole, TTE_F16, 0},
+    {"table I8", &load_whole, TTE_I8, 3.5},   {"table I4", &load_whole, TTE_I4, 4.5},
+    {"table ENTROPY", &load_whole, TTE_ENTROPY, 0},
+    {"12x64 cap 4 F32", &loads[0], TTE_F32, 1}, {"12x64 cap 4 I8", &loads[0], TTE_I8, 1}};
 
-static void table_row(const scan *s, const tte_table *view, const float *dense, double ratio, double error)
+static void table_row(const scan *s, const subject *t, const float *dense)
 {
-    reader single, many, copy;
+    static reader readers[3];  /* copy, one row, rows together */
     bench_peer peers[3];
     const int coded = s->coding == TTE_ENTROPY;
-    reader_begin(&copy, dense, view, 1);
-    reader_begin(&single, dense, view, 1);
-    reader_begin(&many, dense, view, BATCH);
-    peers[0].run = run_copy;
-    peers[0].context = &copy;
-    peers[1].run = run_lookup;
-    peers[1].context = &single;
-    peers[2].run = run_lookup;
-    peers[2].context = &many;
+    size_t i;
+    for (i = 0; i < 3; i++)
+        peers[i] = reader_peer(&readers[i], i == 0 ? run_copy : run_lookup, dense, &t->view,
+                               i == 2 ? BATCH : 1);
     bench_race(peers, 3, CLOCK_PROCESS_CPUTIME_ID, RUN_SECONDS);
     bench_text(s->name);
-    bench_number(ratio, 2);
-    bench_number(error, 4);
-    bench_number((double)view->ranks[0], 0);
+    bench_number(t->ratio, 2);
+    bench_number(t->error, 4);
+    bench_number((double)t->view.ranks[0], 0);
     bench_number(1e6 * peers[0].median, 2);
     bench_number(1e6 * peers[1].median, 1);
     bench_number(1e6 * peers[2].median / BATCH, 1);
     bar_add(s->name, "microseconds of a lookup", 0, 1e6 * peers[1].median, 50);
     if (coded || s->coding == TTE_I8)
         bar_add(s->name, "microseconds a row of 256", 0, 1e6 * peers[2].median / BATCH, coded ? 20 : 15);
-    reader_end(&copy);
-    reader_end(&single);
-    reader_end(&many);
+    for (i = 0; i < 3; i++) reader_end(&readers[i]);
 }
 
-static void score_row(const scan *s, const tte_table *view, const float *dense, double ratio, double error)
+static void score_row(const scan *s, const subject *t, const float *dense)
 {
-    reader scores, best, sgemv;
+    static void (*const runs[3])(void *) = {run_sgemv, run_logits, run_best};
+    static reader readers[3];
     bench_peer peers[3];
     double off;
-    reader_begin(&sgemv, dense, view, 1);
-    reader_begin(&scores, dense, view, 1);
-    reader_begin(&best, dense, view, 1);
-    peers[0].run = run_sgemv;
-    peers[0].context = &sgemv;
-    peers[1].run = run_logits;
-    peers[1].context = &scores;
-    peers[2].run = run_best;
-    peers[2].context = &best;
+    size_t i;
+    for (i = 0; i < 3; i++) peers[i] = reader_peer(&readers[i], runs[i], dense, &t->view, 1);
     bench_race(peers, 3, CLOCK_PROCESS_CPUTIME_ID, RUN_SECONDS);
-    off = score_error(&scores);
+    off = score_error(&readers[1]);
     bench_text(s->name);
-    bench_number(ratio, 2);
-    bench_number(error, 4);
+    bench_number(t->ratio, 2);
+    bench_number(t->error, 4);
     bench_number(1e3 * peers[0].median, 2);
     bench_number(1e3 * peers[1].median, 2);
     bench_number(peers[0].median / peers[1].median, 2);
-    bench_number(1e9 * peers[1].median / ((double)VOCAB * (double)ttei_record_numbers(view)), 2);
+    bench_number(1e9 * peers[1].median / ((double)VOCAB * (double)ttei_record_numbers(&t->view)), 2);
     bench_number(1e3 * peers[2].median, 2);
     bench_number(off, -2);
     if (s->faster > 0)
         bar_add(s->name, "time of logits over sgemv's", 0, peers[1].median / peers[0].median, 1 / s->faster);
     if (s->coding == TTE_ENTROPY)
         bar_add(s->name, "nanoseconds a symbol", 0,
-                1e9 * peers[1].median / ((double)VOCAB * (double)view->ranks[0]), 3);
+                1e9 * peers[1].median / ((double)VOCAB * (double)t->view.ranks[0]), 3);
     bar_add(s->name, "time of the best 100 over logits'", 0, peers[2].median / peers[1].median, 1.1);
     bar_add(s->name, "error of a score over |h| |row|", 0, off, 1e-5);
-    reader_end(&sgemv);
-    reader_end(&scores);
-    reader_end(&best);
+    for (i = 0; i < 3; i++) reader_end(&readers[i]);
 }
 
 static void whole_tables(void)
@@ -333,26 +299,21 @@ static void whole_tables(void)
         {"sgemv", 6, "ms"},     {"logits", 6, "ms"},  {"faster", 6, NULL},
         {"ns a number", 11, NULL}, {"best 100", 8, "ms"}, {"off", 8, NULL}};
     float *dense = bench_spectrum_table(VOCAB, LOAD_DIM);
-    tte_image images[BENCH_COUNT(scans)];
-    tte_table views[BENCH_COUNT(scans)];
-    double errors[BENCH_COUNT(scans)], ratios[BENCH_COUNT(scans)];
+    const double energy = table_energy(dense);
+    subject subjects[BENCH_COUNT(scans)];
     size_t i;
-    for (i = 0; i < BENCH_COUNT(scans); i++) {
-        images[i] = compress(dense, scans[i].name, scans[i].layout, scans[i].coding, &loads[0]);
-        views[i] = open_image(&images[i]);
-        errors[i] = table_error(&views[i], dense);
-        ratios[i] = (double)VOCAB * LOAD_DIM * 4 / (double)images[i].size;
-    }
+    for (i = 0; i < BENCH_COUNT(scans); i++)
+        subject_begin(&subjects[i], scans[i].load, scans[i].coding, dense, energy);
     bench_table("read_table", "one row of a train for the table, random tokens, median of 5 runs",
                 table_columns, BENCH_COUNT(table_columns));
     for (i = 0; i < BENCH_COUNT(scans); i++)
-        if (scans[i].layout == TTE_PER_TABLE) table_row(&scans[i], &views[i], dense, ratios[i], errors[i]);
+        if (scans[i].load == &load_whole) table_row(&scans[i], &subjects[i], dense);
     bench_table_end();
     bench_table("read_scores", "scores of all 50257 tokens and the best 100, beside sgemv on the dense "
                 "table, median of 5 runs", score_columns, BENCH_COUNT(score_columns));
-    for (i = 0; i < BENCH_COUNT(scans); i++) score_row(&scans[i], &views[i], dense, ratios[i], errors[i]);
+    for (i = 0; i < BENCH_COUNT(scans); i++) score_row(&scans[i], &subjects[i], dense);
     bench_table_end();
-    for (i = 0; i < BENCH_COUNT(scans); i++) tte_free(&images[i]);
+    for (i = 0; i < BENCH_COUNT(scans); i++) tte_free(&subjects[i].image);
     free(dense);
 }
 
