@@ -99,8 +99,8 @@ CONFIGURATION
    TT_EMBED_FREE(pointer)     or neither
    TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
 
-   Built with OpenMP (-fopenmp), compression uses its threads; the bytes that come out are the
-   same for any number of them.
+   Built with OpenMP (-fopenmp), compression uses its threads, and so do tte_lookup_batch,
+   tte_logits and tte_top_k, at most eight; what comes out is the same, bit for bit, for any number.
 
 ==================================================================================================
 CONVENTIONS
@@ -413,6 +413,7 @@ typedef struct tte_table {
     const unsigned char *data, *records, *index;  /* index: NULL when all records have one size   */
     const unsigned char *shared, *codes;          /* cores of the whole table; its code tables     */
     size_t  size, vocab, records_size, record_size;
+    size_t  numbers;                              /* of a record: core entries, or coefficients    */
     int32_t dim, max_rank;
     float   eps;
     tte_layout layout;
@@ -547,7 +548,9 @@ TTE_API tte_status tte_verify(const tte_table *t);
 /* What the header records. Returns TTE_OK, TTE_ERR_ARGUMENT. */
 TTE_API tte_status tte_get_info(const tte_table *t, tte_info *info);
 
-/* Floats of scratch that are enough for any call below. */
+/* Floats of scratch that are enough for any call below. With OpenMP there is room for eight threads in it;
+   TTE_PER_TABLE takes more than a device has to give, since many rows are made at once: 64 times dim and
+   three times the rank, and more, unless TT_EMBED_DECODE_ONLY is defined. */
 TTE_API size_t tte_scratch_len(const tte_table *t);
 
 /* One row.
@@ -559,7 +562,9 @@ TTE_API size_t tte_scratch_len(const tte_table *t);
 TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
 
 /* rows[i] = the row of tokens[i], exactly as tte_lookup gives it; `count` may be 0.
-     rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range. */
+     rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range.
+   A token that comes again among 512 is decoded once. Rows of TTE_PER_TABLE share the work on the shared
+   cores, 64 at a time: for as many tokens this is several times as fast as tte_lookup. */
 TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count,
                                     float *rows, float *scratch);
 
@@ -571,7 +576,8 @@ TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, 
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
-   The vector meets the cores one after the other; no row is built. Returns as tte_lookup,
+   The vector meets the cores one after the other; no row is built. Each score is within float rounding,
+   relative to |hidden| |row|, of the product with the row that tte_lookup gives. Returns as tte_lookup,
    TTE_ERR_RANGE when first + count exceeds vocab, TTE_ERR_NOT_FINITE.
    Cost for each token: about dim * r[1]; TTE_PER_TABLE: r[0], after dim * r[0] once. */
 TTE_API tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first,
@@ -867,9 +873,10 @@ typedef double ttei_quad_f64;
 #define TTEI_INLINE static
 #endif
 #define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(TT_EMBED_DECODE_ONLY)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(TT_EMBED_DECODE_ONLY) && \
+    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && defined(__GNUC__)))
 #define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
+#define TTEI_AVX2 __attribute__((target("avx2")))
 #else
 #define TTEI_CLONES
 #endif
@@ -1805,28 +1812,21 @@ static int32_t ttei_middle(const tte_shape *shape, size_t *left, size_t *right)
     return middle;
 }
 
-/* The intermediate products of a contraction in its scratch: two places that take turns for the left
-   half, two for the right half. */
-typedef struct ttei_halves {
-    size_t left, right, len;  /* floats of one place on each side; of all four */
-} ttei_halves;
-
-static ttei_halves ttei_contract_len(const tte_shape *shape, const int32_t *ranks)
+/* Floats for the intermediate products of a contraction, which lie one behind the other. */
+static size_t ttei_contract_len(const tte_shape *shape, const int32_t *ranks)
 {
-    ttei_halves len = {0, 0, 0};
-    size_t left, right, now = (size_t)shape->dim[0];
+    size_t left, right, len = 0, now = (size_t)shape->dim[0];
     const int32_t middle = ttei_middle(shape, &left, &right);
     int32_t k;
     for (k = 1; k < middle; ++k) {
         now *= (size_t)shape->dim[k];
-        len.left = ttei_max(len.left, ttei_mul(now, (size_t)ranks[k + 1]));
+        len = ttei_add(len, ttei_mul(now, (size_t)ranks[k + 1]));
     }
     now = (size_t)shape->dim[shape->modes - 1];
     for (k = shape->modes - 2; k >= middle; --k) {
         now *= (size_t)shape->dim[k];
-        len.right = ttei_max(len.right, ttei_mul(now, (size_t)ranks[k]));
+        len = ttei_add(len, ttei_mul(now, (size_t)ranks[k]));
     }
-    len.len = ttei_mul(2, ttei_add(len.left, len.right));
     return len;
 }
 
@@ -1834,18 +1834,18 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
 {
     size_t len;
     if (tte_core_len(shape, ranks) == 0) return 0;
-    len = ttei_contract_len(shape, ranks).len;
+    len = ttei_contract_len(shape, ranks);
     return len > TTEI_SIZE_MAX / sizeof(float) ? 0 : len;
 }
 
 /* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are
-   `stride` apart, those of c `n`. Every entry of c is summed in the order of l, whatever block it is
+   `stride` apart, those of c `across`. Every entry of c is summed in the order of l, whatever block it is
    in, so that results do not depend on how rows are grouped. */
 #ifndef TT_EMBED_DECODE_ONLY
 
 /* A block of `height` (1 or 4) rows and `width` (1 or 2) vectors of columns. */
-TTEI_INLINE void ttei_product_block(int height, int width, size_t k, size_t n, const float *a, size_t down,
-                                    size_t right, const float *b, size_t stride, float *c)
+TTEI_INLINE void ttei_product_block(int height, int width, size_t k, const float *a, size_t down,
+                                    size_t right, const float *b, size_t stride, float *c, size_t across)
 {
     ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
     size_t l;
@@ -1865,32 +1865,36 @@ TTEI_INLINE void ttei_product_block(int height, int width, size_t k, size_t n, c
     memcpy(c, &s0, sizeof s0);
     if (width == 2) memcpy(c + TTEI_LANES, &t0, sizeof t0);
     if (height == 1) return;
-    memcpy(c + n, &s1, sizeof s1);
-    memcpy(c + 2 * n, &s2, sizeof s2);
-    memcpy(c + 3 * n, &s3, sizeof s3);
+    memcpy(c + across, &s1, sizeof s1);
+    memcpy(c + 2 * across, &s2, sizeof s2);
+    memcpy(c + 3 * across, &s3, sizeof s3);
     if (width == 1) return;
-    memcpy(c + n + TTEI_LANES, &t1, sizeof t1);
-    memcpy(c + 2 * n + TTEI_LANES, &t2, sizeof t2);
-    memcpy(c + 3 * n + TTEI_LANES, &t3, sizeof t3);
+    memcpy(c + across + TTEI_LANES, &t1, sizeof t1);
+    memcpy(c + 2 * across + TTEI_LANES, &t2, sizeof t2);
+    memcpy(c + 3 * across + TTEI_LANES, &t3, sizeof t3);
 }
 
 /* Two vectors of columns at a time, then one, so that a strip of b stays in the cache. Returns how many
    columns that were. */
 TTEI_INLINE size_t ttei_product_strips(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                       size_t right, const float *b, size_t stride, float *c)
+                                       size_t right, const float *b, size_t stride, float *c, size_t across)
 {
     size_t i, j = 0;
     for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
         for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 2, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+            ttei_product_block(4, 2, k, a + i * down, down, right, b + j, stride, c + i * across + j,
+                               across);
         for (; i < m; ++i)
-            ttei_product_block(1, 2, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+            ttei_product_block(1, 2, k, a + i * down, down, right, b + j, stride, c + i * across + j,
+                               across);
     }
     if (j + TTEI_LANES <= n) {
         for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+            ttei_product_block(4, 1, k, a + i * down, down, right, b + j, stride, c + i * across + j,
+                               across);
         for (; i < m; ++i)
-            ttei_product_block(1, 1, k, n, a + i * down, down, right, b + j, stride, c + i * n + j);
+            ttei_product_block(1, 1, k, a + i * down, down, right, b + j, stride, c + i * across + j,
+                               across);
         j += TTEI_LANES;
     }
     return j;
@@ -1912,16 +1916,16 @@ TTEI_CLONES static float ttei_product_dot(size_t k, const float *a, const float 
 }
 
 TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                     size_t right, const float *b, size_t stride, float *c)
+                                     size_t right, const float *b, size_t stride, float *c, size_t across)
 {
     size_t i, j = 0, l;
 #ifndef TT_EMBED_DECODE_ONLY
     switch (k) {  /* loops that the compiler can unroll for the ranks that are common */
-    case 1:  j = ttei_product_strips(m, 1, n, a, down, right, b, stride, c); break;
-    case 2:  j = ttei_product_strips(m, 2, n, a, down, right, b, stride, c); break;
-    case 4:  j = ttei_product_strips(m, 4, n, a, down, right, b, stride, c); break;
-    case 6:  j = ttei_product_strips(m, 6, n, a, down, right, b, stride, c); break;
-    default: j = ttei_product_strips(m, k, n, a, down, right, b, stride, c); break;
+    case 1:  j = ttei_product_strips(m, 1, n, a, down, right, b, stride, c, across); break;
+    case 2:  j = ttei_product_strips(m, 2, n, a, down, right, b, stride, c, across); break;
+    case 4:  j = ttei_product_strips(m, 4, n, a, down, right, b, stride, c, across); break;
+    case 6:  j = ttei_product_strips(m, 6, n, a, down, right, b, stride, c, across); break;
+    default: j = ttei_product_strips(m, k, n, a, down, right, b, stride, c, across); break;
     }
     for (; TTEI_QUAD > 1 && j + TTEI_QUAD <= n; j += TTEI_QUAD)
         for (i = 0; i < m; ++i) {
@@ -1930,14 +1934,25 @@ TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *
                 memcpy(&x, b + l * stride + j, sizeof x);
                 sum += a[i * down + l * right] * x;
             }
-            memcpy(c + i * n + j, &sum, sizeof sum);
+            memcpy(c + i * across + j, &sum, sizeof sum);
+        }
+    for (; j + 2 <= n; j += 2)
+        for (i = 0; i < m; ++i) {
+            float s = 0, z = 0;
+            for (l = 0; l < k; ++l) {
+                const float f = a[i * down + l * right];
+                s += f * b[l * stride + j];
+                z += f * b[l * stride + j + 1];
+            }
+            c[i * across + j] = s;
+            c[i * across + j + 1] = z;
         }
 #endif
     for (; j < n; ++j)
         for (i = 0; i < m; ++i) {
             float sum = 0;
             for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * stride + j];
-            c[i * n + j] = sum;
+            c[i * across + j] = sum;
         }
 }
 
@@ -1949,7 +1964,6 @@ TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *
 static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const float *cores,
                           size_t count, float *x, float *scratch)
 {
-    const ttei_halves len = ttei_contract_len(shape, ranks);
     const int32_t d = shape->modes;
     const float *v = cores, *y = cores + ttei_core_sum(shape, ranks), *core;
     size_t left, right, now, n, r;
@@ -1962,31 +1976,32 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
     core = cores + ttei_core_size(shape, ranks, 0);
     now = ttei_entries(shape) / (size_t)shape->dim[0];  /* entries that a row of V_k stands for */
     for (k = 1; k < middle; ++k) {
-        float *next = scratch + (k % 2 ? 0 : len.left);
+        const size_t rows = (count + now - 1) / now;
         r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_product((count + now - 1) / now, r, n, v, r, 1, core, n, next);
+        ttei_product(rows, r, n, v, r, 1, core, n, scratch, n);
         core += r * n;
         now /= (size_t)shape->dim[k];
-        v = next;
+        v = scratch;
+        scratch += rows * n;
     }
-    scratch += 2 * len.left;
     y -= ttei_core_size(shape, ranks, d - 1);
     core = y;
     now = (size_t)shape->dim[d - 1];
     for (k = d - 2; k >= middle; --k) {
-        float *next = scratch + (k % 2 ? 0 : len.right);
         r = (size_t)ranks[k + 1];
         n = (size_t)ranks[k] * (size_t)shape->dim[k];
         core -= n * r;
-        ttei_product(n, r, now, core, r, 1, y, now, next);
+        ttei_product(n, r, now, core, r, 1, y, now, scratch, now);
+        y = scratch;
+        scratch += n * now;
         now *= (size_t)shape->dim[k];
-        y = next;
     }
     r = (size_t)ranks[middle];
     n = count / right;
-    ttei_product(n, r, right, v, r, 1, y, right, x);
-    if (count % right != 0) ttei_product(1, r, count % right, v + n * r, r, 1, y, right, x + n * right);
+    ttei_product(n, r, right, v, r, 1, y, right, x, right);
+    if (count % right != 0)
+        ttei_product(1, r, count % right, v + n * r, r, 1, y, right, x + n * right, right);
 }
 
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
@@ -1996,7 +2011,7 @@ tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const f
     if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
     if (ttei_shape_check(shape, &entries) != TTE_OK || tte_core_len(shape, ranks) == 0)
         return TTE_ERR_SHAPE;
-    if (ttei_contract_len(shape, ranks).len > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
+    if (ttei_contract_len(shape, ranks) > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
     if (scratch == NULL && tte_reconstruct_len(shape, ranks) > 0) return TTE_ERR_ARGUMENT;
     ttei_contract(shape, ranks, cores, entries, x, scratch);
     return TTE_OK;
@@ -2102,8 +2117,8 @@ static void ttei_least_squares(size_t m, size_t r, size_t n, const float *q, con
 {
     size_t i, k;
     float largest = 0;
-    ttei_product(r, m, r, q, 1, r, q, r, gram);
-    ttei_product(r, m, n, q, 1, r, a, n, remainder);
+    ttei_product(r, m, r, q, 1, r, q, r, gram, r);
+    ttei_product(r, m, n, q, 1, r, a, n, remainder, n);
     for (i = 0; i < r; ++i)
         if (gram[i * r + i] > largest) largest = gram[i * r + i];
     for (i = 0; i < r; ++i) {                                   /* eliminate below the diagonal */
@@ -2931,7 +2946,8 @@ TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float sc
 #endif
 
 /* `n` codes as floats: the numbers themselves, or integers times `scale`. */
-static void ttei_codes_decode(tte_coding coding, size_t n, float scale, const unsigned char *codes, float *out)
+static void ttei_codes_decode(tte_coding coding, size_t n, float scale, const unsigned char *codes,
+                              float *out)
 {
     size_t i = 0;
 #ifdef TTEI_CODE_LANES
@@ -3086,6 +3102,12 @@ static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const 
    anything. What does not fill a block follows entry by entry. */
 
 #define TTEI_RUNS 4            /* float32; 16, 8 and 4 bits */
+#define TTEI_STRIP 64u         /* columns that are decoded together, whole blocks of every run */
+#ifndef TT_EMBED_DECODE_ONLY
+#define TTEI_TOGETHER 64u      /* most rows that share one pass over the matrices          */
+#else
+#define TTEI_TOGETHER 1u
+#endif
 
 typedef struct ttei_matrix {
     size_t rows, cols, run[TTEI_RUNS];       /* rows in each run                                     */
@@ -3095,7 +3117,7 @@ typedef struct ttei_matrix {
 /* Bytes of one row of a run. */
 static size_t ttei_run_bytes(int run, size_t cols)
 {
-    return run == 0 ? ttei_mul(cols, 4) : run == 1 ? ttei_mul(cols, 2) : run == 2 ? cols : cols / 2 + cols % 2;
+    return run < 2 ? ttei_mul(cols, run == 0 ? 4 : 2) : run == 2 ? cols : cols / 2 + cols % 2;
 }
 
 static size_t ttei_matrix_bytes(const size_t *run, size_t cols)
@@ -3173,15 +3195,16 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
 }
 
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
-   apart; every entry of c takes the rows in their order. */
-TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a,
+   apart, and of these the columns from `first` to `last`: multiples of TTEI_STRIP, or the end. Every
+   entry of c takes the rows in their order. */
+TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, size_t last, const float *a,
                                  const unsigned char *codes, size_t stride, float *c)
 {
-    size_t j = 0;
+    size_t j = first;
     int i;
 #ifdef TTEI_CODE_LANES
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
-    for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
+    for (; j + ttei_run_block(run) <= last; j += ttei_run_block(run)) {
         const unsigned char *p = codes + j * (size_t)bits / 8;
         ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
         ttei_lanes sum;
@@ -3192,7 +3215,7 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
             memcpy(&w3, p + 3 * stride, sizeof w3);
         }
         for (i = 0; i < slices; ++i) {  /* not written out: this is faster as a loop */
-            float *out = c + j + 8 * i;
+            float *out = c + (j - first) + 8 * i;
             memcpy(&sum, out, sizeof sum);
             sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, i));
             if (count == 4) {
@@ -3203,39 +3226,39 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, const float *a
             memcpy(out, &sum, sizeof sum);
         }
     }
-    for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
+    for (; run > 0 && j + TTEI_LANES <= last; j += TTEI_LANES) {
         ttei_lanes sum, x;
-        memcpy(&sum, c + j, sizeof sum);
+        memcpy(&sum, c + (j - first), sizeof sum);
         for (i = 0; i < count; ++i) {
             ttei_plain_lanes(run, codes + (size_t)i * stride + j * (size_t)bits / 8, &x);
             sum += a[i] * x;
         }
-        memcpy(c + j, &sum, sizeof sum);
+        memcpy(c + (j - first), &sum, sizeof sum);
     }
 #endif
-    for (; j < cols; ++j)
+    for (; j < last; ++j)
         for (i = 0; i < count; ++i)
-            c[j] += a[i] * ttei_code_value(run, codes + (size_t)i * stride, cols, j);
+            c[j - first] += a[i] * ttei_code_value(run, codes + (size_t)i * stride, cols, j);
 }
 
 /* The same with what the compiler needs to know as constants. */
-TTEI_CLONES static void ttei_rows_axpy(int run, int count, size_t cols, const float *a,
-                                       const unsigned char *codes, float *c)
+TTEI_CLONES static void ttei_rows_axpy(int run, int count, size_t cols, size_t first, size_t last,
+                                       const float *a, const unsigned char *codes, float *c)
 {
     const size_t stride = ttei_run_bytes(run, cols);
 #ifdef TTEI_CODE_LANES
     switch (4 * run + count) {
-    case 1:  ttei_codes_axpy(0, 1, cols, a, codes, stride, c); break;
-    case 4:  ttei_codes_axpy(0, 4, cols, a, codes, stride, c); break;
-    case 5:  ttei_codes_axpy(1, 1, cols, a, codes, stride, c); break;
-    case 8:  ttei_codes_axpy(1, 4, cols, a, codes, stride, c); break;
-    case 9:  ttei_codes_axpy(2, 1, cols, a, codes, stride, c); break;
-    case 12: ttei_codes_axpy(2, 4, cols, a, codes, stride, c); break;
-    case 13: ttei_codes_axpy(3, 1, cols, a, codes, stride, c); break;
-    default: ttei_codes_axpy(3, 4, cols, a, codes, stride, c); break;
+    case 1:  ttei_codes_axpy(0, 1, cols, first, last, a, codes, stride, c); break;
+    case 4:  ttei_codes_axpy(0, 4, cols, first, last, a, codes, stride, c); break;
+    case 5:  ttei_codes_axpy(1, 1, cols, first, last, a, codes, stride, c); break;
+    case 8:  ttei_codes_axpy(1, 4, cols, first, last, a, codes, stride, c); break;
+    case 9:  ttei_codes_axpy(2, 1, cols, first, last, a, codes, stride, c); break;
+    case 12: ttei_codes_axpy(2, 4, cols, first, last, a, codes, stride, c); break;
+    case 13: ttei_codes_axpy(3, 1, cols, first, last, a, codes, stride, c); break;
+    default: ttei_codes_axpy(3, 4, cols, first, last, a, codes, stride, c); break;
     }
 #else
-    ttei_codes_axpy(run, count, cols, a, codes, stride, c);
+    ttei_codes_axpy(run, count, cols, first, last, a, codes, stride, c);
 #endif
 }
 
@@ -3292,6 +3315,125 @@ TTEI_CLONES static float ttei_row_dot(int run, size_t cols, const unsigned char 
 #endif
 }
 
+/* The scale of a row from its byte: eight steps for each power of two, 1 at 128. */
+static float ttei_row_scale(unsigned code)
+{
+    const uint32_t bits = (code + 111u * 8u) << 20;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+/* ---- scans in integers ---------------------------------------------------------------------------
+   A vector q that meets the codes of many records is turned into integers once, to 2^-30 of its largest
+   entry: q = unit * (2^15 high + low), both of 16 bits. What these give with integer codes is exact, in
+   any order, and AVX2 multiplies sixteen pairs at a time. Elsewhere ttei_row_dot meets q itself. */
+#if defined(TTEI_CODE_LANES) && defined(TTEI_AVX2)
+#define TTEI_SCAN
+#define TTEI_SCAN_BLOCK 32u    /* bytes of codes                                                */
+#define TTEI_SCAN_FLUSH 32u    /* blocks whose sums of 8-bit codes fit into 32 bits: 2^26 each  */
+typedef short ttei_shorts __attribute__((vector_size(32)));
+typedef int32_t ttei_four_sums __attribute__((vector_size(16)));
+
+/* A record as blocks: those of a coded row, and one with what is behind them. */
+static size_t ttei_scan_blocks(int run, size_t cols)
+{
+    return cols / ttei_run_block(run) + (cols % ttei_run_block(run) != 0);
+}
+
+/* Floats of the planes: for each block and slice of it 16 high and 16 low parts. */
+static size_t ttei_planes_len(int run, size_t cols)
+{
+    return ttei_scan_blocks(run, cols) * ttei_run_block(run);
+}
+
+/* Writes the planes of q; returns 0 where its largest entry is not finite or next to nothing. A block is
+   read as 16 lanes, slice k of it the bits k w .. of each. In whole blocks lane i is half of word i / 2, so
+   that this is entry 8 (i mod 2 * slices + k) + i / 2; behind them entries follow each other in memory. */
+static int ttei_planes(int run, size_t cols, const float *q, unsigned char *planes, float *unit)
+{
+    const size_t size = ttei_run_block(run), slices = 16 / ttei_run_bits(run);
+    const size_t blocks = ttei_scan_blocks(run, cols);
+    const float top = ttei_top_f32(cols, q);
+    size_t first, k, i;
+    if (!ttei_finite_f32(top) || !(top > 1e-25f)) return 0;
+    *unit = top / 536870912.0f;  /* 2^29 */
+    for (first = 0; first < blocks * size; first += size)
+        for (k = 0; k < slices; ++k, planes += 64)
+            for (i = 0; i < 16; ++i) {
+                const int whole = first + size <= cols;
+                const size_t entry = first + (whole ? 8 * (i % 2 * slices + k) + i / 2 : i * slices + k);
+                const int32_t n = entry < cols ? (int32_t)(q[entry] / *unit) : 0, high = (n + 0x4000) >> 15;
+                ttei_put16(planes + 2 * i, (uint32_t)high & 0xffffu);
+                ttei_put16(planes + 32 + 2 * i, (uint32_t)(n - high * 0x8000) & 0xffffu);
+            }
+    return 1;
+}
+
+/* Sum of codes * q / unit, for codes of `bits` bits in `blocks` blocks, the last of them at `last`. */
+TTEI_AVX2 static inline __attribute__((always_inline)) int64_t
+ttei_scan_sum(const int bits, size_t blocks, const unsigned char *codes, const unsigned char *last,
+              const unsigned char *planes)
+{
+    int64_t sum = 0;
+    size_t block = 0, end;
+    while (block < blocks) {
+        ttei_lane_bits upper = {0}, lower = {0};
+        ttei_four_sums part[4];
+        for (end = ttei_min(blocks, block + TTEI_SCAN_FLUSH); block < end; ++block) {
+            ttei_shorts words, slice, high, low;
+            memcpy(&words, block + 1 < blocks ? codes + TTEI_SCAN_BLOCK * block : last, sizeof words);
+#define TTEI_SLICE(k)                                                   \
+            memcpy(&high, planes + 64 * (k), sizeof high);              \
+            memcpy(&low, planes + 64 * (k) + 32, sizeof low);           \
+            slice = words << (16 - bits * ((k) + 1)) >> (16 - bits);    \
+            upper += (ttei_lane_bits)__builtin_ia32_pmaddwd256(slice, high); \
+            lower += (ttei_lane_bits)__builtin_ia32_pmaddwd256(slice, low)
+            TTEI_SLICE(0);  /* written out, since shifts by constants are fast */
+            TTEI_SLICE(1);
+            if (bits == 4) {
+                TTEI_SLICE(2);
+                TTEI_SLICE(3);
+            }
+#undef TTEI_SLICE
+            planes += 64 * (16 / bits);
+        }
+        memcpy(part, &upper, sizeof upper);
+        memcpy(part + 2, &lower, sizeof lower);
+        part[0] += part[1];
+        part[2] += part[3];
+        sum += (int64_t)(part[0][0] + part[0][1] + part[0][2] + part[0][3]) * 0x8000;
+        sum += part[2][0] + part[2][1] + part[2][2] + part[2][3];
+    }
+    return sum;
+}
+
+/* out[i] = mean + scale of the record * (codes * q), for `count` records of `size` bytes each: a scale,
+   then the codes. The last block takes in what follows a record, but nothing from `end` on. */
+TTEI_AVX2 static void ttei_scan(int run, size_t cols, size_t count, const unsigned char *records,
+                                size_t size, const unsigned char *end, const unsigned char *planes,
+                                float unit, float mean, float *out)
+{
+    const size_t blocks = ttei_scan_blocks(run, cols), before = TTEI_SCAN_BLOCK * (blocks - 1);
+    unsigned char padded[TTEI_SCAN_BLOCK];
+    size_t i;
+    for (i = 0; i < count; ++i, records += size) {
+        const unsigned char *codes = records + 1, *last = codes + before;
+        int64_t sum;
+        if ((size_t)(end - last) < sizeof padded) {
+            memset(padded, 0, sizeof padded);
+            memcpy(padded, last, size - 1 - before);
+            last = padded;
+        }
+        if (run == 2)
+            sum = ttei_scan_sum(8, blocks, codes, last, planes);
+        else
+            sum = ttei_scan_sum(4, blocks, codes, last, planes);
+        out[i] = mean + ttei_row_scale(records[0]) * (unit * (float)sum);
+    }
+}
+#endif
+
 /* c (count x cols) += a (count x rows) M. */
 static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a, float *c)
 {
@@ -3304,12 +3446,40 @@ static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a
                 float scaled[4];
                 step = left >= 4 ? 4 : 1;
                 for (i = 0; i < step; ++i) scaled[i] = *a++ * ttei_scale_next(run, &scales);
-                ttei_rows_axpy(run, step, m->cols, scaled, codes, c);
+                ttei_rows_axpy(run, step, m->cols, 0, m->cols, scaled, codes, c);
                 codes += (size_t)step * ttei_run_bytes(run, m->cols);
             }
         }
     }
 }
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* c (count x cols) = a (count x rows) M for many rows, which share the work of decoding M: a strip of its
+   columns at a time as floats in `strip`, M's rows x TTEI_STRIP. The scales go into a, where
+   ttei_matrix_apply has them too, so that both give the same bits. */
+static void ttei_matrix_product(const ttei_matrix *m, size_t count, float *a, float *c, float *strip)
+{
+    const unsigned char *scales = m->scales, *codes;
+    const float one = 1;
+    size_t i, j, l, left, n;
+    int run;
+    for (run = 0, l = 0; run < TTEI_RUNS; ++run)
+        for (left = m->run[run]; left > 0; --left) strip[l++] = ttei_scale_next(run, &scales);
+    for (i = 0; i < count; ++i)
+        for (l = 0; l < m->rows; ++l) a[i * m->rows + l] *= strip[l];
+    for (j = 0; j < m->cols; j += n) {
+        n = ttei_min(TTEI_STRIP, m->cols - j);
+        memset(strip, 0, m->rows * TTEI_STRIP * sizeof *strip);
+        codes = m->codes;
+        for (run = 0, l = 0; run < TTEI_RUNS; ++run)
+            for (left = m->run[run]; left > 0; --left, ++l, codes += ttei_run_bytes(run, m->cols))
+                ttei_rows_axpy(run, 1, m->cols, j, j + n, &one, codes, strip + l * TTEI_STRIP);
+        ttei_product(count, m->rows, n, a, m->rows, 1, strip, TTEI_STRIP, c + j, m->cols);
+    }
+}
+
+#endif
 
 /* a (count x rows) = c (count x cols) M^T. */
 static void ttei_matrix_meet(const ttei_matrix *m, size_t count, const float *c, float *a)
@@ -3400,11 +3570,13 @@ static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols,
 #define TTEI_CODES_FIXED 16u         /* bytes of section 4 before its arrays                 */
 #define TTEI_CENTROID 64.0f          /* centroids are in units of a 64th of the step         */
 
-/* The quantizer of a state, and the state that follows: digit s of the constants. */
-static unsigned ttei_quantizer(unsigned state) { return 0x3cu >> state & 1u; }
+/* The quantizer of a state, and the state that follows: binary and hexadecimal digit s of the constants. */
+#define TTEI_QUANTIZERS 0x3cu
+#define TTEI_STATES 0x51627340u
+static unsigned ttei_quantizer(unsigned state) { return TTEI_QUANTIZERS >> state & 1u; }
 static unsigned ttei_state_after(unsigned state, unsigned parity)
 {
-    return (0x51627340u >> 4 * state & 7u) ^ parity;
+    return (TTEI_STATES >> 4 * state & 7u) ^ parity;
 }
 
 /* Section 4 as pointers; see IMAGE FORMAT. */
@@ -3478,9 +3650,8 @@ static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
 /* The table of a column in a row whose classes add up to `shift`, by number and where it lies. */
 static int ttei_table_number(const ttei_codes *c, size_t column, int shift)
 {
-    const int offset = ttei_signed(c->columns[column]);
-    const int i = offset + c->stride * shift;
-    return i < 0 ? 0 : i < c->tables ? i : c->tables - 1;
+    const int sum = ttei_signed(c->columns[column]) + c->stride * shift;
+    return sum < 0 ? 0 : sum < c->tables ? sum : c->tables - 1;
 }
 static const unsigned char *ttei_table_at(const ttei_codes *c, int number)
 {
@@ -3511,12 +3682,17 @@ typedef struct ttei_ans {
 
 /* How many bytes a symbol takes, and how far its search goes, no processor can foresee. The reader of
    the full build therefore has few branches there; that for small machines has few instructions. */
+#ifndef TT_EMBED_DECODE_ONLY
+static uint32_t ttei_get32_big(const unsigned char *p)  /* the first byte highest */
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+#endif
 static void ttei_ans_fill(ttei_ans *ans)
 {
 #ifndef TT_EMBED_DECODE_ONLY
     if (ans->x != 0 && ans->end - ans->p >= 4) {
-        const uint32_t next = (uint32_t)ans->p[0] << 24 | (uint32_t)ans->p[1] << 16 |
-                              (uint32_t)ans->p[2] << 8 | (uint32_t)ans->p[3];
+        const uint32_t next = ttei_get32_big(ans->p);
         const unsigned n =
             (unsigned)(ans->x < TTEI_ANS_LOW) + (unsigned)(ans->x < 0x10000u) + (unsigned)(ans->x < 0x100u);
         ans->x = (uint32_t)(((uint64_t)ans->x << 32 | next) >> (32 - 8 * n));
@@ -3536,7 +3712,7 @@ static void ttei_ans_begin(ttei_ans *ans, const unsigned char *record, size_t si
 }
 
 /* The next symbol of `symbols`; x is to be filled before the next. */
-static unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends, unsigned symbols)
+TTEI_INLINE unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends, unsigned symbols)
 {
     const uint32_t slot = ans->x & (TTEI_ANS_TOTAL - 1u);
     uint32_t start, end;
@@ -3591,6 +3767,15 @@ static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
     return shift;
 }
 
+/* A value with its sign turned where `negative` is 1: signs cannot be foreseen either. */
+TTEI_INLINE float ttei_signed_value(uint32_t bits, uint32_t negative)
+{
+    float value;
+    bits ^= negative << 31;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 /* The next coefficient in steps. */
 static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, unsigned *state)
 {
@@ -3606,9 +3791,7 @@ static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, uns
     if (a == 0) return 0;
     value = ttei_magnitude(table, q, a);
     memcpy(&bits, &value, sizeof bits);
-    bits ^= negative << 31;  /* nor can signs be foreseen */
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return ttei_signed_value(bits, negative);
 }
 
 /* The `rank` coefficients of a record of `size` bytes. Whatever the bytes are, each costs a bounded
@@ -3628,6 +3811,224 @@ static void ttei_entropy_decode(const unsigned char *codes, size_t rank, const u
     for (j = 0; j < rank; ++j)
         y[j] = step * ttei_ans_coefficient(&ans, ttei_table_at(&c, ttei_table_number(&c, j, shift)), &state);
 }
+
+#ifdef TTEI_CODE_LANES
+
+/* ---- many records ------------------------------------------------------------------------------------
+   TTEI_LANES records are read in the lanes of vectors, and TTEI_ABREAST in turn, so that while some wait
+   for their next symbols, others go on. For this all tables are made quick once: for each table and
+   quantizer
+     a word for each symbol: its start (12 bits), its frequency (12), the plain bits (4), and flags;
+     the value of the index that is the symbol and plain bits of zero, a float;
+     for every TTEI_RANGE slots 2 bytes: the first symbol among them (6 bits), the slots until it ends, if
+     it does (5), and a flag where another one ends there too.
+   What is rare is left to ttei_ans_coefficient: the escape, indices 0 and 1 where there are plain bits, and
+   ranges where several symbols end. */
+
+#define TTEI_RANGE 16u
+#define TTEI_QUICK (8u * TTEI_MAGNITUDES + 2u * TTEI_ANS_TOTAL / TTEI_RANGE)  /* bytes: 896           */
+#define TTEI_QUICK_SEVERAL (1u << 15)
+#define TTEI_QUICK_SIGN (1u << 28)         /* a sign follows                                       */
+#define TTEI_QUICK_SMALL (1u << 29)        /* rare where the plain bits are below 2, ..            */
+#define TTEI_QUICK_ESCAPE (1u << 30)       /* .. and in any case                                   */
+#define TTEI_ABREAST (2u * TTEI_LANES)
+
+static void ttei_quick_tables(const unsigned char *codes, size_t rank, unsigned char *quick)
+{
+    ttei_codes c;
+    int i;
+    unsigned q, slot, symbol;
+    ttei_codes_view(codes, rank, &c);
+    for (i = 0; i < c.tables; ++i)
+        for (q = 0; q < 2; ++q, quick += TTEI_QUICK) {
+            const unsigned char *table = ttei_table_at(&c, i), *ends = table + 8 + 2 * q * table[1];
+            const unsigned raw = table[0], symbols = table[1 + q];
+            uint32_t start = 0;
+            memset(quick, 0, TTEI_QUICK);
+            for (symbol = 0; symbol < symbols; ++symbol) {
+                const uint32_t end = ttei_get16(ends + 2 * symbol);
+                uint32_t word = start | (end - start) << 12 | raw << 24;
+                float value = 0;
+                if (symbol > 0) {
+                    value = ttei_magnitude(table, q, symbol << raw);
+                } else if (raw > 0) {  /* of the indices from 2 on, less two steps for each */
+                    value = ttei_magnitude(table, q, 2) - 4;
+                    word |= TTEI_QUICK_SMALL;
+                }
+                if (symbol > 0 || raw > 0) word |= TTEI_QUICK_SIGN;
+                if (symbol + 1 == symbols) word |= TTEI_QUICK_ESCAPE;
+                memcpy(quick + 4 * symbol, &word, sizeof word);
+                memcpy(quick + 4 * (TTEI_MAGNITUDES + symbol), &value, sizeof value);
+                start = end;
+            }
+            for (symbol = 0, slot = 0; slot < TTEI_ANS_TOTAL; slot += TTEI_RANGE) {
+                unsigned until, several;
+                while (ttei_get16(ends + 2 * symbol) <= slot) ++symbol;
+                until = ttei_get16(ends + 2 * symbol) - slot;
+                several = until < TTEI_RANGE && ttei_get16(ends + 2 * symbol + 2) < slot + TTEI_RANGE;
+                ttei_put16(quick + 8 * TTEI_MAGNITUDES + slot / TTEI_RANGE * 2,
+                           symbol | (until < TTEI_RANGE ? until : TTEI_RANGE) << 6 |
+                               (several ? TTEI_QUICK_SEVERAL : 0));
+            }
+        }
+}
+
+/* TTEI_LANES records being read: x and the state of the trellis for each, and where its next byte is. */
+typedef struct ttei_lane_place {
+    ttei_lane_words x, state, at;
+} ttei_lane_place;
+
+typedef struct ttei_lane_reading {
+    const unsigned char *record[TTEI_LANES];
+    ttei_lane_words size;
+    ttei_lane_bits shift;                /* sum of the record's classes, in tables     */
+    ttei_lane_place now;
+} ttei_lane_reading;
+
+static void ttei_lane_begin(const ttei_codes *c, const unsigned char *const *records, const size_t *sizes,
+                            ttei_lane_reading *r, float *steps)
+{
+    size_t i;
+    memset(r, 0, sizeof *r);
+    for (i = 0; i < TTEI_LANES; ++i) {
+        ttei_ans ans;
+        ttei_ans_begin(&ans, records[i], sizes[i]);
+        r->shift[i] = c->stride * ttei_ans_classes(&ans, c, &steps[i]);
+        r->record[i] = records[i];
+        r->now.x[i] = ans.x;
+        r->now.at[i] = (uint32_t)(ans.p - records[i]);
+        r->size[i] = (uint32_t)sizes[i];
+    }
+}
+
+/* words = f(0) .. f(7) */
+#define TTEI_GATHER(words, f)                                                                  \
+    do {                                                                                       \
+        const ttei_lane_words all_ = {f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)};         \
+        (words) = all_;                                                                        \
+    } while (0)
+
+static uint32_t ttei_word_at(const unsigned char *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Reads the lanes marked in `rare` one by one, and corrects what follows for them: their values and the
+   place behind. */
+static void ttei_lane_rare(const ttei_codes *c, const ttei_lane_bits *table, const ttei_lane_words *rare,
+                           const ttei_lane_reading *r, ttei_lane_place *after, ttei_lane_words *values)
+{
+    size_t i;
+    for (i = 0; i < TTEI_LANES; ++i) {
+        ttei_ans ans;
+        unsigned state;
+        float value;
+        uint32_t bits;
+        if ((*rare)[i] == 0) continue;
+        ans.x = r->now.x[i];
+        ans.p = r->record[i] + r->now.at[i];
+        ans.end = r->record[i] + r->size[i];
+        state = r->now.state[i];
+        value = ttei_ans_coefficient(&ans, ttei_table_at(c, (*table)[i]), &state);
+        memcpy(&bits, &value, sizeof bits);
+        (*values)[i] = bits;
+        after->x[i] = ans.x;
+        after->at[i] = (uint32_t)(ans.p - r->record[i]);
+        after->state[i] = state;
+    }
+}
+
+/* The next coefficients in steps, of one column: what ttei_ans_coefficient does, in all lanes. */
+TTEI_INLINE void ttei_lane_coefficients(const ttei_codes *c, const unsigned char *quick, int column,
+                                        ttei_lane_reading *r, float *out)
+{
+    const ttei_lane_words zero = {0}, slot = r->now.x & (TTEI_ANS_TOTAL - 1u);
+    ttei_lane_bits table = r->shift + column, less;
+    ttei_lane_words x = r->now.x, base, symbol, word, raw, low, values, n, left, next, rare;
+    ttei_lane_place after;
+    ttei_lanes value;
+    uint32_t at[TTEI_LANES];
+    uint64_t part[TTEI_LANES / 2];
+
+    /* The table, from 0 to the last; with the quantizer of the state, where it lies. */
+    table &= ~(table >> 31);
+    less = (ttei_lane_bits)(table < c->tables);
+    table = (table & less) | ((c->tables - 1) & ~less);
+    base = (ttei_lane_words)(table * 2) + ((zero + TTEI_QUANTIZERS) >> r->now.state & 1u);
+    base = (base << 10) - (base << 7);  /* TTEI_QUICK is 1024 - 128 */
+
+    /* The symbol: the range's first, or the one after it. A true comparison is -1. */
+    word = base + 8u * TTEI_MAGNITUDES + slot / TTEI_RANGE * 2u;
+    memcpy(at, &word, sizeof at);
+#define TTEI_AT(i) ttei_get16(quick + at[i])
+    TTEI_GATHER(symbol, TTEI_AT);
+#undef TTEI_AT
+    rare = symbol & TTEI_QUICK_SEVERAL;
+    less = (ttei_lane_bits)((ttei_lane_bits)(slot % TTEI_RANGE) >= (ttei_lane_bits)(symbol >> 6 & 31u));
+    symbol = (symbol & 63u) - (ttei_lane_words)less;
+    next = base + 4u * symbol;
+    memcpy(at, &next, sizeof at);
+#define TTEI_AT(i) ttei_word_at(quick + at[i])
+    TTEI_GATHER(word, TTEI_AT);
+#undef TTEI_AT
+#define TTEI_AT(i) ttei_word_at(quick + 4 * TTEI_MAGNITUDES + at[i])
+    TTEI_GATHER(values, TTEI_AT);
+#undef TTEI_AT
+
+    /* x without the symbol, the plain bits and the sign. */
+    x = (word >> 12 & 0xfffu) * (x >> TTEI_ANS_BITS) + slot - (word & 0xfffu);
+    raw = word >> 24 & 15u;
+    low = x & (((zero + 1u) << raw) - 1u);
+    x >>= raw;
+    value = (ttei_lanes)values + __builtin_convertvector((ttei_lane_bits)(low << 1), ttei_lanes);
+    n = word / TTEI_QUICK_SIGN & 1u;
+    values = (ttei_lane_words)value ^ (x & n) << 31;
+    x >>= n;
+    rare |= (word & TTEI_QUICK_ESCAPE) | (word & TTEI_QUICK_SMALL & (ttei_lane_words)(low < 2u));
+
+    /* As many bytes as make it 2^24 or more and the record has; x / 256 is compared, since that is never
+       negative. With x zero there may be more than three: rare. */
+    next = x >> 8;
+    n = zero - (ttei_lane_words)((ttei_lane_bits)next < 0x10000) -
+        (ttei_lane_words)((ttei_lane_bits)next < 0x100) - (ttei_lane_words)((ttei_lane_bits)next < 1);
+    left = r->size - r->now.at;
+    less = (ttei_lane_bits)((ttei_lane_bits)n < (ttei_lane_bits)left);
+    n = (n & (ttei_lane_words)less) | (left & ~(ttei_lane_words)less);
+    rare |= (ttei_lane_words)(x == zero) & left;
+    memcpy(at, &r->now.at, sizeof at);
+#define TTEI_AT(i) ttei_get32_big(r->record[i] + at[i])
+    TTEI_GATHER(next, TTEI_AT);
+#undef TTEI_AT
+    after.x = x << (8u * n) | next >> 1 >> (31u - 8u * n);  /* in two steps: by 32 is not defined */
+    after.at = r->now.at + n;
+    after.state = ((zero + TTEI_STATES) >> 4u * r->now.state & 7u) ^ (((symbol << raw) | low) & 1u);
+    memcpy(part, &rare, sizeof part);
+    if ((part[0] | part[1] | part[2] | part[3]) != 0) ttei_lane_rare(c, &table, &rare, r, &after, &values);
+    r->now = after;
+    memcpy(out, &values, sizeof values);
+}
+#undef TTEI_GATHER
+
+/* The coefficients in steps of TTEI_ABREAST records: out[j * TTEI_ABREAST + i] is coefficient j of record
+   i, steps[i] its step. Four bytes behind a record are read, and not used: other sections lie there. */
+TTEI_CLONES static void ttei_entropy_abreast(const unsigned char *codes, const unsigned char *quick,
+                                             size_t rank, const unsigned char *const *records,
+                                             const size_t *sizes, float *steps, float *out)
+{
+    ttei_codes c;
+    ttei_lane_reading r[TTEI_ABREAST / TTEI_LANES];
+    size_t i, j;
+    ttei_codes_view(codes, rank, &c);
+    for (i = 0; i < TTEI_ABREAST; i += TTEI_LANES)
+        ttei_lane_begin(&c, records + i, sizes + i, &r[i / TTEI_LANES], steps + i);
+    for (j = 0; j < rank; ++j, out += TTEI_ABREAST)
+        for (i = 0; i < TTEI_ABREAST; i += TTEI_LANES)
+            ttei_lane_coefficients(&c, quick, ttei_signed(c.columns[j]), &r[i / TTEI_LANES], out + i);
+}
+
+#endif
 
 #ifndef TT_EMBED_DECODE_ONLY
 
@@ -3980,6 +4381,9 @@ static void ttei_table_caps(const tte_shape *shape, int32_t dim, int32_t max_ran
     if (dim < caps[0]) caps[0] = dim;
 }
 
+/* The run of a matrix whose codes lie as those of a record in TTE_I8 or TTE_I4. */
+static int ttei_scaled_run(tte_coding coding) { return coding == TTE_I8 ? 2 : 3; }
+
 static int ttei_has_columns(tte_coding coding) { return coding >= TTE_F16 && coding <= TTE_I4; }
 
 /* The mean (k = -1) or core k + 1 in a section of `size` bytes; returns the bytes up to its end, 0 where
@@ -4028,14 +4432,30 @@ static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
     }
 }
 
-/* The scale of a row from its byte: eight steps for each power of two, 1 at 128. */
-static float ttei_row_scale(unsigned code)
+/* The coefficients of a record. */
+static void ttei_coefficients_decode(const tte_table *t, const unsigned char *record, size_t size,
+                                     float *y)
 {
-    const uint32_t bits = (code + 111u * 8u) << 20;
-    float scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale;
+    const size_t rank = (size_t)t->ranks[0];
+    const unsigned char *columns;
+    size_t j;
+    if (t->coding == TTE_ENTROPY) {
+        ttei_entropy_decode(t->codes, rank, record, size, y);
+        return;
+    }
+    if (t->coding == TTE_I8 || t->coding == TTE_I4) {
+        const float scale = ttei_row_scale(record[0]);
+        memset(y, 0, rank * sizeof *y);
+        ttei_rows_axpy(ttei_scaled_run(t->coding), 1, rank, 0, rank, &scale, record + 1, y);
+    } else {
+        ttei_codes_decode(t->coding, rank, 1, record, y);
+    }
+    if (!ttei_has_columns(t->coding)) return;
+    columns = ttei_columns_at(t);
+    for (j = 0; j < rank; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
 }
+
+#ifndef TT_EMBED_DECODE_ONLY
 
 /* Coefficient j of a record that is not entropy-coded, before the scale of its column. */
 static float ttei_coefficient_code(tte_coding coding, size_t rank, const unsigned char *record, size_t j)
@@ -4047,26 +4467,6 @@ static float ttei_coefficient_code(tte_coding coding, size_t rank, const unsigne
     default:      return ttei_row_scale(record[0]) * ttei_code_value(3, record + 1, rank, j);
     }
 }
-
-/* The coefficients of a record. */
-static void ttei_coefficients_decode(const tte_table *t, const unsigned char *record, size_t size,
-                                     float *y)
-{
-    const size_t rank = (size_t)t->ranks[0];
-    const unsigned char *columns = NULL;
-    size_t j;
-    if (t->coding == TTE_ENTROPY) {
-        ttei_entropy_decode(t->codes, rank, record, size, y);
-        return;
-    }
-    if (ttei_has_columns(t->coding)) columns = ttei_columns_at(t);
-    for (j = 0; j < rank; ++j) {
-        y[j] = ttei_coefficient_code(t->coding, rank, record, j);
-        if (columns != NULL) y[j] *= ttei_get_f32(columns + 4 * j);
-    }
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
 
 /* Writes the codes of a row under one scale of its own; returns the squared error. */
 static double ttei_coefficients_codes(tte_coding coding, size_t rank, const float *scales, unsigned code,
@@ -4463,7 +4863,8 @@ static void ttei_product_shared(size_t m, size_t k, size_t n, const float *a, si
 #endif
     for (block = 0; block < blocks; ++block) {
         const size_t first = 32 * (size_t)block;
-        ttei_product(ttei_min(32, m - first), k, n, a + first * down, down, 1, b, n, c + first * n);
+        ttei_product(ttei_min(32, m - first), k, n, a + first * down, down, 1, b, n,
+                     c + first * n, n);
     }
 }
 
@@ -4521,7 +4922,7 @@ static void ttei_model_basis(const tte_table *t, float *basis, float *room, size
         size_t left = m.run[run];
         for (; left > 0; --left, ++i, codes += ttei_run_bytes((int)run, m.cols)) {
             scale = ttei_scale_next((int)run, &scales);
-            ttei_rows_axpy((int)run, 1, m.cols, &scale, codes, v + i * m.cols);
+            ttei_rows_axpy((int)run, 1, m.cols, 0, m.cols, &scale, codes, v + i * m.cols);
         }
     }
     for (k = 1; k < t->shape.modes; ++k) {
@@ -4881,7 +5282,7 @@ static void ttei_find_ranks(const tte_table *t, size_t token, ttei_record *recor
 
 static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
 {
-    memcpy(record->ranks, t->ranks, sizeof t->ranks);
+    if (t->layout == TTE_PER_TOKEN) memcpy(record->ranks, t->ranks, sizeof t->ranks);
     if (t->index == NULL) {
         record->bytes = t->records + token * t->record_size;
         record->size = t->record_size;
@@ -4890,18 +5291,6 @@ static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
     } else {
         ttei_find_ranks(t, token, record);
     }
-}
-
-/* The cores of one token as floats, and their ranks; TTE_PER_TABLE: its coefficients. */
-static void ttei_decode(const tte_table *t, size_t token, int32_t *ranks, float *numbers)
-{
-    ttei_record record;
-    ttei_find(t, token, &record);
-    memcpy(ranks, record.ranks, sizeof record.ranks);
-    if (t->layout == TTE_PER_TABLE)
-        ttei_coefficients_decode(t, record.bytes, record.size, numbers);
-    else
-        ttei_record_decode(t->coding, &t->shape, ranks, record.bytes, numbers);
 }
 
 /* Walks a whole index of lengths: each offset the sum of the lengths before it, their total the size of
@@ -5015,6 +5404,7 @@ static tte_status ttei_header_read(tte_table *t)
             return TTE_ERR_FORMAT;
         t->ranks[k] = (int32_t)value;
     }
+    t->numbers = t->layout == TTE_PER_TABLE ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
     limit = ttei_scratch_floats(t);
     return limit > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
 }
@@ -5452,7 +5842,8 @@ static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsig
         memcpy(slots[i].ranks, m->view.ranks, sizeof slots[i].ranks);
         for (j = 0; j < m->dim; ++j) tile->rows[i * m->dim + j] = good ? row[j] - m->mean[j] : 0;
     }
-    ttei_product(count, m->dim, m->rank, tile->rows, m->dim, 1, m->dual, m->rank, tile->y);
+    ttei_product(count, m->dim, m->rank, tile->rows, m->dim, 1, m->dual, m->rank, tile->y,
+                 m->rank);
     for (i = 0; i < count; i += now) {
         tte_status status = TTE_OK;
         now = 1;
@@ -5474,7 +5865,8 @@ static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsig
         for (j = 0; j < now && status != TTE_OK; ++j)
             if (slots[i + j].status == TTE_OK) slots[i + j].status = status;
     }
-    ttei_product(count, m->rank, m->dim, tile->values, m->rank, 1, m->basis, m->dim, tile->back);
+    ttei_product(count, m->rank, m->dim, tile->values, m->rank, 1, m->basis, m->dim, tile->back,
+                 m->dim);
     for (i = 0; i < count; ++i) {
         float *back = tile->back + i * m->dim;
         if (slots[i].status != TTE_OK) continue;
@@ -5504,7 +5896,7 @@ static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_en
                         ttei_lane_carve(&plan->shape, plan->caps, carve, &encoder->lanes);
     encoder->cores = (float *)ttei_take(carve, ttei_core_sum(&plan->shape, plan->caps), sizeof(float));
     encoder->contract = (float *)ttei_take(
-        carve, ttei_contract_len(&plan->shape, plan->caps).len, sizeof(float));
+        carve, ttei_contract_len(&plan->shape, plan->caps), sizeof(float));
     encoder->row = (float *)ttei_take(carve, plan->dim, sizeof(float));
 }
 
@@ -7732,9 +8124,13 @@ typedef struct ttei_reader {
 static int ttei_reader_rows(void *user, size_t first, size_t count, float *dst)
 {
     const ttei_reader *reader = (const ttei_reader *)user;
-    uint32_t token = (uint32_t)first;
-    for (; count > 0; --count, ++token, dst += reader->table->dim)
-        (void)tte_lookup(reader->table, token, dst, reader->scratch);
+    uint32_t tokens[TTEI_TOGETHER];
+    size_t i, now;
+    for (; count > 0; count -= now, first += now, dst += now * (size_t)reader->table->dim) {
+        now = ttei_min(count, TTEI_TOGETHER);
+        for (i = 0; i < now; ++i) tokens[i] = (uint32_t)(first + i);
+        (void)tte_lookup_batch(reader->table, tokens, now, dst, reader->scratch);
+    }
     return 0;
 }
 
@@ -7744,7 +8140,7 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
                                     float *largest)
 {
     const size_t rank = (size_t)t->ranks[0];
-    int32_t ranks[TTE_MAX_MODES + 1];
+    ttei_record record;
     size_t i, j, size, next = 0;
     memset(f, 0, sizeof *f);
     f->options = options;
@@ -7770,7 +8166,8 @@ static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_o
     *largest = 0;
     for (i = 0; i < t->vocab; ++i) {
         float top;
-        ttei_decode(t, i, ranks, f->tile_y);
+        ttei_find(t, i, &record);
+        ttei_coefficients_decode(t, record.bytes, record.size, f->tile_y);
         top = ttei_top_f32(rank, f->tile_y);
         if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
         if (top > *largest) *largest = top;
@@ -7903,241 +8300,508 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
    Records back to numbers. All memory is the caller's scratch, carved in one place.
    ============================================================================================= */
 
-#define TTEI_CHUNK 64u  /* scores that tte_top_k takes at a time */
-
-typedef struct ttei_scratch {
-    float *a, *b;       /* what is decoded of one token, and of another                      */
-    float *row;         /* the hidden vector padded to prod(dim), or two rows of dim         */
-    float *work;        /* intermediate results                                              */
-    size_t half;        /* of `work`: the second half starts there                           */
-    float *scores;      /* TTEI_CHUNK                                                        */
-} ttei_scratch;
-
-/* Floats of one half of `work`, for the intermediate results of an inner product and of a vector that
-   meets the cores. */
-static size_t ttei_work_half(const tte_table *t)
+/* With OpenMP the calls that read many tokens share them out; every thread has a part of the scratch. No
+   result depends on which tokens are read together. */
+#if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_READERS 8  /* most threads */
+static int ttei_threads(size_t pieces)
 {
-    size_t half = 0, side = 1;  /* entries to the left of a bond, or to its right */
+    const size_t most = ttei_min(TTEI_READERS, (size_t)omp_get_max_threads());
+    return (int)ttei_min(most, pieces);
+}
+static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
+#else
+#define TTEI_READERS 1
+static size_t ttei_thread(void) { return 0; }
+#endif
+
+#ifndef TT_EMBED_DECODE_ONLY
+#define TTEI_PIECE 1024u  /* tokens that a thread scores at a time      */
+#define TTEI_CHUNK 8192u  /* scores that tte_top_k takes at a time      */
+#define TTEI_WINDOW 512u  /* tokens of a batch among which repeats are found */
+#else
+#define TTEI_PIECE 64u
+#define TTEI_CHUNK 64u
+#endif
+
+/* ---- scratch ---------------------------------------------------------------------------------------
+   First a part for each thread: decoded records, TTE_PER_TABLE: a strip of the shared cores, and
+   intermediate results. Behind the parts what all threads share. */
+
+typedef struct ttei_part {
+    float *numbers, *strip, *work;
+} ttei_part;
+
+typedef struct ttei_common {
+    float *numbers;  /* of another token, or a vector behind the shared cores     */
+    float *row;      /* a vector padded to prod(dim), or two rows of dim          */
+    float *ready;    /* what a scan prepares: see ttei_query                      */
+    float *scores;   /* TTEI_CHUNK                                                */
+} ttei_common;
+
+/* Floats of intermediate results: for one row of TTE_PER_TABLE V_1 .. V_d, as many as Z_(d-1) .. Z_0; for
+   TTE_PER_TOKEN those of a contraction, of a score, or of an inner product. */
+static size_t ttei_work_len(const tte_table *t)
+{
+    size_t len = 0, side = 1, square = 0;  /* entries to the left of a bond, or to its right */
     int32_t k;
     if (t->layout == TTE_PER_TABLE) {
         for (k = 1; k <= t->shape.modes; ++k) {
             side *= (size_t)t->shape.dim[k - 1];
-            half = ttei_max(half, ttei_mul((size_t)t->ranks[k], side));
+            len = ttei_add(len, ttei_mul((size_t)t->ranks[k], side));
         }
-        return half;
+        return len;
     }
     for (k = t->shape.modes; k >= 1; --k) {
-        half = ttei_max(half, ttei_mul((size_t)t->ranks[k], ttei_max((size_t)t->ranks[k], side)));
+        len = ttei_add(len, ttei_mul((size_t)t->ranks[k], side));
+        square = ttei_max(square, ttei_mul((size_t)t->ranks[k], (size_t)t->ranks[k]));
         side *= (size_t)t->shape.dim[k - 1];
     }
-    return half;
+    return ttei_max(ttei_max(len, ttei_mul(2, square)), ttei_contract_len(&t->shape, t->ranks));
 }
 
-/* Numbers a record holds of one token: the coefficients, or the cores. */
-static size_t ttei_record_numbers(const tte_table *t)
+/* Rows of TTE_PER_TABLE that are made together: fewer where they are so long that a part would exceed
+   some megabytes. */
+static size_t ttei_together(const tte_table *t, size_t work)
 {
-    return t->layout == TTE_PER_TABLE ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
+    const size_t row = ttei_add(t->numbers, work), room = 0x100000;
+    if (t->layout == TTE_PER_TOKEN || row >= room) return 1;
+    return ttei_min(TTEI_TOGETHER, room / row);
 }
 
-/* Carves `scratch`, or answers its size when that is NULL. */
-static size_t ttei_scratch_carve(const tte_table *t, float *scratch, ttei_scratch *s)
+static size_t ttei_strip_len(const tte_table *t)
 {
-    const size_t entries = ttei_entries(&t->shape), numbers = ttei_record_numbers(t);
-    size_t row, half, work;
-    row = ttei_max(entries, ttei_mul(2, (size_t)t->dim));
-    half = ttei_work_half(t);
-    work = ttei_mul(2, half);
-    if (t->layout == TTE_PER_TOKEN)
-        work = ttei_max(work, ttei_contract_len(&t->shape, t->ranks).len);
+    size_t rows = 0;
+    int32_t k;
+    if (t->layout == TTE_PER_TOKEN || TTEI_TOGETHER == 1) return 0;
+    for (k = 0; k < t->shape.modes; ++k) rows = ttei_max(rows, (size_t)t->ranks[k]);
+    return ttei_mul(rows, TTEI_STRIP);
+}
+
+static size_t ttei_part_len(const tte_table *t)
+{
+    const size_t work = ttei_work_len(t), together = ttei_together(t, work);
+    return ttei_add(ttei_mul(together, ttei_add(t->numbers, work)), ttei_strip_len(t));
+}
+
+/* A part that begins at `scratch`; `together` rows fit into it. A single row of TTE_PER_TOKEN shall not
+   wait for sizes that it does not need. */
+static ttei_part ttei_part_at(const tte_table *t, size_t together, float *scratch)
+{
+    ttei_part part;
+    part.numbers = scratch;
+    part.strip = scratch + together * t->numbers;
+    part.work = part.strip + ttei_strip_len(t);
+    return part;
+}
+
+/* Floats that a scan prepares for its records. */
+static size_t ttei_ready_len(const tte_table *t)
+{
+#ifdef TTEI_CODE_LANES
+    if (t->coding == TTE_ENTROPY) return TTEI_TABLES * 2 * TTEI_QUICK / sizeof(float);
+#endif
+#ifdef TTEI_SCAN
+    if (t->layout == TTE_PER_TABLE && ttei_has_scales(t->coding))
+        return ttei_planes_len(ttei_scaled_run(t->coding), t->numbers);
+#endif
+    (void)t;
+    return 0;
+}
+
+/* Carves what is common, or answers the size of the whole scratch when that is NULL. */
+static size_t ttei_common_carve(const tte_table *t, float *scratch, ttei_common *c)
+{
+    const size_t parts = ttei_mul(TTEI_READERS, ttei_part_len(t)), numbers = t->numbers;
+    const size_t row = ttei_max(ttei_entries(&t->shape), ttei_mul(2, (size_t)t->dim));
+    const size_t ready = ttei_ready_len(t);
     if (scratch != NULL) {
-        s->a = scratch;
-        s->b = s->a + numbers;
-        s->row = s->b + numbers;
-        s->work = s->row + row;
-        s->half = half;
-        s->scores = s->work + work;
+        c->numbers = scratch + parts;
+        c->row = c->numbers + numbers;
+        c->ready = c->row + row;
+        c->scores = c->ready + ready;
     }
-    return ttei_add(ttei_add(ttei_mul(2, numbers), ttei_add(row, work)), TTEI_CHUNK);
+    return ttei_add(ttei_add(parts, ttei_add(numbers, row)), ttei_add(ready, TTEI_CHUNK));
 }
 
-static size_t ttei_scratch_floats(const tte_table *t)
-{
-    return ttei_scratch_carve(t, NULL, NULL);
-}
+static size_t ttei_scratch_floats(const tte_table *t) { return ttei_common_carve(t, NULL, NULL); }
 
 size_t tte_scratch_len(const tte_table *t) { return t == NULL ? 0 : ttei_scratch_floats(t); }
 
-/* row = mean + y G1 .. Gd: V_0 = y as 1 x r0, V_k (n1..nk x rk) = V_(k-1) G_k. The last one is the row,
-   with its padding. */
-static void ttei_table_row(const tte_table *t, const float *y, float *row, const ttei_scratch *s)
+/* The tables of ENTROPY made quick for many records, in the scratch; NULL where they are not. */
+static const unsigned char *ttei_quick_begin(const tte_table *t, float *scratch)
 {
-    const float one = 1;
-    const size_t dim = (size_t)t->dim;
-    ttei_matrix m;
-    size_t rows = 1;
-    int32_t k;
-    float *next = row;
-    for (k = 0; k < t->shape.modes; ++k) {
-        (void)ttei_core_at(t, k, &m);
-        next = s->work + (k % 2 ? s->half : 0);
-        if (k == t->shape.modes - 1 && rows * m.cols == dim) next = row;
-        memset(next, 0, rows * m.cols * sizeof *next);
-        ttei_matrix_apply(&m, rows, y, next);
-        rows *= (size_t)t->shape.dim[k];
-        y = next;
+#ifdef TTEI_CODE_LANES
+    ttei_common c;
+    if (t->coding == TTE_ENTROPY) {
+        (void)ttei_common_carve(t, scratch, &c);
+        ttei_quick_tables(t->codes, t->numbers, (unsigned char *)c.ready);
+        return (const unsigned char *)c.ready;
     }
-    if (next != row) memcpy(row, next, dim * sizeof *row);
-    (void)ttei_core_at(t, -1, &m);
-    ttei_matrix_apply(&m, 1, &one, row);
+#endif
+    (void)t;
+    (void)scratch;
+    return NULL;
 }
 
-static void ttei_row(const tte_table *t, size_t token, float *row, const ttei_scratch *s)
+/* ---- rows ------------------------------------------------------------------------------------------ */
+
+/* row = mean + y G1 .. Gd for the coefficients y of `count` tokens in part->numbers: V_0 = y (count x r0),
+   V_k (count n1..nk x rk) = V_(k-1) G_k. The last one has the rows, with their padding. */
+static void ttei_table_rows(const tte_table *t, size_t count, float *rows, const ttei_part *part)
 {
-    int32_t ranks[TTE_MAX_MODES + 1];
-    ttei_decode(t, token, ranks, s->a);
-    if (t->layout == TTE_PER_TABLE)
-        ttei_table_row(t, s->a, row, s);
-    else
-        ttei_contract(&t->shape, ranks, s->a, (size_t)t->dim, row, s->work);
+    const float one = 1;
+    const size_t dim = (size_t)t->dim, entries = ttei_entries(&t->shape);
+    float *v = part->numbers, *next = part->work;
+    ttei_matrix m;
+    size_t i, n = count;
+    int32_t k;
+    for (k = 0; k < t->shape.modes; ++k) {
+        (void)ttei_core_at(t, k, &m);
+        if (k == t->shape.modes - 1 && entries == dim) next = rows;
+#ifndef TT_EMBED_DECODE_ONLY
+        if (n > 1) {
+            ttei_matrix_product(&m, n, v, next, part->strip);
+        } else
+#endif
+        {
+            memset(next, 0, n * m.cols * sizeof *next);
+            ttei_matrix_apply(&m, n, v, next);
+        }
+        v = next;
+        next += n * m.cols;
+        n *= (size_t)t->shape.dim[k];
+    }
+    if (v != rows)
+        for (i = 0; i < count; ++i) memcpy(rows + i * dim, v + i * entries, dim * sizeof *rows);
+    (void)ttei_core_at(t, -1, &m);
+    for (i = 0; i < count; ++i) ttei_matrix_apply(&m, 1, &one, rows + i * dim);
+}
+
+#ifdef TTEI_CODE_LANES
+/* Up to TTEI_ABREAST entropy-coded records as ttei_entropy_abreast leaves them; lanes too many read the
+   last record once more. */
+static void ttei_abreast(const tte_table *t, const uint32_t *tokens, size_t count,
+                         const unsigned char *quick, float *steps, float *out)
+{
+    const unsigned char *bytes[TTEI_ABREAST];
+    size_t sizes[TTEI_ABREAST], i;
+    ttei_record record;
+    for (i = 0; i < TTEI_ABREAST; ++i) {
+        if (i < count) ttei_find(t, tokens[i], &record);
+        bytes[i] = record.bytes;
+        sizes[i] = record.size;
+    }
+    ttei_entropy_abreast(t->codes, quick, t->numbers, bytes, sizes, steps, out);
+}
+#endif
+
+/* The coefficients of `count` tokens, one behind the other; `quick` as ttei_quick_tables writes it, or
+   NULL. */
+static void ttei_coefficients(const tte_table *t, const uint32_t *tokens, size_t count,
+                              const unsigned char *quick, const ttei_part *part)
+{
+    float *y = part->numbers;
+    ttei_record record;
+#ifdef TTEI_CODE_LANES
+    float steps[TTEI_ABREAST];
+    size_t i, j, now;
+    for (; quick != NULL && count > TTEI_LANES / 2; tokens += now, count -= now) {
+        now = ttei_min(count, TTEI_ABREAST);
+        ttei_abreast(t, tokens, now, quick, steps, part->strip);
+        for (i = 0; i < now; ++i)
+            for (j = 0; j < t->numbers; ++j) *y++ = steps[i] * part->strip[j * TTEI_ABREAST + i];
+    }
+#endif
+    (void)quick;
+    for (; count > 0; --count, y += t->numbers) {
+        ttei_find(t, *tokens++, &record);
+        ttei_coefficients_decode(t, record.bytes, record.size, y);
+    }
+}
+
+/* Rows of `count` tokens; for TTE_PER_TABLE no more than fit into the part. */
+static void ttei_rows(const tte_table *t, const uint32_t *tokens, size_t count, const unsigned char *quick,
+                      float *rows, const ttei_part *part)
+{
+    ttei_record record;
+    if (t->layout == TTE_PER_TABLE) {
+        ttei_coefficients(t, tokens, count, quick, part);
+        ttei_table_rows(t, count, rows, part);
+        return;
+    }
+    for (; count > 0; --count, ++tokens, rows += t->dim) {
+        ttei_find(t, *tokens, &record);
+        ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part->numbers);
+        ttei_contract(&t->shape, record.ranks, part->numbers, (size_t)t->dim, rows, part->work);
+    }
 }
 
 tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch)
 {
-    return tte_lookup_batch(t, &token, 1, row, scratch);
+    ttei_part part;
+    if (t == NULL || row == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (token >= t->vocab) return TTE_ERR_RANGE;
+    part = ttei_part_at(t, 1, scratch);
+    ttei_rows(t, &token, 1, NULL, row, &part);
+    return TTE_OK;
 }
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* The different tokens among `count` <= TTEI_WINDOW, in the order in which they come first, and for each
+   token which of them it is: at most its own place. Returns how many there are. */
+static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *different, uint16_t *which)
+{
+    uint16_t bucket[2 * TTEI_WINDOW];  /* 1 + its place in `different`, by hash; 0: none */
+    size_t i, n = 0, at, buckets = 2;
+    while (buckets < 2 * count) buckets *= 2;
+    memset(bucket, 0, buckets * sizeof *bucket);
+    for (i = 0; i < count; ++i) {
+        at = (tokens[i] * 2654435769u >> 16) & (buckets - 1);
+        while (bucket[at] != 0 && different[bucket[at] - 1] != tokens[i]) at = (at + 1) & (buckets - 1);
+        if (bucket[at] == 0) {
+            different[n++] = tokens[i];
+            bucket[at] = (uint16_t)n;
+        }
+        which[i] = (uint16_t)(bucket[at] - 1);
+    }
+    return n;
+}
+
+/* The different rows of a window stand at its front first; then, from the last token on, each is copied to
+   its places, none of which is before it. */
+static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count,
+                             const unsigned char *quick, float *rows, float *scratch)
+{
+    const size_t dim = (size_t)t->dim, len = ttei_part_len(t), work = ttei_work_len(t);
+    const size_t together = ttei_together(t, work), piece = t->layout == TTE_PER_TABLE ? together : 32;
+    uint32_t different[TTEI_WINDOW];
+    uint16_t which[TTEI_WINDOW];
+    const size_t n = ttei_distinct(tokens, count, different, which);
+    const int pieces = (int)((n + piece - 1) / piece);
+    int i;
+#if TTEI_READERS > 1
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ttei_threads((size_t)pieces))
+#endif
+    for (i = 0; i < pieces; ++i) {
+        const size_t first = (size_t)i * piece;
+        const ttei_part part = ttei_part_at(t, together, scratch + ttei_thread() * len);
+        ttei_rows(t, different + first, ttei_min(piece, n - first), quick, rows + first * dim, &part);
+    }
+    while (count-- > 0)
+        if (which[count] != count)
+            memcpy(rows + count * dim, rows + which[count] * dim, dim * sizeof *rows);
+}
+
+#endif
 
 tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
                             float *scratch)
 {
-    ttei_scratch s;
     size_t i;
     if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     for (i = 0; i < count; ++i)
         if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
-    (void)ttei_scratch_carve(t, scratch, &s);
-    for (i = 0; i < count; ++i) ttei_row(t, tokens[i], rows + i * (size_t)t->dim, &s);
+#ifndef TT_EMBED_DECODE_ONLY
+    if (count > 1) {
+        const unsigned char *quick = count > TTEI_LANES ? ttei_quick_begin(t, scratch) : NULL;
+        size_t now;
+        for (; count > 0; count -= now, tokens += now, rows += now * (size_t)t->dim) {
+            now = ttei_min(count, TTEI_WINDOW);
+            ttei_window_rows(t, tokens, now, quick, rows, scratch);
+        }
+    }
+#endif
+    for (i = 0; i < count; ++i) (void)tte_lookup(t, tokens[i], rows + i * (size_t)t->dim, scratch);
     return TTE_OK;
 }
 
 tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
 {
-    int32_t ranks_a[TTE_MAX_MODES + 1], ranks_b[TTE_MAX_MODES + 1];
-    size_t i, dim;
-    ttei_scratch s;
-    float sum = 0;
+    ttei_part part;
+    ttei_common c;
+    ttei_record record, other;
     if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
-    (void)ttei_scratch_carve(t, scratch, &s);
-    dim = (size_t)t->dim;
-    if (t->layout == TTE_PER_TOKEN && ttei_entries(&t->shape) == dim) {
-        ttei_decode(t, a, ranks_a, s.a);
-        ttei_decode(t, b, ranks_b, s.b);
-        *result = ttei_inner(&t->shape, ranks_a, s.a, ranks_b, s.b, s.work);
+    part = ttei_part_at(t, 1, scratch);
+    (void)ttei_common_carve(t, scratch, &c);
+    if (t->layout == TTE_PER_TOKEN && ttei_entries(&t->shape) == (size_t)t->dim) {
+        ttei_find(t, a, &record);
+        ttei_find(t, b, &other);
+        ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part.numbers);
+        ttei_record_decode(t->coding, &t->shape, other.ranks, other.bytes, c.numbers);
+        *result = ttei_inner(&t->shape, record.ranks, part.numbers, other.ranks, c.numbers, part.work);
         return TTE_OK;
     }
-    ttei_row(t, a, s.row, &s);
-    ttei_row(t, b, s.row + dim, &s);
-    for (i = 0; i < dim; ++i) sum += s.row[i] * s.row[dim + i];
-    *result = sum;
+    ttei_rows(t, &a, 1, NULL, c.row, &part);
+    ttei_rows(t, &b, 1, NULL, c.row + t->dim, &part);
+    *result = ttei_product_dot((size_t)t->dim, c.row, c.row + t->dim);
     return TTE_OK;
 }
 
-/* <h, x> of the padded vector in s->row and a token's train, from the left:
+/* ---- scores ---------------------------------------------------------------------------------------- */
+
+/* A vector as the records meet it. */
+typedef struct ttei_query {
+    const float *vector;         /* padded to prod(dim); TTE_PER_TABLE: q, see ttei_table_meet */
+    float mean;                  /* TTE_PER_TABLE: the score of the mean row                   */
+    const unsigned char *quick;  /* ENTROPY: see ttei_quick_tables                                  */
+    const unsigned char *planes; /* q in integers of `unit`, or NULL: see ttei_planes          */
+    float unit;
+} ttei_query;
+
+/* <h, x> of the padded vector and a token's train, from the left:
      Y_0 = h;   Y_k (rk x n(k+1)..nd) = G_k^T Y_(k-1),  both read with r(k-1) nk rows.
    Y_d is the number. */
-static float ttei_train_score(const tte_table *t, size_t token, const ttei_scratch *s, size_t entries)
+static float ttei_train_score(const tte_table *t, size_t token, const float *y, size_t entries,
+                              const ttei_part *part)
 {
-    int32_t ranks[TTE_MAX_MODES + 1], k;
-    const float *y = s->row, *cores = s->a;
-    ttei_decode(t, token, ranks, s->a);
-    for (k = 0; k < t->shape.modes; ++k) {
-        const size_t n = (size_t)ranks[k] * (size_t)t->shape.dim[k];
-        float *next = s->work + (k % 2 ? s->half : 0);
+    const float *cores = part->numbers;
+    float *next = part->work;
+    ttei_record record;
+    int32_t k;
+    ttei_find(t, token, &record);
+    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part->numbers);
+    for (k = 0;; ++k) {
+        const size_t n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k], r = (size_t)record.ranks[k + 1];
         if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
         entries /= (size_t)t->shape.dim[k];
-        ttei_product((size_t)ranks[k + 1], n, entries, cores, 1, (size_t)ranks[k + 1], y, entries, next);
-        cores += ttei_core_size(&t->shape, ranks, k);
+        ttei_product(r, n, entries, cores, 1, r, y, entries, next, entries);
+        cores += n * r;
         y = next;
+        next += r * entries;
     }
-    return y[0];
 }
 
-/* What the shared cores make of a vector h, once for all tokens: q = B h in s->b, times the scales of the
-   columns where there are, and the score of the mean, which is returned.
+/* What the shared cores make of a vector h, once for all tokens: q = B h, times the scales of the columns
+   where there are, and the score of the mean.
      Z_d = h (n1..nd),  Z_(k-1) (n1..n(k-1) x r(k-1)) = Z_k G_k^T,  q = Z_0 */
-static float ttei_table_meet(const tte_table *t, const ttei_scratch *s)
+static void ttei_table_meet(const tte_table *t, float *work, const ttei_common *c, ttei_query *query)
 {
-    const float *z = s->row;
+    const float *z = c->row;
     const unsigned char *columns;
     size_t rows = ttei_entries(&t->shape), j;
     int32_t k;
-    float mean;
     ttei_matrix m;
     for (k = t->shape.modes - 1; k >= 0; --k) {
-        float *next = k > 0 ? s->work + (k % 2 ? s->half : 0) : s->b;
+        float *next = k > 0 ? work : c->numbers;
         (void)ttei_core_at(t, k, &m);
         rows /= (size_t)t->shape.dim[k];
         ttei_matrix_meet(&m, rows, z, next);
+        work += rows * m.rows;
         z = next;
     }
     if (ttei_has_columns(t->coding)) {
         columns = ttei_columns_at(t);
-        for (j = 0; j < (size_t)t->ranks[0]; ++j) s->b[j] *= ttei_get_f32(columns + 4 * j);
+        for (j = 0; j < t->numbers; ++j) c->numbers[j] *= ttei_get_f32(columns + 4 * j);
     }
     (void)ttei_core_at(t, -1, &m);
-    ttei_matrix_meet(&m, 1, s->row, &mean);
-    return mean;
+    ttei_matrix_meet(&m, 1, c->row, &query->mean);
+    query->vector = c->numbers;
+}
+
+/* Copies a vector to the scratch, padded, and has it meet what all tokens share. */
+static ttei_query ttei_query_begin(const tte_table *t, const float *vector, float *scratch,
+                                   const ttei_common *c)
+{
+    ttei_query query = {NULL, 0, NULL, NULL, 0};
+    memset(c->row, 0, ttei_entries(&t->shape) * sizeof *c->row);
+    memcpy(c->row, vector, (size_t)t->dim * sizeof *c->row);
+    query.vector = c->row;
+    if (t->layout == TTE_PER_TOKEN) return query;
+    ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, &query);
+    query.quick = ttei_quick_begin(t, scratch);
+#ifdef TTEI_SCAN
+    if (ttei_has_scales(t->coding) && __builtin_cpu_supports("avx2")) {
+        unsigned char *planes = (unsigned char *)c->ready;
+        if (ttei_planes(ttei_scaled_run(t->coding), t->numbers, query.vector, planes, &query.unit))
+            query.planes = planes;
+    }
+#endif
+    return query;
 }
 
 /* <h, row> = score of the mean + codes of the record * q. */
-static float ttei_table_score(const tte_table *t, size_t token, float mean, const ttei_scratch *s)
+static float ttei_table_score(const tte_table *t, size_t token, const ttei_query *query,
+                              const ttei_part *part)
 {
-    const size_t rank = (size_t)t->ranks[0];
+    const float *q = query->vector;
+    float *y = part->numbers;
     ttei_record record;
     ttei_find(t, token, &record);
     switch (t->coding) {
-    case TTE_F32: return mean + ttei_row_dot(0, rank, record.bytes, s->b);
-    case TTE_F16:
-        ttei_codes_decode(TTE_F16, rank, 1, record.bytes, s->a);
-        return mean + ttei_product_dot(rank, s->a, s->b);
+    case TTE_F32: return query->mean + ttei_row_dot(0, t->numbers, record.bytes, q);
     case TTE_I8:
-        return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(2, rank, record.bytes + 1, s->b);
     case TTE_I4:
-        return mean + ttei_row_scale(record.bytes[0]) * ttei_row_dot(3, rank, record.bytes + 1, s->b);
-    default:
-        ttei_entropy_decode(t->codes, rank, record.bytes, record.size, s->a);
-        return mean + ttei_product_dot(rank, s->a, s->b);
+        return query->mean + ttei_row_scale(record.bytes[0]) *
+                                 ttei_row_dot(ttei_scaled_run(t->coding), t->numbers, record.bytes + 1, q);
+    case TTE_F16: ttei_codes_decode(TTE_F16, t->numbers, 1, record.bytes, y); break;
+    default:      ttei_entropy_decode(t->codes, t->numbers, record.bytes, record.size, y); break;
     }
+    return query->mean + ttei_product_dot(t->numbers, y, q);
 }
 
-/* Scores against a vector: first it is copied to the scratch, padded, and meets what all tokens share;
-   the number returned goes to ttei_scores. */
-static float ttei_scores_begin(const tte_table *t, const float *vector, const ttei_scratch *s)
-{
-    memset(s->row, 0, ttei_entries(&t->shape) * sizeof *s->row);
-    memcpy(s->row, vector, (size_t)t->dim * sizeof *s->row);
-    return t->layout == TTE_PER_TABLE ? ttei_table_meet(t, s) : 0;
-}
-
-static void ttei_scores(const tte_table *t, float mean, size_t first, size_t count, float *out,
-                        const ttei_scratch *s)
+/* The scores of `count` tokens from `first` on, in one part. */
+static void ttei_piece_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
+                              float *out, const ttei_part *part)
 {
     const size_t entries = ttei_entries(&t->shape);
-    size_t i;
-    for (i = 0; i < count; ++i)
-        out[i] = t->layout == TTE_PER_TABLE ? ttei_table_score(t, first + i, mean, s)
-                                            : ttei_train_score(t, first + i, s, entries);
+    size_t i = 0;
+    if (t->layout == TTE_PER_TOKEN) {
+        for (; i < count; ++i) out[i] = ttei_train_score(t, first + i, query->vector, entries, part);
+        return;
+    }
+#ifdef TTEI_SCAN
+    if (query->planes != NULL) {
+        ttei_scan(ttei_scaled_run(t->coding), t->numbers, count, t->records + first * t->record_size,
+                  t->record_size, t->records + t->records_size, query->planes, query->unit, query->mean, out);
+        return;
+    }
+#endif
+#ifdef TTEI_CODE_LANES
+    for (; query->quick != NULL && i < count; i += TTEI_ABREAST) {
+        uint32_t tokens[TTEI_ABREAST];
+        float steps[TTEI_ABREAST], sums[TTEI_ABREAST];
+        const size_t now = ttei_min(count - i, TTEI_ABREAST);
+        size_t l;
+        for (l = 0; l < now; ++l) tokens[l] = (uint32_t)(first + i + l);
+        ttei_abreast(t, tokens, now, query->quick, steps, part->strip);
+        ttei_product(1, t->numbers, TTEI_ABREAST, query->vector, 1, 1, part->strip, TTEI_ABREAST, sums,
+                     TTEI_ABREAST);
+        for (l = 0; l < now; ++l) out[i + l] = query->mean + steps[l] * sums[l];
+    }
+#endif
+    for (; i < count; ++i) out[i] = ttei_table_score(t, first + i, query, part);
+}
+
+static void ttei_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count, float *out,
+                        float *scratch)
+{
+    const size_t len = ttei_part_len(t), together = ttei_together(t, ttei_work_len(t));
+    const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
+    int i;
+#if TTEI_READERS > 1
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ttei_threads((size_t)pieces))
+#endif
+    for (i = 0; i < pieces; ++i) {
+        const size_t at = (size_t)i * TTEI_PIECE;
+        const ttei_part part = ttei_part_at(t, together, scratch + ttei_thread() * len);
+        ttei_piece_scores(t, query, first + at, ttei_min(TTEI_PIECE, count - at), out + at, &part);
+    }
 }
 
 tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
                       float *out, float *scratch)
 {
-    ttei_scratch s;
+    ttei_common c;
+    ttei_query query;
     if (t == NULL || hidden == NULL || out == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
     if (!ttei_all_finite_f32(hidden, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_scratch_carve(t, scratch, &s);
-    ttei_scores(t, ttei_scores_begin(t, hidden, &s), first, count, out, &s);
+    (void)ttei_common_carve(t, scratch, &c);
+    query = ttei_query_begin(t, hidden, scratch, &c);
+    ttei_scores(t, &query, first, count, out, scratch);
     return TTE_OK;
 }
 
@@ -8171,21 +8835,21 @@ static void ttei_sift(uint32_t *tokens, float *scores, size_t n, size_t at)
 tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
                      float *scores, float *scratch)
 {
-    ttei_scratch s;
-    float mean;
+    ttei_common c;
+    ttei_query seen;
     size_t token, i, chunk, n = 0;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
         k > t->vocab)
         return TTE_ERR_ARGUMENT;
     if (!ttei_all_finite_f32(query, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_scratch_carve(t, scratch, &s);
-    mean = ttei_scores_begin(t, query, &s);
+    (void)ttei_common_carve(t, scratch, &c);
+    seen = ttei_query_begin(t, query, scratch, &c);
     for (token = 0; token < t->vocab; token += chunk) {
         chunk = ttei_min(TTEI_CHUNK, t->vocab - token);
-        ttei_scores(t, mean, token, chunk, s.scores, &s);
+        ttei_scores(t, &seen, token, chunk, c.scores, scratch);
         for (i = 0; i < chunk; ++i) {
             uint32_t bits;
-            float score = s.scores[i];
+            float score = c.scores[i];
             memcpy(&bits, &score, sizeof bits);
             if ((bits & 0x7fffffffu) > 0x7f800000u) {  /* NaN */
                 bits = 0xff800000u;
@@ -8369,6 +9033,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #endif /* TT_EMBED_NO_STDIO */
 
 /* No private macro leaves this file. */
+#undef TTEI_ABREAST
 #undef TTEI_AHEAD
 #undef TTEI_ALIGN
 #undef TTEI_ANS_BITS
@@ -8376,6 +9041,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_ANS_TOTAL
 #undef TTEI_ASSERT
 #undef TTEI_ATTEMPTS
+#undef TTEI_AVX2
 #undef TTEI_BITS_LESS
 #undef TTEI_CANDIDATES
 #undef TTEI_CENTROID
@@ -8406,26 +9072,42 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_N
 #undef TTEI_OWN
 #undef TTEI_PARTS
+#undef TTEI_PIECE
 #undef TTEI_POSIX
 #undef TTEI_PRIOR
 #undef TTEI_QUAD
+#undef TTEI_QUANTIZERS
+#undef TTEI_QUICK
+#undef TTEI_QUICK_ESCAPE
+#undef TTEI_QUICK_SEVERAL
+#undef TTEI_QUICK_SIGN
+#undef TTEI_QUICK_SMALL
+#undef TTEI_RANGE
 #undef TTEI_RAW_BITS
+#undef TTEI_READERS
 #undef TTEI_RUNS
 #undef TTEI_SAMPLE
+#undef TTEI_SCAN
+#undef TTEI_SCAN_BLOCK
+#undef TTEI_SCAN_FLUSH
 #undef TTEI_SECTIONS
 #undef TTEI_SECTION_ALIGN
 #undef TTEI_SECTION_BYTES
 #undef TTEI_SELECT
 #undef TTEI_SIGNED_LANES
 #undef TTEI_SIZE_MAX
+#undef TTEI_STATES
 #undef TTEI_STEPS
+#undef TTEI_STRIP
 #undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
 #undef TTEI_TABLES
 #undef TTEI_TAILS
 #undef TTEI_TILE
+#undef TTEI_TOGETHER
 #undef TTEI_WIDEN
 #undef TTEI_WIDTH
+#undef TTEI_WINDOW
 
 #endif /* TTEI_REAL */
 #endif /* TTEI_IMPLEMENTED */
