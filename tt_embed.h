@@ -550,7 +550,7 @@ TTE_API tte_status tte_get_info(const tte_table *t, tte_info *info);
 
 /* Floats of scratch that are enough for any call below. With OpenMP there is room for eight threads in it;
    TTE_PER_TABLE takes more than a device has to give, since many rows are made at once: 64 times dim and
-   three times the rank, and more, unless TT_EMBED_DECODE_ONLY is defined. */
+   twice the rank, and more, unless TT_EMBED_DECODE_ONLY is defined. */
 TTE_API size_t tte_scratch_len(const tte_table *t);
 
 /* One row.
@@ -876,9 +876,11 @@ typedef double ttei_quad_f64;
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(TT_EMBED_DECODE_ONLY) && \
     ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && defined(__GNUC__)))
 #define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
+#define TTEI_CLONES_FUSED __attribute__((target_clones("fma", "default")))
 #define TTEI_AVX2 __attribute__((target("avx2")))
 #else
 #define TTEI_CLONES
+#define TTEI_CLONES_FUSED
 #endif
 
 #ifndef TT_EMBED_DECODE_ONLY
@@ -1915,8 +1917,8 @@ TTEI_CLONES static float ttei_product_dot(size_t k, const float *a, const float 
 #endif
 }
 
-TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                     size_t right, const float *b, size_t stride, float *c, size_t across)
+TTEI_INLINE void ttei_product_body(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                   size_t right, const float *b, size_t stride, float *c, size_t across)
 {
     size_t i, j = 0, l;
 #ifndef TT_EMBED_DECODE_ONLY
@@ -1954,6 +1956,20 @@ TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *
             for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * stride + j];
             c[i * across + j] = sum;
         }
+}
+
+TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                     size_t right, const float *b, size_t stride, float *c, size_t across)
+{
+    ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
+}
+
+/* The same for scores, which unlike rows may differ in their last bits from machine to machine. */
+TTEI_CLONES_FUSED static void ttei_product_fused(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                                 size_t right, const float *b, size_t stride, float *c,
+                                                 size_t across)
+{
+    ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
 }
 
 /* The first `count` entries of the tensor. From the left, V_k ((n1..nk) x rk), and from the right,
@@ -8667,7 +8683,7 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
         const size_t n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k], r = (size_t)record.ranks[k + 1];
         if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
         entries /= (size_t)t->shape.dim[k];
-        ttei_product(r, n, entries, cores, 1, r, y, entries, next, entries);
+        ttei_product_fused(r, n, entries, cores, 1, r, y, entries, next, entries);
         cores += n * r;
         y = next;
         next += r * entries;
@@ -9048,6 +9064,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_CHUNK
 #undef TTEI_CLASSES
 #undef TTEI_CLONES
+#undef TTEI_CLONES_FUSED
 #undef TTEI_CODES_FIXED
 #undef TTEI_CODES_OF
 #undef TTEI_CODE_LANES

@@ -163,6 +163,7 @@ typedef struct bench_peer {
     double median, fastest;  /* out: seconds for one call */
 } bench_peer;
 
+#define BENCH_PEERS 5
 #define BENCH_RUNS 5
 
 static inline int bench_ascending(const void *a, const void *b)
@@ -197,13 +198,13 @@ static inline long bench_repeats(const bench_peer *peer, clockid_t clock, double
     return calls;
 }
 
-/* Time up to 4 peers that do the same work. One run repeats a call until it takes `least` seconds;
+/* Time up to BENCH_PEERS peers that do the same work. One run repeats a call until it takes `least` seconds;
    runs of different peers alternate, so that whatever else the machine does meets all of them.
    CLOCK_PROCESS_CPUTIME_ID leaves out other programs, CLOCK_MONOTONIC is what one waits for. */
 static inline void bench_race(bench_peer *peers, size_t count, clockid_t clock, double least)
 {
-    double seconds[4][BENCH_RUNS];
-    long calls[4];
+    double seconds[BENCH_PEERS][BENCH_RUNS];
+    long calls[BENCH_PEERS];
     size_t p, run;
     for (p = 0; p < count; p++) calls[p] = bench_repeats(&peers[p], clock, least);
     for (run = 0; run < BENCH_RUNS; run++)
