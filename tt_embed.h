@@ -561,7 +561,8 @@ TTE_API size_t tte_scratch_len(const tte_table *t);
    cores are read once); some index entries more where records differ in size. */
 TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
 
-/* rows[i] = the row of tokens[i], exactly as tte_lookup gives it; `count` may be 0.
+/* rows[i] = the row of tokens[i], bit for bit as tte_lookup gives it (a damaged image may give NaN, of
+   which all are alike); `count` may be 0.
      rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range.
    A token that comes again among 512 is decoded once. Rows of TTE_PER_TABLE share the work on the shared
    cores, 64 at a time: for as many tokens this is several times as fast as tte_lookup. */
@@ -3347,7 +3348,7 @@ static float ttei_row_scale(unsigned code)
 #if defined(TTEI_CODE_LANES) && defined(TTEI_AVX2)
 #define TTEI_SCAN
 #define TTEI_SCAN_BLOCK 32u    /* bytes of codes                                                */
-#define TTEI_SCAN_FLUSH 32u    /* blocks whose sums of 8-bit codes fit into 32 bits: 2^26 each  */
+#define TTEI_SCAN_FLUSH 16u    /* blocks whose sums of 8-bit codes fit into 32 bits: 2^26 each  */
 typedef short ttei_shorts __attribute__((vector_size(32)));
 typedef int32_t ttei_four_sums __attribute__((vector_size(16)));
 
@@ -4004,15 +4005,15 @@ TTEI_INLINE void ttei_lane_coefficients(const ttei_codes *c, const unsigned char
     x >>= n;
     rare |= (word & TTEI_QUICK_ESCAPE) | (word & TTEI_QUICK_SMALL & (ttei_lane_words)(low < 2u));
 
-    /* As many bytes as make it 2^24 or more and the record has; x / 256 is compared, since that is never
-       negative. With x zero there may be more than three: rare. */
+    /* As many bytes as make x 2^24 or more and the record has. While it has any, x was that large, and is 8
+       at least behind a symbol, plain bits and a sign: three bytes do. x / 256 is compared, since that is
+       never negative. */
     next = x >> 8;
     n = zero - (ttei_lane_words)((ttei_lane_bits)next < 0x10000) -
         (ttei_lane_words)((ttei_lane_bits)next < 0x100) - (ttei_lane_words)((ttei_lane_bits)next < 1);
     left = r->size - r->now.at;
     less = (ttei_lane_bits)((ttei_lane_bits)n < (ttei_lane_bits)left);
     n = (n & (ttei_lane_words)less) | (left & ~(ttei_lane_words)less);
-    rare |= (ttei_lane_words)(x == zero) & left;
     memcpy(at, &r->now.at, sizeof at);
 #define TTEI_AT(i) ttei_get32_big(r->record[i] + at[i])
     TTEI_GATHER(next, TTEI_AT);

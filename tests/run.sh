@@ -294,7 +294,7 @@ build_and_run() {
 
 all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
     test_limits test_recode test_rows test_per_table test_per_table_grow test_per_table_image
-    test_entropy'
+    test_entropy test_reading test_pages'
 for t in ${TEST_SKIP-}; do all_tests=$(printf '%s\n' $all_tests | grep -vx "$t"); done
 
 if has_part programs; then
@@ -321,7 +321,7 @@ if has_part variants; then
     if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
         OMP_NUM_THREADS=3
         export OMP_NUM_THREADS
-        for t in test_table test_per_table; do build_and_run OpenMP build_c $t; done
+        for t in test_table test_per_table test_reading; do build_and_run OpenMP build_c $t; done
         unset OMP_NUM_THREADS
     else
         echo "OpenMP: skipped, $CC cannot link it"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
-# and run as it stands; one without a main is compiled only. Ends with 'test_docs: N passed, N failed'.
+# and run as it stands; one without a main is compiled only, but map_table is run by map_table.c.
+# Ends with 'test_docs: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
 root=$(pwd)
@@ -72,6 +73,18 @@ try_document() { # try_document NAME PREFIX
     report $? "$1: programs"
 }
 
+# The function that README.md has for mapped files, linked with the program that calls it.
+run_map_table() {
+    block=$(grep -l '^tte_status map_table(' "$tmp/readme"*.c 2>/dev/null)
+    if [ ! -f "$block" ]; then
+        echo 'not one block of README.md defines map_table'
+        return 1
+    fi
+    # shellcheck disable=SC2086
+    $CC $flags -I"$root" -o "$tmp/map_table" tests/map_table.c "$block" -lm &&
+        mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/map_table" </dev/null)
+}
+
 # Names of the library that a document uses must exist.
 names_exist() { # names_exist DOCUMENT
     grep -o '\(tte\|TTE\|TT_EMBED\)_[A-Za-z0-9_]*[A-Za-z0-9]' "$1" | sort -u >"$tmp/names"
@@ -88,6 +101,8 @@ if [ -f README.md ]; then
     report $? 'README.md: names'
 fi
 try_document README.md readme
+run_map_table >"$tmp/log" 2>&1
+report $? 'README.md: map_table'
 blocks_of_header
 try_document tt_embed.h header
 
