@@ -100,7 +100,8 @@ CONFIGURATION
    TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
 
    Built with OpenMP (-fopenmp), compression uses its threads, and so do tte_lookup_batch,
-   tte_logits and tte_top_k, at most eight; what comes out is the same, bit for bit, for any number.
+   tte_logits and tte_top_k, at most eight (not with TT_EMBED_DECODE_ONLY); what comes out is the
+   same, bit for bit, for any number of them.
 
 ==================================================================================================
 CONVENTIONS
@@ -548,9 +549,9 @@ TTE_API tte_status tte_verify(const tte_table *t);
 /* What the header records. Returns TTE_OK, TTE_ERR_ARGUMENT. */
 TTE_API tte_status tte_get_info(const tte_table *t, tte_info *info);
 
-/* Floats of scratch that are enough for any call below. With OpenMP there is room for eight threads in it;
-   TTE_PER_TABLE takes more than a device has to give, since many rows are made at once: 64 times dim and
-   twice the rank, and more, unless TT_EMBED_DECODE_ONLY is defined. */
+/* Floats of scratch that are enough for any call below. Unless TT_EMBED_DECODE_ONLY is defined,
+   TTE_PER_TABLE has room in it for 64 rows (fewer where they are long), their coefficients and as many
+   columns of the shared cores; with OpenMP everything is there for eight threads. */
 TTE_API size_t tte_scratch_len(const tte_table *t);
 
 /* One row.
@@ -565,7 +566,8 @@ TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, fl
    which all are alike); `count` may be 0.
      rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range.
    A token that comes again among 512 is decoded once. Rows of TTE_PER_TABLE share the work on the shared
-   cores, 64 at a time: for as many tokens this is several times as fast as tte_lookup. */
+   cores, 64 at a time: for as many tokens this is twice as fast as tte_lookup, and more. (Where
+   TT_EMBED_DECODE_ONLY is defined, it is tte_lookup for each token.) */
 TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count,
                                     float *rows, float *scratch);
 
@@ -577,9 +579,10 @@ TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, 
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
-   The vector meets the cores one after the other; no row is built. Each score is within float rounding,
-   relative to |hidden| |row|, of the product with the row that tte_lookup gives. Returns as tte_lookup,
-   TTE_ERR_RANGE when first + count exceeds vocab, TTE_ERR_NOT_FINITE.
+   The vector meets the cores one after the other; no row is built. A score differs from the product
+   with the row that tte_lookup gives by float rounding, relative to |hidden| and the longest row, the
+   mean row included. Returns as tte_lookup, TTE_ERR_RANGE when first + count exceeds vocab,
+   TTE_ERR_NOT_FINITE.
    Cost for each token: about dim * r[1]; TTE_PER_TABLE: r[0], after dim * r[0] once. */
 TTE_API tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first,
                               uint32_t count, float *out, float *scratch);
@@ -874,14 +877,29 @@ typedef double ttei_quad_f64;
 #define TTEI_INLINE static
 #endif
 #define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(TT_EMBED_DECODE_ONLY) && \
-    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && defined(__GNUC__)))
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_AVX2 __attribute__((target("avx2")))
+#endif
+/* Before version 18 clang gave clones of static functions public names, so that files with private copies
+   of the library could not be linked; before 14 it had none. */
+#if defined(TTEI_AVX2) && defined(__clang__) && \
+    (__clang_major__ < 14 || (__clang_major__ < 18 && defined(TT_EMBED_STATIC)))
+#define TTEI_CLONES
+#define TTEI_CLONES_FUSED
+#elif defined(TTEI_AVX2)
 #define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
 #define TTEI_CLONES_FUSED __attribute__((target_clones("fma", "default")))
-#define TTEI_AVX2 __attribute__((target("avx2")))
 #else
 #define TTEI_CLONES
 #define TTEI_CLONES_FUSED
+#endif
+/* Rows come from two loops, one for a single row, one for many, which must agree to the last bit: gcc,
+   where the processor has fused multiply-add, would fuse as it finds each loop. clang fuses what stands
+   in one expression, in both. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
+#else
+#define TTEI_UNFUSED
 #endif
 
 #ifndef TT_EMBED_DECODE_ONLY
@@ -1959,8 +1977,9 @@ TTEI_INLINE void ttei_product_body(size_t m, size_t k, size_t n, const float *a,
         }
 }
 
-TTEI_CLONES static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                     size_t right, const float *b, size_t stride, float *c, size_t across)
+TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                                  size_t right, const float *b, size_t stride, float *c,
+                                                  size_t across)
 {
     ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
 }
@@ -3120,11 +3139,12 @@ static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const 
 
 #define TTEI_RUNS 4            /* float32; 16, 8 and 4 bits */
 #define TTEI_STRIP 64u         /* columns that are decoded together, whole blocks of every run */
-#ifndef TT_EMBED_DECODE_ONLY
-#define TTEI_TOGETHER 64u      /* most rows that share one pass over the matrices          */
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
+#define TTEI_TOGETHER 64u      /* most rows that share one pass over the matrices              */
 #else
 #define TTEI_TOGETHER 1u
 #endif
+#define TTEI_WINDOW 512u       /* rows that are asked for together, and where repeats are found */
 
 typedef struct ttei_matrix {
     size_t rows, cols, run[TTEI_RUNS];       /* rows in each run                                     */
@@ -3259,8 +3279,9 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, 
 }
 
 /* The same with what the compiler needs to know as constants. */
-TTEI_CLONES static void ttei_rows_axpy(int run, int count, size_t cols, size_t first, size_t last,
-                                       const float *a, const unsigned char *codes, float *c)
+TTEI_CLONES TTEI_UNFUSED static void ttei_rows_axpy(int run, int count, size_t cols, size_t first,
+                                                    size_t last, const float *a,
+                                                    const unsigned char *codes, float *c)
 {
     const size_t stride = ttei_run_bytes(run, cols);
 #ifdef TTEI_CODE_LANES
@@ -3380,7 +3401,9 @@ static int ttei_planes(int run, size_t cols, const float *q, unsigned char *plan
             for (i = 0; i < 16; ++i) {
                 const int whole = first + size <= cols;
                 const size_t entry = first + (whole ? 8 * (i % 2 * slices + k) + i / 2 : i * slices + k);
-                const int32_t n = entry < cols ? (int32_t)(q[entry] / *unit) : 0, high = (n + 0x4000) >> 15;
+                const float units = entry < cols ? q[entry] / *unit : 0;
+                const int32_t n = (int32_t)(units < 0 ? units - 0.5f : units + 0.5f);
+                const int32_t high = (n + 0x4000) >> 15;
                 ttei_put16(planes + 2 * i, (uint32_t)high & 0xffffu);
                 ttei_put16(planes + 32 + 2 * i, (uint32_t)(n - high * 0x8000) & 0xffffu);
             }
@@ -3470,7 +3493,7 @@ static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a
     }
 }
 
-#ifndef TT_EMBED_DECODE_ONLY
+#if TTEI_TOGETHER > 1
 
 /* c (count x cols) = a (count x rows) M for many rows, which share the work of decoding M: a strip of its
    columns at a time as floats in `strip`, M's rows x TTEI_STRIP. The scales go into a, where
@@ -3784,15 +3807,6 @@ static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
     return shift;
 }
 
-/* A value with its sign turned where `negative` is 1: signs cannot be foreseen either. */
-TTEI_INLINE float ttei_signed_value(uint32_t bits, uint32_t negative)
-{
-    float value;
-    bits ^= negative << 31;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* The next coefficient in steps. */
 static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, unsigned *state)
 {
@@ -3808,7 +3822,9 @@ static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, uns
     if (a == 0) return 0;
     value = ttei_magnitude(table, q, a);
     memcpy(&bits, &value, sizeof bits);
-    return ttei_signed_value(bits, negative);
+    bits ^= negative << 31;  /* nor can signs be foreseen */
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 /* The `rank` coefficients of a record of `size` bytes. Whatever the bytes are, each costs a bounded
@@ -5319,7 +5335,8 @@ static int ttei_lengths_good(const tte_table *t, size_t size)
     size_t token, offset = 0;
     if (size < TTEI_LENGTHS_HEAD) return 0;
     l = ttei_lengths_view(t->index);
-    if (l.bits > 24 || l.width < 1 || l.width > sizeof(size_t) ||
+    if (l.shortest > 0x7fffffffu - 0xffffffu ||  /* the longest below 2^31 */
+        l.bits > 24 || l.width < 1 || l.width > sizeof(size_t) ||
         ttei_get16(t->index + 6) != 0 || size != ttei_lengths_bytes(&l, t->vocab))
         return 0;
     for (token = 0; token < t->vocab; ++token) {
@@ -8141,10 +8158,10 @@ typedef struct ttei_reader {
 static int ttei_reader_rows(void *user, size_t first, size_t count, float *dst)
 {
     const ttei_reader *reader = (const ttei_reader *)user;
-    uint32_t tokens[TTEI_TOGETHER];
+    uint32_t tokens[TTEI_WINDOW];
     size_t i, now;
     for (; count > 0; count -= now, first += now, dst += now * (size_t)reader->table->dim) {
-        now = ttei_min(count, TTEI_TOGETHER);
+        now = ttei_min(count, TTEI_WINDOW);
         for (i = 0; i < now; ++i) tokens[i] = (uint32_t)(first + i);
         (void)tte_lookup_batch(reader->table, tokens, now, dst, reader->scratch);
     }
@@ -8324,7 +8341,7 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
 static int ttei_threads(size_t pieces)
 {
     const size_t most = ttei_min(TTEI_READERS, (size_t)omp_get_max_threads());
-    return (int)ttei_min(most, pieces);
+    return (int)ttei_max(ttei_min(most, pieces), 1);
 }
 static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 #else
@@ -8335,7 +8352,6 @@ static size_t ttei_thread(void) { return 0; }
 #ifndef TT_EMBED_DECODE_ONLY
 #define TTEI_PIECE 1024u  /* tokens that a thread scores at a time      */
 #define TTEI_CHUNK 8192u  /* scores that tte_top_k takes at a time      */
-#define TTEI_WINDOW 512u  /* tokens of a batch among which repeats are found */
 #else
 #define TTEI_PIECE 64u
 #define TTEI_CHUNK 64u
@@ -8445,18 +8461,19 @@ static size_t ttei_scratch_floats(const tte_table *t) { return ttei_common_carve
 
 size_t tte_scratch_len(const tte_table *t) { return t == NULL ? 0 : ttei_scratch_floats(t); }
 
-/* The tables of ENTROPY made quick for many records, in the scratch; NULL where they are not. */
-static const unsigned char *ttei_quick_begin(const tte_table *t, float *scratch)
+/* The tables of ENTROPY made quick in the scratch, where `count` records are worth that; else NULL. */
+static const unsigned char *ttei_quick_begin(const tte_table *t, size_t count, float *scratch)
 {
 #ifdef TTEI_CODE_LANES
     ttei_common c;
-    if (t->coding == TTE_ENTROPY) {
+    if (t->coding == TTE_ENTROPY && ttei_mul(count, t->numbers) > 64 * (size_t)t->codes[11]) {
         (void)ttei_common_carve(t, scratch, &c);
         ttei_quick_tables(t->codes, t->numbers, (unsigned char *)c.ready);
         return (const unsigned char *)c.ready;
     }
 #endif
     (void)t;
+    (void)count;
     (void)scratch;
     return NULL;
 }
@@ -8476,8 +8493,8 @@ static void ttei_table_rows(const tte_table *t, size_t count, float *rows, const
     for (k = 0; k < t->shape.modes; ++k) {
         (void)ttei_core_at(t, k, &m);
         if (k == t->shape.modes - 1 && entries == dim) next = rows;
-#ifndef TT_EMBED_DECODE_ONLY
-        if (n > 1) {
+#if TTEI_TOGETHER > 1
+        if (n >= 4) {
             ttei_matrix_product(&m, n, v, next, part->strip);
         } else
 #endif
@@ -8622,7 +8639,7 @@ tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t c
         if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
 #ifndef TT_EMBED_DECODE_ONLY
     if (count > 1) {
-        const unsigned char *quick = count > TTEI_LANES ? ttei_quick_begin(t, scratch) : NULL;
+        const unsigned char *quick = count > TTEI_LANES ? ttei_quick_begin(t, count, scratch) : NULL;
         size_t now;
         for (; count > 0; count -= now, tokens += now, rows += now * (size_t)t->dim) {
             now = ttei_min(count, TTEI_WINDOW);
@@ -8663,7 +8680,7 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
 typedef struct ttei_query {
     const float *vector;         /* padded to prod(dim); TTE_PER_TABLE: q, see ttei_table_meet */
     float mean;                  /* TTE_PER_TABLE: the score of the mean row                   */
-    const unsigned char *quick;  /* ENTROPY: see ttei_quick_tables                                  */
+    const unsigned char *quick;  /* ENTROPY: see ttei_quick_tables, or NULL                    */
     const unsigned char *planes; /* q in integers of `unit`, or NULL: see ttei_planes          */
     float unit;
 } ttei_query;
@@ -8728,7 +8745,7 @@ static ttei_query ttei_query_begin(const tte_table *t, const float *vector, floa
     query.vector = c->row;
     if (t->layout == TTE_PER_TOKEN) return query;
     ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, &query);
-    query.quick = ttei_quick_begin(t, scratch);
+    query.quick = ttei_quick_begin(t, t->vocab, scratch);  /* whatever the range: the same sums */
 #ifdef TTEI_SCAN
     if (ttei_has_scales(t->coding) && __builtin_cpu_supports("avx2")) {
         unsigned char *planes = (unsigned char *)c->ready;
@@ -9123,6 +9140,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_TAILS
 #undef TTEI_TILE
 #undef TTEI_TOGETHER
+#undef TTEI_UNFUSED
 #undef TTEI_WIDEN
 #undef TTEI_WIDTH
 #undef TTEI_WINDOW

@@ -303,7 +303,8 @@ if has_part programs; then
 fi
 
 # The same programs in other clothes, at small sizes: as C++ and unoptimized, with the compiler's
-# loose arithmetic (under which only the refusal of NaN and infinity is promised), with threads.
+# loose arithmetic (under which only the refusal of NaN and infinity is promised), with all that the
+# processor has (where multiply and add could be fused, differently in each loop), with threads.
 if has_part variants; then
     small=${TEST_SMALL-}
     TEST_SMALL=1
@@ -316,6 +317,13 @@ if has_part variants; then
     for t in test_svd test_train test_table test_decoder test_per_table; do
         build_and_run fast-math build_c $t 1 not_finite
     done
+    how='-O3 -march=native'
+    echo 'int main(void) { return 0; }' >"$tmp/empty.c"
+    if $CC $CFLAGS $how -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
+        for t in test_reading test_table; do build_and_run native build_c $t; done
+    else
+        echo "native: skipped, $CC does not know $how"
+    fi
     how='-O1 -fopenmp'
     printf '#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' >"$tmp/empty.c"
     if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
