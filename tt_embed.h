@@ -8338,6 +8338,7 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
    result depends on which tokens are read together. */
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
 #define TTEI_READERS 8  /* most threads */
+#define TTEI_APART 32u  /* floats between their parts: two cores that write to one line wait for each other */
 static int ttei_threads(size_t pieces)
 {
     const size_t most = ttei_min(TTEI_READERS, (size_t)omp_get_max_threads());
@@ -8346,6 +8347,7 @@ static int ttei_threads(size_t pieces)
 static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 #else
 #define TTEI_READERS 1
+#define TTEI_APART 0u
 static size_t ttei_thread(void) { return 0; }
 #endif
 
@@ -8414,7 +8416,7 @@ static size_t ttei_strip_len(const tte_table *t)
 static size_t ttei_part_len(const tte_table *t)
 {
     const size_t work = ttei_work_len(t), together = ttei_together(t, work);
-    return ttei_add(ttei_mul(together, ttei_add(t->numbers, work)), ttei_strip_len(t));
+    return ttei_add(ttei_mul(together, ttei_add(t->numbers, work)), ttei_add(ttei_strip_len(t), TTEI_APART));
 }
 
 /* A part that begins at `scratch`; `together` rows fit into it. A single row of TTE_PER_TOKEN shall not
@@ -9073,6 +9075,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_ANS_BITS
 #undef TTEI_ANS_LOW
 #undef TTEI_ANS_TOTAL
+#undef TTEI_APART
 #undef TTEI_ASSERT
 #undef TTEI_ATTEMPTS
 #undef TTEI_AVX2
