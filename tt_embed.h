@@ -3720,14 +3720,15 @@ typedef struct ttei_ans {
     uint32_t x;
 } ttei_ans;
 
-/* How many bytes a symbol takes, and how far its search goes, no processor can foresee. The reader of
-   the full build therefore has few branches there; that for small machines has few instructions. */
 #ifndef TT_EMBED_DECODE_ONLY
 static uint32_t ttei_get32_big(const unsigned char *p)  /* the first byte highest */
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 #endif
+
+/* How many bytes a symbol takes, and how far its search goes, no processor can foresee. The reader of
+   the full build therefore has few branches there; that for small machines has few instructions. */
 static void ttei_ans_fill(ttei_ans *ans)
 {
 #ifndef TT_EMBED_DECODE_ONLY

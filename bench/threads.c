@@ -96,7 +96,6 @@ typedef struct read_job {
     int threads;
     float *out, *scratch, *hidden;  /* out: rows of a batch, or scores */
     uint32_t best[READ_BEST];
-    size_t len;                     /* of out */
 } read_job;
 
 static void run_dense(void *context)
@@ -159,7 +158,6 @@ static double read_row(const char *image, const char *what, void (*run)(void *),
         jobs[i].view = view;
         jobs[i].tokens = tokens;
         jobs[i].threads = threads[i];
-        jobs[i].len = len;
         jobs[i].out = (float *)bench_alloc(len, sizeof(float));
         jobs[i].scratch = (float *)bench_alloc(view != NULL ? tte_scratch_len(view) : 1, sizeof(float));
         jobs[i].hidden = bench_gaussian_table(1, LOAD_DIM);
