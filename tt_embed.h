@@ -94,6 +94,9 @@ CONFIGURATION
    TT_EMBED_STATIC            every function static: a private copy in this file
    TT_EMBED_DECODE_ONLY       only the reading side: no compression, no SVD, no heap, no stdio,
                               no libm, no double arithmetic
+   TT_EMBED_ONLY_LAYOUT       with TT_EMBED_DECODE_ONLY, for a smaller decoder: the one tte_layout or
+   TT_EMBED_ONLY_CODING       tte_coding that is read, e.g. TTE_PER_TABLE and TTE_ENTROPY; tte_open
+                              answers TTE_ERR_VERSION to others
    TT_EMBED_NO_STDIO          no tte_save and tte_load
    TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
    TT_EMBED_FREE(pointer)     or neither
@@ -262,6 +265,9 @@ METHOD
 #if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_NO_STDIO)
 #define TT_EMBED_NO_STDIO
 #endif
+#if (defined(TT_EMBED_ONLY_LAYOUT) || defined(TT_EMBED_ONLY_CODING)) && !defined(TT_EMBED_DECODE_ONLY)
+#error "TT_EMBED_ONLY_LAYOUT and TT_EMBED_ONLY_CODING go with TT_EMBED_DECODE_ONLY"
+#endif
 
 #if defined(TT_EMBED_STATIC)
 #if defined(__GNUC__)
@@ -288,7 +294,7 @@ typedef enum tte_status {
     TTE_ERR_RANGE,       /* token id >= vocab                                     */
     TTE_ERR_BUDGET,      /* no setting meets the asked ratio or error             */
     TTE_ERR_FORMAT,      /* not a .tte image, or one that contradicts itself      */
-    TTE_ERR_VERSION,     /* a newer format version                                */
+    TTE_ERR_VERSION,     /* a newer format version, or what this build leaves out */
     TTE_ERR_TRUNCATED,   /* fewer bytes than the header promises                  */
     TTE_ERR_CHECKSUM,    /* bytes changed since they were written                 */
     TTE_ERR_IO,          /* the file system said no; errno is left as it was      */
@@ -415,7 +421,9 @@ typedef struct tte_table {
     const unsigned char *shared, *codes;          /* cores of the whole table; its code tables     */
     size_t  size, vocab, records_size, record_size;
     size_t  numbers;                              /* of a record: core entries, or coefficients    */
+    size_t  work;                                 /* floats of intermediate results for one row     */
     int32_t dim, max_rank;
+    uint32_t index_entry;                         /* bytes of a token's ranks in the index          */
     float   eps;
     tte_layout layout;
     tte_coding coding;
@@ -642,6 +650,26 @@ TTE_API tte_status tte_load(const char *path, tte_image *out);
 #define TTEI_ASSERT(condition) ((void)0)
 #endif
 
+/* The layout and the coding of an image, or the only ones that this build reads: where these are constants,
+   the compiler leaves out what the others need. */
+static tte_coding ttei_coding(tte_coding coding)
+{
+#if defined(TT_EMBED_ONLY_CODING)
+    coding = (TT_EMBED_ONLY_CODING);
+#endif
+    return coding;
+}
+
+static int ttei_is_table(tte_layout layout)
+{
+#if defined(TT_EMBED_ONLY_LAYOUT)
+    layout = (TT_EMBED_ONLY_LAYOUT);
+#elif defined(TT_EMBED_ONLY_CODING)
+    if (ttei_coding(TTE_F32) == TTE_ENTROPY) layout = TTE_PER_TABLE;
+#endif
+    return layout == TTE_PER_TABLE;
+}
+
 const char *tte_status_text(tte_status status)
 {
     switch (status) {
@@ -649,16 +677,20 @@ const char *tte_status_text(tte_status status)
     case TTE_ERR_ARGUMENT:    return "an argument is NULL, zero or out of its range";
     case TTE_ERR_SHAPE:       return "the modes do not cover dim, are too many, or a size overflows";
     case TTE_ERR_NOT_FINITE:  return "NaN or infinity in the input, or a result beyond float";
-    case TTE_ERR_MEMORY:      return "out of memory";
     case TTE_ERR_RANGE:       return "token id beyond the vocabulary";
-    case TTE_ERR_BUDGET:      return "no setting meets the asked ratio or error";
     case TTE_ERR_FORMAT:      return "not a .tte image, or one that contradicts itself";
-    case TTE_ERR_VERSION:     return "the image has a newer format version";
+    case TTE_ERR_VERSION:     return "the image has a newer format version, or is of a kind left out here";
     case TTE_ERR_TRUNCATED:   return "the image is shorter than its header promises";
     case TTE_ERR_CHECKSUM:    return "checksum mismatch: bytes changed since they were written";
+#ifndef TT_EMBED_DECODE_ONLY
+    case TTE_ERR_MEMORY:      return "out of memory";
+    case TTE_ERR_BUDGET:      return "no setting meets the asked ratio or error";
     case TTE_ERR_IO:          return "the file system refused";
     case TTE_ERR_CANCELLED:   return "cancelled by the progress callback";
     case TTE_ERR_CONVERGENCE: return "the singular value decomposition did not converge";
+#else
+    default: break;  /* reading gives no others */
+#endif
     }
     return "unknown status";
 }
@@ -684,9 +716,14 @@ static size_t ttei_add(size_t a, size_t b)
 
 static size_t ttei_mul(size_t a, size_t b)
 {
+#if SIZE_MAX <= 0xffffffffu
+    const uint64_t product = (uint64_t)a * b;
+    return product > TTEI_SIZE_MAX ? TTEI_SIZE_MAX : (size_t)product;
+#else
     const int small = (a | b) >> 4 * sizeof(size_t) == 0;  /* both below the root of SIZE_MAX */
     if (small && TTEI_SIZE_MAX == SIZE_MAX) return a * b;  /* spares a division               */
     return a != 0 && b > TTEI_SIZE_MAX / a ? TTEI_SIZE_MAX : a * b;
+#endif
 }
 
 /* More rows than a uint32_t counts; in two shifts, since a size_t may have 32 bits. */
@@ -706,6 +743,14 @@ static uint32_t ttei_get32(const unsigned char *p)
 static uint64_t ttei_get64(const unsigned char *p)
 {
     return (uint64_t)ttei_get32(p) | (uint64_t)ttei_get32(p + 4) << 32;
+}
+/* A number that must be below 2^31; any other reads as a negative one, which fails every test. */
+static int32_t ttei_get_count(const unsigned char *p)
+{
+    const uint32_t bits = ttei_get32(p);
+    int32_t value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 /* A size beyond what this machine can address reads as TTEI_SIZE_MAX, which fails every test. */
 static size_t ttei_get_size(const unsigned char *p)
@@ -1768,6 +1813,8 @@ static size_t ttei_entries(const tte_shape *shape)
     return entries;
 }
 
+#ifndef TT_EMBED_DECODE_ONLY
+
 /* The largest ranks a bond can need: r[k] <= r[k-1]*n[k] from the left, the product of the modes to
    its right, and max_rank where that is not 0. The shape is valid. */
 static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *caps)
@@ -1786,6 +1833,8 @@ static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *ca
         if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
     }
 }
+
+#endif
 
 /* Floats in core k + 1. */
 static size_t ttei_core_size(const tte_shape *shape, const int32_t *ranks, int32_t k)
@@ -1817,27 +1866,24 @@ size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
 /* A train is contracted from both ends towards the bond where the modes to the left multiply to at
    most the square root of all: left and right halves are then small, and the one large product that
    joins them has long rows. Two modes meet at their only bond. */
-static int32_t ttei_middle(const tte_shape *shape, size_t *left, size_t *right)
+static int32_t ttei_middle(const tte_shape *shape, size_t *right)
 {
     const size_t entries = ttei_entries(shape);
-    size_t now = 1;
-    int32_t k, middle = 1;
-    *left = (size_t)shape->dim[0];
-    for (k = 0; k + 1 < shape->modes; ++k) {
-        now *= (size_t)shape->dim[k];
+    size_t left = (size_t)shape->dim[0], now = left;
+    int32_t middle = 1;
+    for (; middle + 1 < shape->modes; left = now, ++middle) {
+        now = left * (size_t)shape->dim[middle];
         if ((uint64_t)now * now > entries) break;
-        middle = k + 1;
-        *left = now;
     }
-    *right = entries / *left;
+    *right = entries / left;
     return middle;
 }
 
 /* Floats for the intermediate products of a contraction, which lie one behind the other. */
 static size_t ttei_contract_len(const tte_shape *shape, const int32_t *ranks)
 {
-    size_t left, right, len = 0, now = (size_t)shape->dim[0];
-    const int32_t middle = ttei_middle(shape, &left, &right);
+    size_t right, len = 0, now = (size_t)shape->dim[0];
+    const int32_t middle = ttei_middle(shape, &right);
     int32_t k;
     for (k = 1; k < middle; ++k) {
         now *= (size_t)shape->dim[k];
@@ -1936,11 +1982,12 @@ TTEI_CLONES static float ttei_product_dot(size_t k, const float *a, const float 
 #endif
 }
 
+#ifndef TT_EMBED_DECODE_ONLY
+
 TTEI_INLINE void ttei_product_body(size_t m, size_t k, size_t n, const float *a, size_t down,
                                    size_t right, const float *b, size_t stride, float *c, size_t across)
 {
     size_t i, j = 0, l;
-#ifndef TT_EMBED_DECODE_ONLY
     switch (k) {  /* loops that the compiler can unroll for the ranks that are common */
     case 1:  j = ttei_product_strips(m, 1, n, a, down, right, b, stride, c, across); break;
     case 2:  j = ttei_product_strips(m, 2, n, a, down, right, b, stride, c, across); break;
@@ -1968,7 +2015,6 @@ TTEI_INLINE void ttei_product_body(size_t m, size_t k, size_t n, const float *a,
             c[i * across + j] = s;
             c[i * across + j + 1] = z;
         }
-#endif
     for (; j < n; ++j)
         for (i = 0; i < m; ++i) {
             float sum = 0;
@@ -1992,6 +2038,24 @@ TTEI_CLONES_FUSED static void ttei_product_fused(size_t m, size_t k, size_t n, c
     ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
 }
 
+#else
+
+static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down, size_t right,
+                         const float *b, size_t stride, float *c, size_t across)
+{
+    size_t j, l;
+    for (; m > 0; --m, a += down, c += across)
+        for (j = 0; j < n; ++j) {
+            const float *x = a, *y = b + j;
+            float sum = 0;
+            for (l = k; l > 0; --l, x += right, y += stride) sum += *x * *y;
+            c[j] = sum;
+        }
+}
+#define ttei_product_fused ttei_product
+
+#endif
+
 /* The first `count` entries of the tensor. From the left, V_k ((n1..nk) x rk), and from the right,
    Y_k (r(k-1) x (nk..nd)), towards the middle bond m:
      V_1 = G_1 as n1 x r1,         V_k = V_(k-1) * G_k,  G_k as r(k-1) x (nk rk);
@@ -2002,42 +2066,41 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
 {
     const int32_t d = shape->modes;
     const float *v = cores, *y = cores + ttei_core_sum(shape, ranks), *core;
-    size_t left, right, now, n, r;
-    const int32_t middle = ttei_middle(shape, &left, &right);
+    size_t right, rows, n, r;
+    const int32_t middle = ttei_middle(shape, &right);
     int32_t k;
     if (d == 1) {
         memcpy(x, cores, count * sizeof *x);
         return;
     }
-    core = cores + ttei_core_size(shape, ranks, 0);
-    now = ttei_entries(shape) / (size_t)shape->dim[0];  /* entries that a row of V_k stands for */
+    rows = (size_t)shape->dim[0];
+    core = cores + rows * (size_t)ranks[1];
     for (k = 1; k < middle; ++k) {
-        const size_t rows = (count + now - 1) / now;
         r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
         ttei_product(rows, r, n, v, r, 1, core, n, scratch, n);
         core += r * n;
-        now /= (size_t)shape->dim[k];
         v = scratch;
         scratch += rows * n;
+        rows *= (size_t)shape->dim[k];
     }
-    y -= ttei_core_size(shape, ranks, d - 1);
+    n = (size_t)shape->dim[d - 1];
+    y -= (size_t)ranks[d - 1] * n;
     core = y;
-    now = (size_t)shape->dim[d - 1];
     for (k = d - 2; k >= middle; --k) {
         r = (size_t)ranks[k + 1];
-        n = (size_t)ranks[k] * (size_t)shape->dim[k];
-        core -= n * r;
-        ttei_product(n, r, now, core, r, 1, y, now, scratch, now);
+        rows = (size_t)ranks[k] * (size_t)shape->dim[k];
+        core -= rows * r;
+        ttei_product(rows, r, n, core, r, 1, y, n, scratch, n);
         y = scratch;
-        scratch += n * now;
-        now *= (size_t)shape->dim[k];
+        scratch += rows * n;
+        n *= (size_t)shape->dim[k];
     }
     r = (size_t)ranks[middle];
-    n = count / right;
-    ttei_product(n, r, right, v, r, 1, y, right, x, right);
-    if (count % right != 0)
-        ttei_product(1, r, count % right, v + n * r, r, 1, y, right, x + n * right, right);
+    rows = count / right;
+    ttei_product(rows, r, right, v, r, 1, y, right, x, right);
+    n = count % right;
+    if (n > 0) ttei_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
 }
 
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
@@ -2053,20 +2116,21 @@ tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const f
     return TTE_OK;
 }
 
-/* E_k (ra x rb) from E_(k-1), kept in the two halves of `scratch` in turn. For each (a, i, b') the
+/* E_k (ra x rb) from E_(k-1), which are kept at the two ends of `scratch` in turn. For each (a, i, b') the
    sum over b is taken once and spread over a'. */
 static float ttei_inner(const tte_shape *shape, const int32_t *ra, const float *a, const int32_t *rb,
                         const float *b, float *scratch)
 {
-    size_t half = 0, p, i, q, l;
+    size_t room = 0, p, i, q, l;
     int32_t k;
     float *e = scratch;
-    for (k = 0; k <= shape->modes; ++k) half = ttei_max(half, (size_t)ra[k] * (size_t)rb[k]);
+    for (k = 0; k < shape->modes; ++k)
+        room = ttei_max(room, (size_t)ra[k] * (size_t)rb[k] + (size_t)ra[k + 1] * (size_t)rb[k + 1]);
     e[0] = 1;
     for (k = 0; k < shape->modes; ++k) {
         const size_t n = (size_t)shape->dim[k], a0 = (size_t)ra[k], b0 = (size_t)rb[k];
         const size_t a1 = (size_t)ra[k + 1], b1 = (size_t)rb[k + 1];
-        float *next = e == scratch ? scratch + half : scratch;
+        float *next = e == scratch ? scratch + room - a1 * b1 : scratch;
         memset(next, 0, a1 * b1 * sizeof *next);
         for (p = 0; p < a0; ++p)
             for (i = 0; i < n; ++i)
@@ -2885,22 +2949,25 @@ static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_c
 
 static int ttei_has_scales(tte_coding coding) { return coding == TTE_I8 || coding == TTE_I4; }
 
+/* Bytes of n numbers of 32 >> w bits: float32, 16, 8 or 4 bits, in the order of tte_coding and of the runs of
+   a matrix. */
+static size_t ttei_packed_bytes(int w, size_t n)
+{
+    const size_t bits = 32u >> w;
+    return ttei_add(ttei_mul(n / 8, bits), (n % 8 * bits + 7) / 8);
+}
+
 /* Bytes of a record with `numbers` core entries. */
 static size_t ttei_record_bytes(tte_coding coding, int32_t modes, size_t numbers)
 {
-    size_t scales = ttei_has_scales(coding) ? 2 * (size_t)modes : 0;
-    switch (coding) {
-    case TTE_F32: return ttei_mul(numbers, 4);
-    case TTE_F16: return ttei_mul(numbers, 2);
-    case TTE_I8:  return ttei_add(scales, numbers);
-    default:      return ttei_add(scales, ttei_add(numbers, 1) / 2);
-    }
+    return ttei_add(ttei_has_scales(coding) ? 2 * (size_t)modes : 0, ttei_packed_bytes((int)coding, numbers));
 }
 
 /* Codes are read several at once where there are vectors and numbers lie in memory as in the image;
    everywhere else entry by entry, with the same results. */
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define TTEI_CODE_LANES
+#define TTEI_ROWS 4  /* coded rows that are added together */
 typedef uint32_t ttei_lane_words __attribute__((vector_size(32), may_alias));
 typedef uint16_t ttei_lane_halves __attribute__((vector_size(16), may_alias));
 /* What is left of words when `less` bits are shifted out, as signed numbers in float. */
@@ -2979,30 +3046,34 @@ TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float sc
     }
 }
 
+#else
+#define TTEI_ROWS 1
 #endif
 
-/* `n` codes as floats: the numbers themselves, or integers times `scale`. */
-static void ttei_codes_decode(tte_coding coding, size_t n, float scale, const unsigned char *codes,
-                              float *out)
+/* Code i as a float: the number itself, or an integer times `scale`. */
+TTEI_INLINE float ttei_code_at(tte_coding coding, float scale, const unsigned char *codes, size_t i)
 {
-    size_t i = 0;
-#ifdef TTEI_CODE_LANES
-    i = ttei_codes_lanes(coding, n, scale, codes, out);
-#endif
     switch (coding) {
-    case TTE_F32:
-        for (; i < n; ++i) out[i] = ttei_get_f32(codes + 4 * i);
-        break;
-    case TTE_F16:
-        for (; i < n; ++i) out[i] = ttei_f16_decode(ttei_get16(codes + 2 * i));
-        break;
-    case TTE_I8:
-        for (; i < n; ++i) out[i] = scale * (float)ttei_signed(codes[i]);
-        break;
-    default:
-        for (; i < n; ++i) out[i] = scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
-        break;
+    case TTE_F32: return ttei_get_f32(codes + 4 * i);
+    case TTE_F16: return ttei_f16_decode(ttei_get16(codes + 2 * i));
+    case TTE_I8:  return scale * (float)ttei_signed(codes[i]);
+    default:      return scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
     }
+}
+
+/* `n` codes from code `i` on. */
+static void ttei_codes_decode(tte_coding coding, size_t i, size_t n, float scale,
+                              const unsigned char *codes, float *out)
+{
+    const size_t end = i + n;
+#ifdef TTEI_CODE_LANES
+    size_t done;
+    if (coding == TTE_I4 && i % 2 != 0 && n > 0) *out++ = ttei_code_at(coding, scale, codes, i++);
+    done = ttei_codes_lanes(coding, end - i, scale, codes + ttei_record_bytes(coding, 0, i), out);
+    i += done;
+    out += done;
+#endif
+    for (; i < end; ++i) *out++ = ttei_code_at(coding, scale, codes, i);
 }
 
 /* The cores of a record as floats. */
@@ -3013,18 +3084,13 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
     size_t i = 0, n;
     int32_t k;
     if (!ttei_has_scales(coding)) {
-        ttei_codes_decode(coding, ttei_core_sum(shape, ranks), 1, codes, cores);
+        ttei_codes_decode(coding, 0, ttei_core_sum(shape, ranks), 1, codes, cores);
         return;
     }
     for (k = 0; k < shape->modes; ++k, i += n) {
         const float scale = ttei_f16_decode(ttei_get16(record + 2 * k));
-        n = ttei_core_size(shape, ranks, k);
-        if (coding == TTE_I8 || i % 2 == 0) {
-            ttei_codes_decode(coding, n, scale, codes + (coding == TTE_I8 ? i : i / 2), cores + i);
-        } else {  /* a core that begins within a byte */
-            cores[i] = scale * (float)((codes[i / 2] >> 4) - 8);
-            ttei_codes_decode(coding, n - 1, scale, codes + i / 2 + 1, cores + i + 1);
-        }
+        n = (size_t)ranks[k] * (size_t)shape->dim[k] * (size_t)ranks[k + 1];
+        ttei_codes_decode(coding, i, n, scale, codes, cores + i);
     }
 }
 
@@ -3151,18 +3217,12 @@ typedef struct ttei_matrix {
     const unsigned char *scales, *codes;     /* 2 bytes for each integer row; the rows of all runs   */
 } ttei_matrix;
 
-/* Bytes of one row of a run. */
-static size_t ttei_run_bytes(int run, size_t cols)
-{
-    return run < 2 ? ttei_mul(cols, run == 0 ? 4 : 2) : run == 2 ? cols : cols / 2 + cols % 2;
-}
-
 static size_t ttei_matrix_bytes(const size_t *run, size_t cols)
 {
     size_t bytes = 4 * TTEI_RUNS;
     int i;
     for (i = 0; i < TTEI_RUNS; ++i)
-        bytes = ttei_add(bytes, ttei_mul(run[i], ttei_add(ttei_run_bytes(i, cols), i > 0 ? 2 : 0)));
+        bytes = ttei_add(bytes, ttei_mul(run[i], ttei_add(ttei_packed_bytes(i, cols), i > 0 ? 2 : 0)));
     return bytes;
 }
 
@@ -3203,33 +3263,38 @@ static float ttei_scale_next(int run, const unsigned char **p)
 static unsigned ttei_run_bits(int run) { return 32u >> run; }
 static size_t ttei_run_block(int run) { return 8u << run; }
 
-/* Where entry j of a row of integers is: the byte that holds its lowest bit, and that bit. */
-static size_t ttei_code_place(int run, size_t cols, size_t j, unsigned *bit)
+/* The entry in the lowest bits of a word, before its scale. */
+TTEI_INLINE float ttei_code_of(int run, uint32_t word)
 {
-    const size_t block = ttei_run_block(run), whole = cols - cols % block, within = j % block;
-    const size_t bits = ttei_run_bits(run);
-    size_t at = j * bits;  /* plainly, behind the last block */
-    if (j < whole) at = (j - within) * bits + within % 8 * 32 + within / 8 * bits;
-    *bit = (unsigned)(at % 8);
-    return at / 8;
+    const unsigned others = 32 - ttei_run_bits(run);
+    float value;
+    if (run > 0) return (float)((int32_t)(word << others) >> others);
+    memcpy(&value, &word, sizeof value);
+    return value;
 }
 
-/* Entry j of a coded row before its scale. */
-static float ttei_code_value(int run, const unsigned char *codes, size_t cols, size_t j)
+/* y[i dy] += x[i dx] * entry j + i for the entries from j to `last` of a coded row, one by one: with dx = 0 a
+   row that is added to others, with dy = 0 a product. Entry j is the first of a block, or behind the last
+   block and at the first bit of a byte. */
+TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t last, const unsigned char *codes,
+                                         const float *x, size_t dx, float *y, size_t dy)
 {
-    unsigned bit;
-    int code;
-    size_t at;
-    if (run == 0) return ttei_get_f32(codes + 4 * j);
-    at = ttei_code_place(run, cols, j, &bit);
-    if (run == 1)
-        code = (int)(ttei_get16(codes + at) ^ 0x8000u) - 0x8000;
-    else if (run == 2)
-        code = ttei_signed(codes[at]);
-    else
-        code = ((codes[at] >> bit & 15) ^ 8) - 8;
-    return (float)code;
+    const size_t bits = ttei_run_bits(run), block = ttei_run_block(run), whole = cols & ~(block - 1);
+    const unsigned char *end = codes + (last * bits + 7) / 8;
+    size_t n, i, l, bit, step;
+    codes += j * bits / 8;
+    for (n = j; n < last; n += (size_t)1 << run) {  /* entries that lie before the next word */
+        uint32_t word = 0;
+        for (bit = 0; bit < 32 && codes < end; bit += 8) word |= (uint32_t)*codes++ << bit;
+        i = n & (block - 1);
+        step = n < whole ? 8 : 1;
+        i = n - j - i + (n < whole ? i >> run : i);
+        for (l = n; l < last && l >> run == n >> run; ++l, i += step, word >>= bits % 32)
+            y[i * dy] += x[i * dx] * ttei_code_of(run, word);
+    }
 }
+
+#ifdef TTEI_CODE_LANES
 
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
    apart, and of these the columns from `first` to `last`: multiples of TTEI_STRIP, or the end. Every
@@ -3237,10 +3302,9 @@ static float ttei_code_value(int run, const unsigned char *codes, size_t cols, s
 TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, size_t last, const float *a,
                                  const unsigned char *codes, size_t stride, float *c)
 {
+    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     size_t j = first;
     int i;
-#ifdef TTEI_CODE_LANES
-    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     for (; j + ttei_run_block(run) <= last; j += ttei_run_block(run)) {
         const unsigned char *p = codes + j * (size_t)bits / 8;
         ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
@@ -3272,18 +3336,19 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, 
         }
         memcpy(c + (j - first), &sum, sizeof sum);
     }
-#endif
-    for (; j < last; ++j)
-        for (i = 0; i < count; ++i)
-            c[j - first] += a[i] * ttei_code_value(run, codes + (size_t)i * stride, cols, j);
+    if (j == last) return;
+    for (i = 0; i < count; ++i)
+        ttei_codes_meet(run, cols, j, last, codes + (size_t)i * stride, a + i, 0, c + (j - first), 1);
 }
+
+#endif
 
 /* The same with what the compiler needs to know as constants. */
 TTEI_CLONES TTEI_UNFUSED static void ttei_rows_axpy(int run, int count, size_t cols, size_t first,
                                                     size_t last, const float *a,
                                                     const unsigned char *codes, float *c)
 {
-    const size_t stride = ttei_run_bytes(run, cols);
+    const size_t stride = ttei_packed_bytes(run, cols);
 #ifdef TTEI_CODE_LANES
     switch (4 * run + count) {
     case 1:  ttei_codes_axpy(0, 1, cols, first, last, a, codes, stride, c); break;
@@ -3296,16 +3361,19 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_rows_axpy(int run, int count, size_t c
     default: ttei_codes_axpy(3, 4, cols, first, last, a, codes, stride, c); break;
     }
 #else
-    ttei_codes_axpy(run, count, cols, first, last, a, codes, stride, c);
+    int i;
+    for (i = 0; i < count; ++i)
+        ttei_codes_meet(run, cols, first, last, codes + (size_t)i * stride, a + i, 0, c, 1);
 #endif
 }
+
+#ifdef TTEI_CODE_LANES
 
 /* Sum of c[j] * entry j of a coded row, in sums that do not wait for each other. */
 TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *codes, const float *c)
 {
     float sum = 0;
     size_t j = 0;
-#ifdef TTEI_CODE_LANES
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
     ttei_lane_words words;
     ttei_lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, x;
@@ -3334,10 +3402,11 @@ TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *code
     s0 = (s0 + s1) + (s2 + s3);
     memcpy(part, &s0, sizeof part);
     sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-#endif
-    for (; j < cols; ++j) sum += c[j] * ttei_code_value(run, codes, cols, j);
+    if (j < cols) ttei_codes_meet(run, cols, j, cols, codes, c + j, 1, &sum, 0);
     return sum;
 }
+
+#endif
 
 TTEI_CLONES static float ttei_row_dot(int run, size_t cols, const unsigned char *codes, const float *c)
 {
@@ -3349,7 +3418,9 @@ TTEI_CLONES static float ttei_row_dot(int run, size_t cols, const unsigned char 
     default: return ttei_codes_dot(3, cols, codes, c);
     }
 #else
-    return ttei_codes_dot(run, cols, codes, c);
+    float sum = 0;
+    ttei_codes_meet(run, cols, 0, cols, codes, c, 1, &sum, 0);
+    return sum;
 #endif
 }
 
@@ -3483,11 +3554,11 @@ static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a
         for (run = 0; run < TTEI_RUNS; ++run) {
             size_t left = m->run[run];
             for (; left > 0; left -= (size_t)step) {
-                float scaled[4];
-                step = left >= 4 ? 4 : 1;
+                float scaled[TTEI_ROWS];
+                step = left >= TTEI_ROWS ? TTEI_ROWS : 1;
                 for (i = 0; i < step; ++i) scaled[i] = *a++ * ttei_scale_next(run, &scales);
                 ttei_rows_axpy(run, step, m->cols, 0, m->cols, scaled, codes, c);
-                codes += (size_t)step * ttei_run_bytes(run, m->cols);
+                codes += (size_t)step * ttei_packed_bytes(run, m->cols);
             }
         }
     }
@@ -3513,7 +3584,7 @@ static void ttei_matrix_product(const ttei_matrix *m, size_t count, float *a, fl
         memset(strip, 0, m->rows * TTEI_STRIP * sizeof *strip);
         codes = m->codes;
         for (run = 0, l = 0; run < TTEI_RUNS; ++run)
-            for (left = m->run[run]; left > 0; --left, ++l, codes += ttei_run_bytes(run, m->cols))
+            for (left = m->run[run]; left > 0; --left, ++l, codes += ttei_packed_bytes(run, m->cols))
                 ttei_rows_axpy(run, 1, m->cols, j, j + n, &one, codes, strip + l * TTEI_STRIP);
         ttei_product(count, m->rows, n, a, m->rows, 1, strip, TTEI_STRIP, c + j, m->cols);
     }
@@ -3529,13 +3600,32 @@ static void ttei_matrix_meet(const ttei_matrix *m, size_t count, const float *c,
         int run;
         for (run = 0; run < TTEI_RUNS; ++run) {
             size_t left = m->run[run];
-            for (; left > 0; --left, codes += ttei_run_bytes(run, m->cols))
+            for (; left > 0; --left, codes += ttei_packed_bytes(run, m->cols))
                 *a++ = ttei_scale_next(run, &scales) * ttei_row_dot(run, m->cols, codes, c);
         }
     }
 }
 
 #ifndef TT_EMBED_DECODE_ONLY
+
+/* Where entry j of a row of integers is: the byte that holds its lowest bit, and that bit. */
+static size_t ttei_code_place(int run, size_t cols, size_t j, unsigned *bit)
+{
+    const size_t block = ttei_run_block(run), whole = cols - cols % block, within = j % block;
+    const size_t bits = ttei_run_bits(run);
+    size_t at = j * bits;  /* plainly, behind the last block */
+    if (j < whole) at = (j - within) * bits + within % 8 * 32 + within / 8 * bits;
+    *bit = (unsigned)(at % 8);
+    return at / 8;
+}
+
+/* Entry j of a row of 8-bit or 4-bit integers before its scale. */
+static float ttei_code_value(int run, const unsigned char *codes, size_t cols, size_t j)
+{
+    unsigned bit;
+    const size_t at = ttei_code_place(run, cols, j, &bit);
+    return ttei_code_of(run, (uint32_t)codes[at] >> bit);
+}
 
 /* Writes entry j of a row of integers, whose bits are zero so far. */
 static void ttei_code_put(int run, unsigned char *codes, size_t cols, size_t j, int code)
@@ -3563,7 +3653,7 @@ static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols,
     codes = scales + 2 * (run[1] + run[2] + run[3]);
     for (i = 0; i < run[0] * cols; ++i, codes += 4) ttei_put_f32(codes, *rows++);
     for (r = 1; r < TTEI_RUNS; ++r)
-        for (i = 0; i < run[r]; ++i, rows += cols, scales += 2, codes += ttei_run_bytes(r, cols)) {
+        for (i = 0; i < run[r]; ++i, rows += cols, scales += 2, codes += ttei_packed_bytes(r, cols)) {
             float scale = ttei_top_f32(cols, rows) / (float)limit[r];
             uint32_t bits;
             memcpy(&bits, &scale, sizeof bits);
@@ -4402,6 +4492,8 @@ static void ttei_indices_values(const ttei_codes *c, size_t rank, const int32_t 
    Section 3 holds the mean row as a matrix of one row, the cores G1 .. Gd, and for F16, I8 and I4 a
    float32 scale for each coefficient. */
 
+#ifndef TT_EMBED_DECODE_ONLY
+
 /* The ranks that a train of all columns can need: to the right of a bond, and max_rank. */
 static void ttei_table_caps(const tte_shape *shape, int32_t dim, int32_t max_rank, int32_t *caps)
 {
@@ -4414,6 +4506,8 @@ static void ttei_table_caps(const tte_shape *shape, int32_t dim, int32_t max_ran
     }
     if (dim < caps[0]) caps[0] = dim;
 }
+
+#endif
 
 /* The run of a matrix whose codes lie as those of a record in TTE_I8 or TTE_I4. */
 static int ttei_scaled_run(tte_coding coding) { return coding == TTE_I8 ? 2 : 3; }
@@ -4444,7 +4538,7 @@ static int ttei_shared_good(const tte_table *t, size_t size)
 {
     ttei_matrix m;
     const size_t at = ttei_core_read(t, size, t->shape.modes - 1, &m);
-    return at > 0 && size - at == (ttei_has_columns(t->coding) ? 4 * (size_t)t->ranks[0] : 0);
+    return at > 0 && size - at == (ttei_has_columns(ttei_coding(t->coding)) ? 4 * (size_t)t->ranks[0] : 0);
 }
 
 /* The scales of the coefficients, where the coding has them. */
@@ -4458,12 +4552,7 @@ static const unsigned char *ttei_columns_at(const tte_table *t)
    scale; their codes lie as in a row of a matrix. */
 static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
 {
-    switch (coding) {
-    case TTE_F32: return ttei_mul(rank, 4);
-    case TTE_F16: return ttei_mul(rank, 2);
-    case TTE_I8:  return ttei_add(rank, 1);
-    default:      return 1 + (rank + 1) / 2;
-    }
+    return ttei_add(ttei_has_scales(coding) ? 1 : 0, ttei_packed_bytes((int)coding, rank));
 }
 
 /* The coefficients of a record. */
@@ -4473,18 +4562,18 @@ static void ttei_coefficients_decode(const tte_table *t, const unsigned char *re
     const size_t rank = (size_t)t->ranks[0];
     const unsigned char *columns;
     size_t j;
-    if (t->coding == TTE_ENTROPY) {
+    if (ttei_coding(t->coding) == TTE_ENTROPY) {
         ttei_entropy_decode(t->codes, rank, record, size, y);
         return;
     }
-    if (t->coding == TTE_I8 || t->coding == TTE_I4) {
+    if (ttei_coding(t->coding) == TTE_I8 || ttei_coding(t->coding) == TTE_I4) {
         const float scale = ttei_row_scale(record[0]);
         memset(y, 0, rank * sizeof *y);
-        ttei_rows_axpy(ttei_scaled_run(t->coding), 1, rank, 0, rank, &scale, record + 1, y);
+        ttei_rows_axpy(ttei_scaled_run(ttei_coding(t->coding)), 1, rank, 0, rank, &scale, record + 1, y);
     } else {
-        ttei_codes_decode(t->coding, rank, 1, record, y);
+        ttei_codes_decode(ttei_coding(t->coding), 0, rank, 1, record, y);
     }
-    if (!ttei_has_columns(t->coding)) return;
+    if (!ttei_has_columns(ttei_coding(t->coding))) return;
     columns = ttei_columns_at(t);
     for (j = 0; j < rank; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
 }
@@ -4954,7 +5043,7 @@ static void ttei_model_basis(const tte_table *t, float *basis, float *room, size
     scales = m.scales;
     for (run = 0, i = 0; run < TTEI_RUNS; ++run) {
         size_t left = m.run[run];
-        for (; left > 0; --left, ++i, codes += ttei_run_bytes((int)run, m.cols)) {
+        for (; left > 0; --left, ++i, codes += ttei_packed_bytes((int)run, m.cols)) {
             scale = ttei_scale_next((int)run, &scales);
             ttei_rows_axpy((int)run, 1, m.cols, 0, m.cols, &scale, codes, v + i * m.cols);
         }
@@ -5066,19 +5155,20 @@ static tte_status ttei_model_begin(ttei_model *m, const tte_table *view)
 #define TTEI_LENGTHS_HEAD 8u   /* as many bytes of its own                                */
 #define TTEI_SUM_TOP 16        /* exponents of ordered sums lie in -16 .. 16     */
 
-static const unsigned char ttei_magic[8] = {0x89, 'T', 'T', 'E', '\r', '\n', 0x1a, '\n'};
+#define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
+#define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
+static int ttei_magic_good(const unsigned char *p)
+{
+    return ttei_get32(p) == TTEI_MAGIC_LOW && ttei_get32(p + 4) == TTEI_MAGIC_HIGH;
+}
 
-/* CRC-32 of IEEE 802.3, reflected polynomial edb88320, four bits at a time: a table of 64 bytes. */
+/* CRC-32 of IEEE 802.3, reflected polynomial edb88320, bit by bit. */
 static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
 {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    size_t i;
-    for (i = 0; i < n; ++i) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ table[crc & 15u];
-        crc = crc >> 4 ^ table[crc & 15u];
+    int bit;
+    for (; n > 0; --n) {
+        crc ^= *p++;
+        for (bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
     }
     return crc;
 }
@@ -5170,7 +5260,7 @@ static size_t ttei_align(size_t offset)
 /* With eps every train has its own ranks and its record its own size, unless there is no bond at all. */
 static int ttei_adapted(tte_layout layout, float eps, int32_t modes)
 {
-    return layout == TTE_PER_TOKEN && eps > 0 && modes > 1;
+    return !ttei_is_table(layout) && eps > 0 && modes > 1;
 }
 
 static size_t ttei_header_bytes(int32_t modes, int sections)
@@ -5178,20 +5268,18 @@ static size_t ttei_header_bytes(int32_t modes, int sections)
     return TTEI_HEADER_FIXED + 4u + 8u * (size_t)modes + TTEI_SECTION_BYTES * (size_t)sections;
 }
 
-/* Bytes of one rank in the index: decided by shape and cap alone, so that shards agree. */
-static size_t ttei_rank_bytes(const tte_shape *shape, int32_t max_rank)
+/* Bytes the index holds for the ranks of one token: one each, or two where a rank may be beyond 255, so that
+   shape and cap alone decide, and shards agree. The group's offset of 8 bytes comes before each 16th. */
+static uint32_t ttei_index_entry(const tte_shape *shape, int32_t max_rank)
 {
-    int32_t caps[TTE_MAX_MODES + 1], k;
-    ttei_rank_caps(shape, max_rank, caps);
-    for (k = 1; k < shape->modes; ++k)
-        if (caps[k] > 255) return 2;
-    return 1;
-}
-
-/* Bytes the index holds for one token; the group's offset of 8 bytes comes before each 16th. */
-static size_t ttei_index_entry(const tte_shape *shape, int32_t max_rank)
-{
-    return (size_t)(shape->modes - 1) * ttei_rank_bytes(shape, max_rank);
+    size_t left = 1, right = ttei_entries(shape);
+    int32_t k, wide = 0;
+    for (k = 1; k < shape->modes; ++k) {
+        left *= (size_t)shape->dim[k - 1];
+        right /= (size_t)shape->dim[k - 1];
+        if (left > 255 && right > 255 && (max_rank == 0 || max_rank > 255)) wide = 1;
+    }
+    return (uint32_t)(shape->modes - 1) << wide;
 }
 
 static size_t ttei_index_bytes(size_t vocab, size_t entry)
@@ -5207,35 +5295,36 @@ typedef struct ttei_layout {
     size_t header, offset[TTEI_SECTIONS], size[TTEI_SECTIONS], end;  /* offset 0: no such section */
 } ttei_layout;
 
-/* `size` of each kind, 0 for a section that is absent; records are always there. */
-static ttei_layout ttei_layout_of(int32_t modes, const size_t *size)
+static void ttei_layout_begin(ttei_layout *at, int32_t modes, int sections)
 {
-    ttei_layout at;
-    int kind;
-    at.sections = 0;
-    for (kind = 0; kind < TTEI_SECTIONS; ++kind) at.sections += size[kind] > 0;
-    at.end = at.header = ttei_header_bytes(modes, at.sections);
-    for (kind = 0; kind < TTEI_SECTIONS; ++kind) {
-        at.size[kind] = size[kind];
-        at.offset[kind] = size[kind] > 0 ? ttei_align(at.end) : 0;
-        if (size[kind] > 0) at.end = ttei_add(at.offset[kind], size[kind]);
-    }
-    return at;
+    memset(at, 0, sizeof *at);
+    at->sections = sections;
+    at->end = at->header = ttei_header_bytes(modes, sections);
 }
 
-/* The ranks of one token from its index entry, `width` bytes each. */
-static void ttei_index_ranks(const tte_shape *shape, size_t width, const unsigned char *entry,
-                             int32_t *ranks)
+/* The next section, of `size` bytes; returns its offset. */
+static size_t ttei_layout_add(ttei_layout *at, size_t kind, size_t size)
+{
+    at->size[kind] = size;
+    at->offset[kind] = ttei_align(at->end);
+    at->end = ttei_add(at->offset[kind], size);
+    return at->offset[kind];
+}
+
+/* The ranks of one token from its index entry of so many bytes. */
+static void ttei_index_ranks(int32_t modes, size_t bytes, const unsigned char *entry, int32_t *ranks)
 {
     int32_t k;
-    ranks[0] = ranks[shape->modes] = 1;
-    for (k = 1; k < shape->modes; ++k, entry += width)
-        ranks[k] = (int32_t)(width == 1 ? entry[0] : ttei_get16(entry));
+    ranks[0] = ranks[modes] = 1;
+    for (k = 1; k < modes; ++k) {
+        ranks[k] = *entry++;
+        if (bytes >= (size_t)modes) ranks[k] += *entry++ * 256;  /* two bytes each */
+    }
 }
 
 static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
 {
-    return ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, ranks));
+    return ttei_record_bytes(ttei_coding(t->coding), t->shape.modes, ttei_core_sum(&t->shape, ranks));
 }
 
 /* An index of lengths: the shortest length (4 bytes), the bits that hold what others have more (1), the
@@ -5300,27 +5389,24 @@ static void ttei_find_length(const tte_table *t, size_t token, ttei_record *reco
 /* With adapted ranks it is the sizes that follow from the ranks. */
 static void ttei_find_ranks(const tte_table *t, size_t token, ttei_record *record)
 {
-    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
-    const size_t step = width * (size_t)(t->shape.modes - 1);
-    const unsigned char *group = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * step);
-    const unsigned char *entry = group + 8;
-    size_t offset = ttei_get_size(group), i;
-    for (i = 0; i < token % TTEI_GROUP; ++i, entry += step) {
-        ttei_index_ranks(&t->shape, width, entry, record->ranks);
-        offset += ttei_ranks_record(t, record->ranks);
+    const unsigned char *p = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * t->index_entry);
+    size_t left = token % TTEI_GROUP + 1;
+    record->bytes = t->records + ttei_get_size(p);
+    record->size = 0;
+    for (p += 8; left > 0; --left, p += t->index_entry) {
+        record->bytes += record->size;
+        ttei_index_ranks(t->shape.modes, t->index_entry, p, record->ranks);
+        record->size = ttei_ranks_record(t, record->ranks);
     }
-    ttei_index_ranks(&t->shape, width, entry, record->ranks);
-    record->bytes = t->records + offset;
-    record->size = ttei_ranks_record(t, record->ranks);
 }
 
 static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
 {
-    if (t->layout == TTE_PER_TOKEN) memcpy(record->ranks, t->ranks, sizeof t->ranks);
+    if (!ttei_is_table(t->layout)) memcpy(record->ranks, t->ranks, sizeof t->ranks);
     if (t->index == NULL) {
         record->bytes = t->records + token * t->record_size;
         record->size = t->record_size;
-    } else if (t->layout == TTE_PER_TABLE) {
+    } else if (ttei_is_table(t->layout)) {
         ttei_find_length(t, token, record);
     } else {
         ttei_find_ranks(t, token, record);
@@ -5352,17 +5438,15 @@ static int ttei_lengths_good(const tte_table *t, size_t size)
    it, their total the size of the records. */
 static int ttei_ranks_good(const tte_table *t)
 {
-    const size_t width = ttei_rank_bytes(&t->shape, t->max_rank);
-    const size_t step = width * (size_t)(t->shape.modes - 1);
     const unsigned char *p = t->index;
     int32_t ranks[TTE_MAX_MODES + 1], k;
     size_t token, offset = 0;
-    for (token = 0; token < t->vocab; ++token, p += step) {
+    for (token = 0; token < t->vocab; ++token, p += t->index_entry) {
         if (token % TTEI_GROUP == 0) {
             if (ttei_get_size(p) != offset) return 0;
             p += 8;
         }
-        ttei_index_ranks(&t->shape, width, p, ranks);
+        ttei_index_ranks(t->shape.modes, t->index_entry, p, ranks);
         for (k = 1; k < t->shape.modes; ++k)
             if (ranks[k] < 1 || ranks[k] > t->ranks[k]) return 0;
         offset = ttei_add(offset, ttei_ranks_record(t, ranks));
@@ -5373,127 +5457,108 @@ static int ttei_ranks_good(const tte_table *t)
 /* Whether the sections fit the header and each other, so far as memory safety rests on it. */
 static int ttei_sections_good(const tte_table *t, const ttei_layout *at)
 {
-    const int adapted = ttei_adapted(t->layout, t->eps, t->shape.modes);
-    const int entropy = t->coding == TTE_ENTROPY;
+    const int adapted = !ttei_is_table(t->layout) && (t->data[18] & TTEI_FLAG_ADAPTED) != 0;
+    const int entropy = ttei_coding(t->coding) == TTE_ENTROPY, table = ttei_is_table(t->layout);
     const size_t index = at->size[1], shared = at->size[2], codes = at->size[3];
-    if ((index > 0) != (adapted || entropy) || (shared > 0) != (t->layout == TTE_PER_TABLE) ||
+    if ((index > 0) != (adapted || entropy) || (shared > 0) != table ||
         (codes > 0) != entropy)
         return 0;
-    if (shared > 0 && !ttei_shared_good(t, shared)) return 0;
+    if (table && !ttei_shared_good(t, shared)) return 0;
     if (entropy)
         return ttei_codes_good(t->codes, codes, (size_t)t->ranks[0]) && ttei_lengths_good(t, index);
     if (adapted)
-        return index == ttei_index_bytes(t->vocab, ttei_index_entry(&t->shape, t->max_rank)) &&
-               ttei_ranks_good(t);
+        return index == ttei_index_bytes(t->vocab, t->index_entry) && ttei_ranks_good(t);
     return t->records_size == ttei_mul(t->vocab, t->record_size);
 }
 
-/* The largest ranks a layout allows. */
-static void ttei_caps_of(tte_layout layout, const tte_shape *shape, int32_t dim, int32_t max_rank,
-                         int32_t *caps)
-{
-    if (layout == TTE_PER_TABLE)
-        ttei_table_caps(shape, dim, max_rank, caps);
-    else
-        ttei_rank_caps(shape, max_rank, caps);
-}
-
-static size_t ttei_scratch_floats(const tte_table *t);  /* defined in LOOKUP AND PRODUCTS */
+static size_t ttei_work_len(const tte_table *t);        /* defined in LOOKUP AND PRODUCTS */
+static size_t ttei_scratch_floats(const tte_table *t);
 
 /* Fields of a header whose checksum is right, into t; TTE_ERR_FORMAT where they contradict. */
 static tte_status ttei_header_read(tte_table *t)
 {
     const unsigned char *p = t->data;
-    int32_t caps[TTE_MAX_MODES + 1], k;
-    uint32_t layout = p[14], coding = p[15], flags = ttei_get16(p + 18), value;
-    size_t entries, limit;
+    int32_t k;
+    const uint32_t layout = p[14], coding = p[15], eps = ttei_get32(p + 44);
+    size_t entries, most;
     t->shape.modes = p[16];
-    t->dim = (int32_t)(ttei_get32(p + 20) & 0x7fffffffu);
+    t->dim = ttei_get_count(p + 20);
     t->vocab = ttei_get_size(p + 24);
-    t->max_rank = (int32_t)(ttei_get32(p + 40) & 0x7fffffffu);
-    t->eps = ttei_get_f32(p + 44);
+    t->max_rank = ttei_get_count(p + 40);
+    memcpy(&t->eps, &eps, sizeof t->eps);
     if (layout > TTE_PER_TABLE || coding > (layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
         return TTE_ERR_FORMAT;
     t->layout = (tte_layout)layout;
     t->coding = (tte_coding)coding;
-    if (t->dim != (int32_t)ttei_get32(p + 20) || t->max_rank != (int32_t)ttei_get32(p + 40) ||
-        t->dim < 1 || t->vocab < 1 || ttei_too_many(t->vocab) || !ttei_finite_f32(t->eps) ||
-        !(t->eps >= 0) || t->eps > 1)
+    if (ttei_is_table(t->layout) != (layout == TTE_PER_TABLE) ||
+        ttei_coding(t->coding) != t->coding)
+        return TTE_ERR_VERSION;
+    for (k = 0, p += TTEI_HEADER_FIXED; k < t->shape.modes; ++k)
+        t->shape.dim[k] = ttei_get_count(p + 4 + 8 * k);
+    if (t->dim < 1 || t->max_rank < 0 || t->vocab < 1 || ttei_too_many(t->vocab) ||
+        eps > 0x3f800000u ||  /* the bits of 1: numbers from 0 to 1 are not beyond them */
+        ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
+        return TTE_ERR_FORMAT;
+    if (ttei_get16(t->data + 18) != (ttei_adapted(t->layout, t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
         return TTE_ERR_FORMAT;
 
-    for (k = 0; k < t->shape.modes; ++k) {
-        value = ttei_get32(p + TTEI_HEADER_FIXED + 4 + 8 * k);
-        if (value > TTEI_ENTRIES_MAX) return TTE_ERR_FORMAT;
-        t->shape.dim[k] = (int32_t)value;
-    }
-    if (ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
-        return TTE_ERR_FORMAT;
-    if (flags != (ttei_adapted(t->layout, t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
-        return TTE_ERR_FORMAT;
-    ttei_caps_of(t->layout, &t->shape, t->dim, t->max_rank, caps);
-    for (k = 0; k <= t->shape.modes; ++k) {
-        value = ttei_get32(p + TTEI_HEADER_FIXED + 8 * k);
-        if (value < 1 || value > (uint32_t)caps[k] ||
-            (k > 0 && layout == TTE_PER_TOKEN &&
-             value > (uint64_t)t->ranks[k - 1] * (uint64_t)t->shape.dim[k - 1]))
+    t->index_entry = ttei_index_entry(&t->shape, t->max_rank);
+    most = ttei_is_table(t->layout) ? (size_t)t->dim : 1;  /* what a rank grows to from the left */
+    for (k = 0;; ++k, p += 8) {
+        const size_t rank = ttei_get32(p);
+        if (rank < 1 || rank > most || rank > entries || (t->max_rank > 0 && rank > (size_t)t->max_rank))
             return TTE_ERR_FORMAT;
-        t->ranks[k] = (int32_t)value;
+        t->ranks[k] = (int32_t)rank;
+        if (k == t->shape.modes) break;
+        most = ttei_is_table(t->layout) ? entries : rank * (size_t)t->shape.dim[k];
+        entries /= (size_t)t->shape.dim[k];  /* to the right of the bond */
     }
-    t->numbers = t->layout == TTE_PER_TABLE ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
-    limit = ttei_scratch_floats(t);
-    return limit > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
+    t->numbers = ttei_is_table(t->layout) ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
+    t->work = ttei_work_len(t);
+    return ttei_scratch_floats(t) > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
 }
 
 tte_status tte_open(tte_table *t, const void *data, size_t size)
 {
-    const unsigned char *p = (const unsigned char *)data;
+    const unsigned char *p = (const unsigned char *)data, *entry;
     tte_table view;
-    const unsigned char *entry;
     ttei_layout at;
-    size_t header, promised, size_of[TTEI_SECTIONS] = {0};
     uint32_t kind, before = 0;
     int i;
     tte_status status;
     if (t == NULL || data == NULL || (uintptr_t)data % 8 != 0) return TTE_ERR_ARGUMENT;
-    if (memcmp(p, ttei_magic, ttei_min(size, sizeof ttei_magic)) != 0) return TTE_ERR_FORMAT;
+    if (size >= 8 && !ttei_magic_good(p)) return TTE_ERR_FORMAT;
     if (size < TTEI_HEADER_FIXED) return TTE_ERR_TRUNCATED;
     if (ttei_get16(p + 12) > 1) return TTE_ERR_VERSION;
     if (ttei_get16(p + 12) != 1 || p[16] < 1 || p[16] > TTE_MAX_MODES || p[17] < 1 ||
         p[17] > TTEI_SECTIONS)
         return TTE_ERR_FORMAT;
-    header = ttei_header_bytes(p[16], p[17]);
-    if (size < header) return TTE_ERR_TRUNCATED;
-    if (ttei_get32(p + 8) != ttei_crc32(p + 12, header - 12)) return TTE_ERR_CHECKSUM;
+    ttei_layout_begin(&at, p[16], p[17]);
+    if (size < at.header) return TTE_ERR_TRUNCATED;
+    if (ttei_get32(p + 8) != ttei_crc32(p + 12, at.header - 12)) return TTE_ERR_CHECKSUM;
 
     memset(&view, 0, sizeof view);
     view.data = p;
     view.size = size;
     status = ttei_header_read(&view);
     if (status != TTE_OK) return status;
-    entry = p + header - TTEI_SECTION_BYTES * p[17];
-    for (i = 0; i < p[17]; ++i, before = kind) {  /* kinds rise, none is empty */
-        kind = ttei_get32(entry + TTEI_SECTION_BYTES * (size_t)i + 20);
-        if (kind <= before || kind > TTEI_SECTIONS) return TTE_ERR_FORMAT;
-        size_of[kind - 1] = ttei_get_size(entry + TTEI_SECTION_BYTES * (size_t)i + 8);
-        if (size_of[kind - 1] == 0) return TTE_ERR_FORMAT;
+    entry = p + at.header - TTEI_SECTION_BYTES * p[17];
+    for (i = 0; i < p[17]; ++i, before = kind, entry += TTEI_SECTION_BYTES) {
+        const size_t bytes = ttei_get_size(entry + 8);
+        kind = ttei_get32(entry + 20);  /* kinds rise, none is empty */
+        if (kind <= before || kind > TTEI_SECTIONS || bytes == 0 ||
+            ttei_get_size(entry) != ttei_layout_add(&at, kind - 1, bytes))
+            return TTE_ERR_FORMAT;
     }
-    at = ttei_layout_of(view.shape.modes, size_of);
-    promised = ttei_get_size(p + 32);
-    if (size_of[0] == 0 || at.end == TTEI_SIZE_MAX || at.end != promised) return TTE_ERR_FORMAT;
-    for (i = 0; i < TTEI_SECTIONS; ++i) {
-        if (at.offset[i] == 0) continue;
-        if (ttei_get_size(entry) != at.offset[i]) return TTE_ERR_FORMAT;
-        entry += TTEI_SECTION_BYTES;
-    }
-    if (size < promised) return TTE_ERR_TRUNCATED;
-    if (size > promised) return TTE_ERR_FORMAT;
+    if (at.size[0] == 0 || at.end != ttei_get_size(p + 32)) return TTE_ERR_FORMAT;
+    if (size != at.end) return size < at.end ? TTE_ERR_TRUNCATED : TTE_ERR_FORMAT;
     view.records = p + at.offset[0];
     view.records_size = at.size[0];
     if (at.offset[1] != 0) view.index = p + at.offset[1];
     if (at.offset[2] != 0) view.shared = p + at.offset[2];
     if (at.offset[3] != 0) view.codes = p + at.offset[3];
-    view.record_size = view.layout == TTE_PER_TABLE
-                           ? ttei_coefficients_bytes(view.coding, (size_t)view.ranks[0])
+    view.record_size = ttei_is_table(view.layout)
+                           ? ttei_coefficients_bytes(ttei_coding(view.coding), (size_t)view.ranks[0])
                            : ttei_ranks_record(&view, view.ranks);
     if (!ttei_sections_good(&view, &at)) return TTE_ERR_FORMAT;
     *t = view;
@@ -5705,7 +5770,8 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
     int32_t k;
     int i;
     memset(p, 0, at->header);
-    memcpy(p, ttei_magic, sizeof ttei_magic);
+    ttei_put32(p, TTEI_MAGIC_LOW);
+    ttei_put32(p + 4, TTEI_MAGIC_HIGH);
     ttei_put16(p + 12, 1);
     p[14] = (unsigned char)plan->layout;
     p[15] = (unsigned char)plan->coding;
@@ -6037,12 +6103,18 @@ static void ttei_builder_drop(ttei_builder *b)
 /* Where everything lies once the records have `records` bytes and the index has `index`. */
 static ttei_layout ttei_plan_layout(const ttei_plan *plan, size_t records, size_t index)
 {
-    size_t size[TTEI_SECTIONS];
+    ttei_layout at;
+    size_t size[TTEI_SECTIONS], kind;
+    int sections = 0;
     size[0] = records;
     size[1] = index;
     size[2] = plan->shared_size;
     size[3] = plan->codes_size;
-    return ttei_layout_of(plan->shape.modes, size);
+    for (kind = 0; kind < TTEI_SECTIONS; ++kind) sections += size[kind] > 0;
+    ttei_layout_begin(&at, plan->shape.modes, sections);
+    for (kind = 0; kind < TTEI_SECTIONS; ++kind)
+        if (size[kind] > 0) (void)ttei_layout_add(&at, kind, size[kind]);
+    return at;
 }
 
 /* For a given number of rows. Records of one size get their final place at once. */
@@ -6136,7 +6208,6 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
 /* The index section: an offset for each group, then the ranks of its tokens. */
 static void ttei_ranks_write(const ttei_builder *b, unsigned char *p)
 {
-    const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
     size_t token, offset = 0;
     int32_t ranks[TTE_MAX_MODES + 1];
     for (token = 0; token < b->rows; ++token, p += b->entry) {
@@ -6146,7 +6217,7 @@ static void ttei_ranks_write(const ttei_builder *b, unsigned char *p)
             p += 8;
         }
         memcpy(p, entry, b->entry);
-        ttei_index_ranks(&b->plan.shape, width, entry, ranks);
+        ttei_index_ranks(b->plan.shape.modes, b->entry, entry, ranks);
         offset += ttei_record_bytes(b->plan.coding, b->plan.shape.modes,
                                     ttei_core_sum(&b->plan.shape, ranks));
     }
@@ -7193,7 +7264,7 @@ static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei
         status = ttei_fit_modes(f, allowed / 2, level);
         if (status != TTE_OK) return status;
     }
-    ttei_caps_of(TTE_PER_TABLE, &f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
+    ttei_table_caps(&f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
     size = ttei_frame_carve(NULL, &f->frame);
     if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
     f->frame_block = TT_EMBED_MALLOC(size);
@@ -8349,14 +8420,15 @@ static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 #else
 #define TTEI_READERS 1
 #define TTEI_APART 0u
+#ifndef TT_EMBED_DECODE_ONLY
 static size_t ttei_thread(void) { return 0; }
+#endif
 #endif
 
 #ifndef TT_EMBED_DECODE_ONLY
 #define TTEI_PIECE 1024u  /* tokens that a thread scores at a time      */
 #define TTEI_CHUNK 8192u  /* scores that tte_top_k takes at a time      */
 #else
-#define TTEI_PIECE 64u
 #define TTEI_CHUNK 64u
 #endif
 
@@ -8375,33 +8447,29 @@ typedef struct ttei_common {
     float *scores;   /* TTEI_CHUNK                                                */
 } ttei_common;
 
-/* Floats of intermediate results: for one row of TTE_PER_TABLE V_1 .. V_d, as many as Z_(d-1) .. Z_0; for
-   TTE_PER_TOKEN those of a contraction, of a score, or of an inner product. */
+/* Floats of intermediate results. One row of TTE_PER_TABLE takes V_1 .. V_d, as many as Z_(d-1) .. Z_0. A
+   score of TTE_PER_TOKEN takes Y_1 .. Y_d, rk (n(k+1)..nd) each, and the rest no more: a contraction the
+   same to the right of its middle m, to its left (n1..nk) rk for k = 2 .. m, which are shorter there, the
+   last of them than Y_1; an inner product r(k-1)^2 + rk^2, for one mode 2. */
 static size_t ttei_work_len(const tte_table *t)
 {
-    size_t len = 0, side = 1, square = 0;  /* entries to the left of a bond, or to its right */
-    int32_t k;
-    if (t->layout == TTE_PER_TABLE) {
-        for (k = 1; k <= t->shape.modes; ++k) {
-            side *= (size_t)t->shape.dim[k - 1];
-            len = ttei_add(len, ttei_mul((size_t)t->ranks[k], side));
-        }
-        return len;
+    const int32_t d = t->shape.modes;
+    size_t len = 2, side = 1;  /* side: entries to the left of a bond, or to its right */
+    int32_t i, k;
+    for (i = 1; i <= d; ++i) {
+        k = ttei_is_table(t->layout) ? i : d - i;
+        side *= (size_t)t->shape.dim[ttei_is_table(t->layout) ? k - 1 : k];
+        if (k > 0) len = ttei_add(len, (size_t)t->ranks[k] * side);  /* at most prod(dim) */
     }
-    for (k = t->shape.modes; k >= 1; --k) {
-        len = ttei_add(len, ttei_mul((size_t)t->ranks[k], side));
-        square = ttei_max(square, ttei_mul((size_t)t->ranks[k], (size_t)t->ranks[k]));
-        side *= (size_t)t->shape.dim[k - 1];
-    }
-    return ttei_max(ttei_max(len, ttei_mul(2, square)), ttei_contract_len(&t->shape, t->ranks));
+    return len;
 }
 
 /* Rows of TTE_PER_TABLE that are made together: fewer where they are so long that a part would exceed
    some megabytes. */
-static size_t ttei_together(const tte_table *t, size_t work)
+static size_t ttei_together(const tte_table *t)
 {
-    const size_t row = ttei_add(t->numbers, work), room = 0x100000;
-    if (t->layout == TTE_PER_TOKEN || row >= room) return 1;
+    const size_t row = ttei_add(t->numbers, t->work), room = 0x100000;
+    if (TTEI_TOGETHER == 1 || !ttei_is_table(t->layout) || row >= room) return 1;
     return ttei_min(TTEI_TOGETHER, room / row);
 }
 
@@ -8409,15 +8477,15 @@ static size_t ttei_strip_len(const tte_table *t)
 {
     size_t rows = 0;
     int32_t k;
-    if (t->layout == TTE_PER_TOKEN || TTEI_TOGETHER == 1) return 0;
+    if (TTEI_TOGETHER == 1 || !ttei_is_table(t->layout)) return 0;
     for (k = 0; k < t->shape.modes; ++k) rows = ttei_max(rows, (size_t)t->ranks[k]);
     return ttei_mul(rows, TTEI_STRIP);
 }
 
 static size_t ttei_part_len(const tte_table *t)
 {
-    const size_t work = ttei_work_len(t), together = ttei_together(t, work);
-    return ttei_add(ttei_mul(together, ttei_add(t->numbers, work)), ttei_add(ttei_strip_len(t), TTEI_APART));
+    return ttei_add(ttei_mul(ttei_together(t), ttei_add(t->numbers, t->work)),
+                    ttei_add(ttei_strip_len(t), TTEI_APART));
 }
 
 /* A part that begins at `scratch`; `together` rows fit into it. A single row of TTE_PER_TOKEN shall not
@@ -8435,11 +8503,11 @@ static ttei_part ttei_part_at(const tte_table *t, size_t together, float *scratc
 static size_t ttei_ready_len(const tte_table *t)
 {
 #ifdef TTEI_CODE_LANES
-    if (t->coding == TTE_ENTROPY) return TTEI_TABLES * 2 * TTEI_QUICK / sizeof(float);
+    if (ttei_coding(t->coding) == TTE_ENTROPY) return TTEI_TABLES * 2 * TTEI_QUICK / sizeof(float);
 #endif
 #ifdef TTEI_SCAN
-    if (t->layout == TTE_PER_TABLE && ttei_has_scales(t->coding))
-        return ttei_planes_len(ttei_scaled_run(t->coding), t->numbers);
+    if (ttei_is_table(t->layout) && ttei_has_scales(ttei_coding(t->coding)))
+        return ttei_planes_len(ttei_scaled_run(ttei_coding(t->coding)), t->numbers);
 #endif
     (void)t;
     return 0;
@@ -8469,7 +8537,7 @@ static const unsigned char *ttei_quick_begin(const tte_table *t, size_t count, f
 {
 #ifdef TTEI_CODE_LANES
     ttei_common c;
-    if (t->coding == TTE_ENTROPY && ttei_mul(count, t->numbers) > 64 * (size_t)t->codes[11]) {
+    if (ttei_coding(t->coding) == TTE_ENTROPY && ttei_mul(count, t->numbers) > 64 * (size_t)t->codes[11]) {
         (void)ttei_common_carve(t, scratch, &c);
         ttei_quick_tables(t->codes, t->numbers, (unsigned char *)c.ready);
         return (const unsigned char *)c.ready;
@@ -8562,14 +8630,14 @@ static void ttei_rows(const tte_table *t, const uint32_t *tokens, size_t count, 
                       float *rows, const ttei_part *part)
 {
     ttei_record record;
-    if (t->layout == TTE_PER_TABLE) {
+    if (ttei_is_table(t->layout)) {
         ttei_coefficients(t, tokens, count, quick, part);
         ttei_table_rows(t, count, rows, part);
         return;
     }
     for (; count > 0; --count, ++tokens, rows += t->dim) {
         ttei_find(t, *tokens, &record);
-        ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part->numbers);
+        ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part->numbers);
         ttei_contract(&t->shape, record.ranks, part->numbers, (size_t)t->dim, rows, part->work);
     }
 }
@@ -8611,8 +8679,8 @@ static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *diff
 static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count,
                              const unsigned char *quick, float *rows, float *scratch)
 {
-    const size_t dim = (size_t)t->dim, len = ttei_part_len(t), work = ttei_work_len(t);
-    const size_t together = ttei_together(t, work), piece = t->layout == TTE_PER_TABLE ? together : 32;
+    const size_t dim = (size_t)t->dim, len = ttei_part_len(t);
+    const size_t together = ttei_together(t), piece = ttei_is_table(t->layout) ? together : 32;
     uint32_t different[TTEI_WINDOW];
     uint16_t which[TTEI_WINDOW];
     const size_t n = ttei_distinct(tokens, count, different, which);
@@ -8663,11 +8731,11 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
     part = ttei_part_at(t, 1, scratch);
     (void)ttei_common_carve(t, scratch, &c);
-    if (t->layout == TTE_PER_TOKEN && ttei_entries(&t->shape) == (size_t)t->dim) {
+    if (!ttei_is_table(t->layout) && ttei_entries(&t->shape) == (size_t)t->dim) {
         ttei_find(t, a, &record);
         ttei_find(t, b, &other);
-        ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part.numbers);
-        ttei_record_decode(t->coding, &t->shape, other.ranks, other.bytes, c.numbers);
+        ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part.numbers);
+        ttei_record_decode(ttei_coding(t->coding), &t->shape, other.ranks, other.bytes, c.numbers);
         *result = ttei_inner(&t->shape, record.ranks, part.numbers, other.ranks, c.numbers, part.work);
         return TTE_OK;
     }
@@ -8699,7 +8767,7 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
     ttei_record record;
     int32_t k;
     ttei_find(t, token, &record);
-    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part->numbers);
+    ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part->numbers);
     for (k = 0;; ++k) {
         const size_t n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k], r = (size_t)record.ranks[k + 1];
         if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
@@ -8729,7 +8797,7 @@ static void ttei_table_meet(const tte_table *t, float *work, const ttei_common *
         work += rows * m.rows;
         z = next;
     }
-    if (ttei_has_columns(t->coding)) {
+    if (ttei_has_columns(ttei_coding(t->coding))) {
         columns = ttei_columns_at(t);
         for (j = 0; j < t->numbers; ++j) c->numbers[j] *= ttei_get_f32(columns + 4 * j);
     }
@@ -8746,13 +8814,13 @@ static ttei_query ttei_query_begin(const tte_table *t, const float *vector, floa
     memset(c->row, 0, ttei_entries(&t->shape) * sizeof *c->row);
     memcpy(c->row, vector, (size_t)t->dim * sizeof *c->row);
     query.vector = c->row;
-    if (t->layout == TTE_PER_TOKEN) return query;
+    if (!ttei_is_table(t->layout)) return query;
     ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, &query);
     query.quick = ttei_quick_begin(t, t->vocab, scratch);  /* whatever the range: the same sums */
 #ifdef TTEI_SCAN
-    if (ttei_has_scales(t->coding) && __builtin_cpu_supports("avx2")) {
+    if (ttei_has_scales(ttei_coding(t->coding)) && __builtin_cpu_supports("avx2")) {
         unsigned char *planes = (unsigned char *)c->ready;
-        if (ttei_planes(ttei_scaled_run(t->coding), t->numbers, query.vector, planes, &query.unit))
+        if (ttei_planes(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, query.vector, planes, &query.unit))
             query.planes = planes;
     }
 #endif
@@ -8767,13 +8835,13 @@ static float ttei_table_score(const tte_table *t, size_t token, const ttei_query
     float *y = part->numbers;
     ttei_record record;
     ttei_find(t, token, &record);
-    switch (t->coding) {
+    switch (ttei_coding(t->coding)) {
     case TTE_F32: return query->mean + ttei_row_dot(0, t->numbers, record.bytes, q);
     case TTE_I8:
     case TTE_I4:
         return query->mean + ttei_row_scale(record.bytes[0]) *
-                                 ttei_row_dot(ttei_scaled_run(t->coding), t->numbers, record.bytes + 1, q);
-    case TTE_F16: ttei_codes_decode(TTE_F16, t->numbers, 1, record.bytes, y); break;
+                                 ttei_row_dot(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, record.bytes + 1, q);
+    case TTE_F16: ttei_codes_decode(TTE_F16, 0, t->numbers, 1, record.bytes, y); break;
     default:      ttei_entropy_decode(t->codes, t->numbers, record.bytes, record.size, y); break;
     }
     return query->mean + ttei_product_dot(t->numbers, y, q);
@@ -8785,13 +8853,13 @@ static void ttei_piece_scores(const tte_table *t, const ttei_query *query, size_
 {
     const size_t entries = ttei_entries(&t->shape);
     size_t i = 0;
-    if (t->layout == TTE_PER_TOKEN) {
+    if (!ttei_is_table(t->layout)) {
         for (; i < count; ++i) out[i] = ttei_train_score(t, first + i, query->vector, entries, part);
         return;
     }
 #ifdef TTEI_SCAN
     if (query->planes != NULL) {
-        ttei_scan(ttei_scaled_run(t->coding), t->numbers, count, t->records + first * t->record_size,
+        ttei_scan(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, count, t->records + first * t->record_size,
                   t->record_size, t->records + t->records_size, query->planes, query->unit, query->mean, out);
         return;
     }
@@ -8815,17 +8883,20 @@ static void ttei_piece_scores(const tte_table *t, const ttei_query *query, size_
 static void ttei_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count, float *out,
                         float *scratch)
 {
-    const size_t len = ttei_part_len(t), together = ttei_together(t, ttei_work_len(t));
+#if TTEI_READERS > 1
+    const size_t len = ttei_part_len(t), together = ttei_together(t);
     const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
     int i;
-#if TTEI_READERS > 1
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ttei_threads((size_t)pieces))
-#endif
     for (i = 0; i < pieces; ++i) {
         const size_t at = (size_t)i * TTEI_PIECE;
         const ttei_part part = ttei_part_at(t, together, scratch + ttei_thread() * len);
         ttei_piece_scores(t, query, first + at, ttei_min(TTEI_PIECE, count - at), out + at, &part);
     }
+#else
+    const ttei_part part = ttei_part_at(t, ttei_together(t), scratch);
+    ttei_piece_scores(t, query, first, count, out, &part);
+#endif
 }
 
 tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
@@ -8848,12 +8919,11 @@ static int ttei_behind(float score_a, uint32_t token_a, float score_b, uint32_t 
     return score_a < score_b || (!(score_a > score_b) && token_a > token_b);
 }
 
-/* Moves the entry at `at` of a heap of n down to its place; the root is the one that ranks last. */
-static void ttei_sift(uint32_t *tokens, float *scores, size_t n, size_t at)
+/* Puts a token in the place of the root of a heap of n, and moves it down to where it belongs; the root is
+   the one that ranks last. */
+static void ttei_sift(uint32_t *tokens, float *scores, size_t n, uint32_t token, float score)
 {
-    const uint32_t token = tokens[at];
-    const float score = scores[at];
-    size_t child;
+    size_t at = 0, child;
     while ((child = 2 * at + 1) < n) {
         if (child + 1 < n &&
             ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
@@ -8867,20 +8937,25 @@ static void ttei_sift(uint32_t *tokens, float *scores, size_t n, size_t at)
     scores[at] = score;
 }
 
-/* The output arrays are the heap. The first k tokens fill it, later ones replace its root when they
-   rank before it; at the end the roots, taken off one by one, stand in order from the back. */
+/* The output arrays are the heap, filled with what ranks behind every token. Tokens replace its root when
+   they rank before it; at the end the roots, taken off one by one, stand in order from the back. */
 tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
                      float *scores, float *scratch)
 {
     ttei_common c;
     ttei_query seen;
-    size_t token, i, chunk, n = 0;
+    const uint32_t lowest = 0xff800000u;  /* the bits of minus infinity */
+    size_t token, i, chunk, n;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
         k > t->vocab)
         return TTE_ERR_ARGUMENT;
     if (!ttei_all_finite_f32(query, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
     (void)ttei_common_carve(t, scratch, &c);
     seen = ttei_query_begin(t, query, scratch, &c);
+    for (n = 0; n < k; ++n) {
+        tokens[n] = 0xffffffffu;
+        memcpy(scores + n, &lowest, sizeof lowest);
+    }
     for (token = 0; token < t->vocab; token += chunk) {
         chunk = ttei_min(TTEI_CHUNK, t->vocab - token);
         ttei_scores(t, &seen, token, chunk, c.scores, scratch);
@@ -8888,32 +8963,17 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
             uint32_t bits;
             float score = c.scores[i];
             memcpy(&bits, &score, sizeof bits);
-            if ((bits & 0x7fffffffu) > 0x7f800000u) {  /* NaN */
-                bits = 0xff800000u;
-                memcpy(&score, &bits, sizeof score);
-            }
-            if (n == k && !ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i))) continue;
-            if (n < k) {
-                tokens[n] = (uint32_t)(token + i);
-                scores[n++] = score;
-                if (n < k) continue;
-                for (n = k / 2; n-- > 0;) ttei_sift(tokens, scores, k, n);
-                n = k;
-            } else {
-                tokens[0] = (uint32_t)(token + i);
-                scores[0] = score;
-                ttei_sift(tokens, scores, k, 0);
-            }
+            if ((bits & 0x7fffffffu) > 0x7f800000u) memcpy(&score, &lowest, sizeof score);  /* NaN */
+            if (ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i)))
+                ttei_sift(tokens, scores, k, (uint32_t)(token + i), score);
         }
     }
     for (n = k; n-- > 1;) {
-        uint32_t last = tokens[0];
-        float score = scores[0];
-        tokens[0] = tokens[n];
-        scores[0] = scores[n];
+        const uint32_t last = tokens[0];
+        const float score = scores[0];
+        ttei_sift(tokens, scores, n, tokens[n], scores[n]);
         tokens[n] = last;
         scores[n] = score;
-        ttei_sift(tokens, scores, n, 0);
     }
     return TTE_OK;
 }
@@ -9034,7 +9094,7 @@ static tte_status ttei_read_all(FILE *file, tte_image *image)
         image->size += got;
         if (ferror(file)) return TTE_ERR_IO;
         if (image->size < capacity) return TTE_OK;
-        if (memcmp(data, ttei_magic, sizeof ttei_magic) != 0) return TTE_ERR_FORMAT;
+        if (!ttei_magic_good(data)) return TTE_ERR_FORMAT;
         capacity = ttei_mul(capacity, 2);
         larger = capacity == TTEI_SIZE_MAX ? NULL : (unsigned char *)TT_EMBED_MALLOC(capacity);
         if (larger == NULL) return TTE_ERR_MEMORY;
@@ -9107,6 +9167,8 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_LENGTHS
 #undef TTEI_LENGTHS_HEAD
 #undef TTEI_LESS
+#undef TTEI_MAGIC_HIGH
+#undef TTEI_MAGIC_LOW
 #undef TTEI_MAGNITUDES
 #undef TTEI_N
 #undef TTEI_OWN
@@ -9124,6 +9186,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_RANGE
 #undef TTEI_RAW_BITS
 #undef TTEI_READERS
+#undef TTEI_ROWS
 #undef TTEI_RUNS
 #undef TTEI_SAMPLE
 #undef TTEI_SCAN

@@ -347,7 +347,7 @@ static tte_image made_by_hand(tte_coding coding, size_t vocab, size_t dim, int c
     const int run = ttei_scaled_run(coding);
     const size_t mean[4] = {1, 0, 0, 0}, core[4] = {0, 0, run == 2 ? dim : 0, run == 3 ? dim : 0};
     const size_t header = 204, first = 256, record = ttei_coefficients_bytes(coding, dim);
-    const size_t row = ttei_run_bytes(run, dim), shared = (first + vocab * record + 63) / 64 * 64;
+    const size_t row = ttei_packed_bytes(run, dim), shared = (first + vocab * record + 63) / 64 * 64;
     const size_t codes = shared + ttei_matrix_bytes(mean, dim);
     const size_t columns = codes + ttei_matrix_bytes(core, dim);
     tte_image image;
@@ -355,7 +355,7 @@ static tte_image made_by_hand(tte_coding coding, size_t vocab, size_t dim, int c
     image.size = columns + 4 * dim;
     image.data = p = (unsigned char *)test_alloc(image.size);
     memset(p, 0, image.size);
-    memcpy(p, ttei_magic, sizeof ttei_magic);
+    memcpy(p, "\x89TTE\r\n\x1a\n", 8);
     p[12] = 1, p[14] = TTE_PER_TABLE, p[15] = (unsigned char)coding, p[16] = 1, p[17] = 2;
     ttei_put32(p + 20, (uint32_t)dim);
     ttei_put32(p + 24, (uint32_t)vocab);
