@@ -674,14 +674,14 @@ const char *tte_status_text(tte_status status)
 {
     switch (status) {
     case TTE_OK:              return "ok";
-    case TTE_ERR_ARGUMENT:    return "an argument is NULL, zero or out of its range";
-    case TTE_ERR_SHAPE:       return "the modes do not cover dim, are too many, or a size overflows";
-    case TTE_ERR_NOT_FINITE:  return "NaN or infinity in the input, or a result beyond float";
+    case TTE_ERR_ARGUMENT:    return "an argument is NULL or out of its range";
+    case TTE_ERR_SHAPE:       return "modes that do not fit dim, or a size overflow";
+    case TTE_ERR_NOT_FINITE:  return "NaN or infinity in the input or the result";
     case TTE_ERR_RANGE:       return "token id beyond the vocabulary";
-    case TTE_ERR_FORMAT:      return "not a .tte image, or one that contradicts itself";
-    case TTE_ERR_VERSION:     return "the image has a newer format version, or is of a kind left out here";
-    case TTE_ERR_TRUNCATED:   return "the image is shorter than its header promises";
-    case TTE_ERR_CHECKSUM:    return "checksum mismatch: bytes changed since they were written";
+    case TTE_ERR_FORMAT:      return "not a .tte image, or not a sound one";
+    case TTE_ERR_VERSION:     return "a newer version, or a kind that this build leaves out";
+    case TTE_ERR_TRUNCATED:   return "the image is shorter than its header says";
+    case TTE_ERR_CHECKSUM:    return "checksum mismatch: bytes have changed";
 #ifndef TT_EMBED_DECODE_ONLY
     case TTE_ERR_MEMORY:      return "out of memory";
     case TTE_ERR_BUDGET:      return "no setting meets the asked ratio or error";
@@ -1842,6 +1842,8 @@ static size_t ttei_core_size(const tte_shape *shape, const int32_t *ranks, int32
     return ttei_mul(ttei_mul((size_t)ranks[k], (size_t)shape->dim[k]), (size_t)ranks[k + 1]);
 }
 
+#ifndef TT_EMBED_DECODE_ONLY
+
 /* Floats in all cores of a valid shape with ranks of at least 1. */
 static size_t ttei_core_sum(const tte_shape *shape, const int32_t *ranks)
 {
@@ -1851,15 +1853,28 @@ static size_t ttei_core_sum(const tte_shape *shape, const int32_t *ranks)
     return sum;
 }
 
+#endif
+
+/* Floats in all cores of a record: tte_open has seen to it that no size wraps. */
+static size_t ttei_core_numbers(const tte_shape *shape, const int32_t *ranks)
+{
+    size_t sum = 0;
+    int32_t k;
+    for (k = 0; k < shape->modes; ++k)
+        sum += (size_t)ranks[k] * (size_t)shape->dim[k] * (size_t)ranks[k + 1];
+    return sum;
+}
+
 size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
 {
     size_t entries, sum;
     int32_t k;
     if (shape == NULL || ranks == NULL || ttei_shape_check(shape, &entries) != TTE_OK) return 0;
     if (ranks[0] != 1 || ranks[shape->modes] != 1) return 0;
-    for (k = 0; k < shape->modes; ++k)
+    for (k = 0, sum = 0; k < shape->modes; ++k) {
         if (ranks[k] < 1) return 0;
-    sum = ttei_core_sum(shape, ranks);
+        sum = ttei_add(sum, ttei_core_size(shape, ranks, k));
+    }
     return sum > TTEI_SIZE_MAX / sizeof(float) ? 0 : sum;
 }
 
@@ -2065,7 +2080,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
                           size_t count, float *x, float *scratch)
 {
     const int32_t d = shape->modes;
-    const float *v = cores, *y = cores + ttei_core_sum(shape, ranks), *core;
+    const float *v = cores, *y = cores + ttei_core_numbers(shape, ranks), *core;
     size_t right, rows, n, r;
     const int32_t middle = ttei_middle(shape, &right);
     int32_t k;
@@ -2106,13 +2121,13 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
                            float *scratch)
 {
-    size_t entries;
+    size_t len;
     if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
-    if (ttei_shape_check(shape, &entries) != TTE_OK || tte_core_len(shape, ranks) == 0)
-        return TTE_ERR_SHAPE;
-    if (ttei_contract_len(shape, ranks) > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
-    if (scratch == NULL && tte_reconstruct_len(shape, ranks) > 0) return TTE_ERR_ARGUMENT;
-    ttei_contract(shape, ranks, cores, entries, x, scratch);
+    if (tte_core_len(shape, ranks) == 0) return TTE_ERR_SHAPE;
+    len = ttei_contract_len(shape, ranks);
+    if (len > TTEI_SIZE_MAX / sizeof(float)) return TTE_ERR_SHAPE;
+    if (scratch == NULL && len > 0) return TTE_ERR_ARGUMENT;
+    ttei_contract(shape, ranks, cores, ttei_entries(shape), x, scratch);
     return TTE_OK;
 }
 
@@ -2133,14 +2148,13 @@ static float ttei_inner(const tte_shape *shape, const int32_t *ra, const float *
         float *next = e == scratch ? scratch + room - a1 * b1 : scratch;
         memset(next, 0, a1 * b1 * sizeof *next);
         for (p = 0; p < a0; ++p)
-            for (i = 0; i < n; ++i)
+            for (i = 0; i < n; ++i, a += a1)  /* a row of A's core */
                 for (q = 0; q < b1; ++q) {
-                    const float *row = a + (p * n + i) * a1;
-                    float sum = 0;
-                    for (l = 0; l < b0; ++l) sum += e[p * b0 + l] * b[(l * n + i) * b1 + q];
-                    for (l = 0; l < a1; ++l) next[l * b1 + q] += row[l] * sum;
+                    const float *column = b + i * b1 + q;
+                    float sum = 0, *out = next + q;
+                    for (l = 0; l < b0; ++l, column += n * b1) sum += e[p * b0 + l] * *column;
+                    for (l = 0; l < a1; ++l, out += b1) *out += a[l] * sum;
                 }
-        a += a0 * n * a1;
         b += b0 * n * b1;
         e = next;
     }
@@ -3084,7 +3098,7 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
     size_t i = 0, n;
     int32_t k;
     if (!ttei_has_scales(coding)) {
-        ttei_codes_decode(coding, 0, ttei_core_sum(shape, ranks), 1, codes, cores);
+        ttei_codes_decode(coding, 0, ttei_core_numbers(shape, ranks), 1, codes, cores);
         return;
     }
     for (k = 0; k < shape->modes; ++k, i += n) {
@@ -3281,16 +3295,24 @@ TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t 
 {
     const size_t bits = ttei_run_bits(run), block = ttei_run_block(run), whole = cols & ~(block - 1);
     const unsigned char *end = codes + (last * bits + 7) / 8;
-    size_t n, i, l, bit, step;
+    size_t n = j, i, step, within;
+    unsigned bit;
     codes += j * bits / 8;
-    for (n = j; n < last; n += (size_t)1 << run) {  /* entries that lie before the next word */
+    while (n < last) {  /* entries that lie before the next word */
         uint32_t word = 0;
-        for (bit = 0; bit < 32 && codes < end; bit += 8) word |= (uint32_t)*codes++ << bit;
-        i = n & (block - 1);
+        if (end - codes >= 4)
+            word = ttei_get32(codes), codes += 4;
+        else
+            for (bit = 0; codes < end; bit += 8) word |= (uint32_t)*codes++ << bit;
+        within = n & (block - 1);
         step = n < whole ? 8 : 1;
-        i = n - j - i + (n < whole ? i >> run : i);
-        for (l = n; l < last && l >> run == n >> run; ++l, i += step, word >>= bits % 32)
+        i = n - j;
+        if (n < whole) i += (within >> run) - within;
+        do {
             y[i * dy] += x[i * dx] * ttei_code_of(run, word);
+            word >>= bits % 32;
+            i += step;
+        } while (++n < last && (n & (((size_t)1 << run) - 1)) != 0);
     }
 }
 
@@ -3754,7 +3776,7 @@ static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
     int i;
     if (size < TTEI_CODES_FIXED) return 0;
     ttei_codes_view(p, rank, &c);
-    if (!ttei_finite_f32(c.step) || !(c.step > 0) || !ttei_finite_f32(c.weight) || !(c.weight >= 0) ||
+    if (ttei_get32(p) - 1 >= 0x7f7fffffu || ttei_get32(p + 4) >= 0x7f800000u ||  /* bits: above 0, and finite */
         c.stride < 1 || c.stride > 8 || c.steps < 1 || c.steps > TTEI_CLASSES || c.scales < 1 ||
         c.scales > TTEI_CLASSES || c.tables < 1 || c.tables > TTEI_TABLES ||
         c.own >= c.scales || c.origin >= 128 || ttei_get16(p + 14) != 0)
@@ -4548,6 +4570,16 @@ static const unsigned char *ttei_columns_at(const tte_table *t)
     return t->shared + ttei_core_at(t, t->shape.modes - 1, &m);
 }
 
+/* Coefficients, or what the shared cores make of a vector, times these scales. */
+static void ttei_columns_scale(const tte_table *t, float *y)
+{
+    const unsigned char *columns;
+    size_t j;
+    if (!ttei_has_columns(ttei_coding(t->coding))) return;
+    columns = ttei_columns_at(t);
+    for (j = 0; j < (size_t)t->ranks[0]; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
+}
+
 /* Bytes of a record of `rank` coefficients; not for TTE_ENTROPY. I8 and I4 begin with the row's own
    scale; their codes lie as in a row of a matrix. */
 static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
@@ -4560,8 +4592,6 @@ static void ttei_coefficients_decode(const tte_table *t, const unsigned char *re
                                      float *y)
 {
     const size_t rank = (size_t)t->ranks[0];
-    const unsigned char *columns;
-    size_t j;
     if (ttei_coding(t->coding) == TTE_ENTROPY) {
         ttei_entropy_decode(t->codes, rank, record, size, y);
         return;
@@ -4573,9 +4603,7 @@ static void ttei_coefficients_decode(const tte_table *t, const unsigned char *re
     } else {
         ttei_codes_decode(ttei_coding(t->coding), 0, rank, 1, record, y);
     }
-    if (!ttei_has_columns(ttei_coding(t->coding))) return;
-    columns = ttei_columns_at(t);
-    for (j = 0; j < rank; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
+    ttei_columns_scale(t, y);
 }
 
 #ifndef TT_EMBED_DECODE_ONLY
@@ -5258,9 +5286,9 @@ static size_t ttei_align(size_t offset)
 }
 
 /* With eps every train has its own ranks and its record its own size, unless there is no bond at all. */
-static int ttei_adapted(tte_layout layout, float eps, int32_t modes)
+static int ttei_adapted(tte_layout layout, int has_eps, int32_t modes)
 {
-    return !ttei_is_table(layout) && eps > 0 && modes > 1;
+    return !ttei_is_table(layout) && has_eps && modes > 1;
 }
 
 static size_t ttei_header_bytes(int32_t modes, int sections)
@@ -5324,7 +5352,7 @@ static void ttei_index_ranks(int32_t modes, size_t bytes, const unsigned char *e
 
 static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
 {
-    return ttei_record_bytes(ttei_coding(t->coding), t->shape.modes, ttei_core_sum(&t->shape, ranks));
+    return ttei_record_bytes(ttei_coding(t->coding), t->shape.modes, ttei_core_numbers(&t->shape, ranks));
 }
 
 /* An index of lengths: the shortest length (4 bytes), the bits that hold what others have more (1), the
@@ -5499,7 +5527,7 @@ static tte_status ttei_header_read(tte_table *t)
         eps > 0x3f800000u ||  /* the bits of 1: numbers from 0 to 1 are not beyond them */
         ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
         return TTE_ERR_FORMAT;
-    if (ttei_get16(t->data + 18) != (ttei_adapted(t->layout, t->eps, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
+    if (ttei_get16(t->data + 18) != (ttei_adapted(t->layout, eps != 0, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
         return TTE_ERR_FORMAT;
 
     t->index_entry = ttei_index_entry(&t->shape, t->max_rank);
@@ -5509,11 +5537,13 @@ static tte_status ttei_header_read(tte_table *t)
         if (rank < 1 || rank > most || rank > entries || (t->max_rank > 0 && rank > (size_t)t->max_rank))
             return TTE_ERR_FORMAT;
         t->ranks[k] = (int32_t)rank;
+        if (k > 0 && !ttei_is_table(t->layout))
+            t->numbers = ttei_add(t->numbers, most * rank);  /* a core, no larger than prod(dim) */
         if (k == t->shape.modes) break;
         most = ttei_is_table(t->layout) ? entries : rank * (size_t)t->shape.dim[k];
         entries /= (size_t)t->shape.dim[k];  /* to the right of the bond */
     }
-    t->numbers = ttei_is_table(t->layout) ? (size_t)t->ranks[0] : ttei_core_sum(&t->shape, t->ranks);
+    if (ttei_is_table(t->layout)) t->numbers = (size_t)t->ranks[0];
     t->work = ttei_work_len(t);
     return ttei_scratch_floats(t) > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
 }
@@ -5777,7 +5807,7 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
     p[15] = (unsigned char)plan->coding;
     p[16] = (unsigned char)plan->shape.modes;
     p[17] = (unsigned char)at->sections;
-    ttei_put16(p + 18, ttei_adapted(plan->layout, plan->eps, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
+    ttei_put16(p + 18, ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
     ttei_put32(p + 20, (uint32_t)plan->dim);
     ttei_put64(p + 24, vocab);
     ttei_put64(p + 32, at->end);
@@ -6120,7 +6150,7 @@ static ttei_layout ttei_plan_layout(const ttei_plan *plan, size_t records, size_
 /* For a given number of rows. Records of one size get their final place at once. */
 static tte_status ttei_builder_begin(ttei_builder *b, const ttei_plan *plan, size_t rows)
 {
-    const int adapted = ttei_adapted(plan->layout, plan->eps, plan->shape.modes);
+    const int adapted = ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes);
     const int varied = adapted || plan->coding == TTE_ENTROPY;
     ttei_layout at;
     int32_t k;
@@ -6663,7 +6693,7 @@ static tte_status ttei_try(const ttei_plan *plan, const float *sample, size_t co
                            ttei_result *result)
 {
     const size_t index = ttei_index_entry(&plan->shape, plan->max_rank);
-    const int adapted = ttei_adapted(plan->layout, plan->eps, plan->shape.modes);
+    const int adapted = ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes);
     ttei_slot slots[TTEI_LANES];
     size_t i, now, done;
     result->error2 = 0;
@@ -8136,7 +8166,7 @@ static int ttei_same_settings(const tte_table *a, const tte_table *b)
            a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
            a->shape.modes == b->shape.modes &&
            memcmp(a->shape.dim, b->shape.dim, modes * sizeof *a->shape.dim) == 0 &&
-           (ttei_adapted(a->layout, a->eps, a->shape.modes) ||
+           (ttei_adapted(a->layout, a->eps > 0, a->shape.modes) ||
             memcmp(a->ranks, b->ranks, (modes + 1) * sizeof *a->ranks) == 0);
 }
 
@@ -8726,11 +8756,14 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
 {
     ttei_part part;
     ttei_common c;
+#ifndef TT_EMBED_DECODE_ONLY
     ttei_record record, other;
+#endif
     if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
     part = ttei_part_at(t, 1, scratch);
     (void)ttei_common_carve(t, scratch, &c);
+#ifndef TT_EMBED_DECODE_ONLY
     if (!ttei_is_table(t->layout) && ttei_entries(&t->shape) == (size_t)t->dim) {
         ttei_find(t, a, &record);
         ttei_find(t, b, &other);
@@ -8739,6 +8772,7 @@ tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *r
         *result = ttei_inner(&t->shape, record.ranks, part.numbers, other.ranks, c.numbers, part.work);
         return TTE_OK;
     }
+#endif
     ttei_rows(t, &a, 1, NULL, c.row, &part);
     ttei_rows(t, &b, 1, NULL, c.row + t->dim, &part);
     *result = ttei_product_dot((size_t)t->dim, c.row, c.row + t->dim);
@@ -8785,8 +8819,7 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
 static void ttei_table_meet(const tte_table *t, float *work, const ttei_common *c, ttei_query *query)
 {
     const float *z = c->row;
-    const unsigned char *columns;
-    size_t rows = ttei_entries(&t->shape), j;
+    size_t rows = ttei_entries(&t->shape);
     int32_t k;
     ttei_matrix m;
     for (k = t->shape.modes - 1; k >= 0; --k) {
@@ -8797,34 +8830,34 @@ static void ttei_table_meet(const tte_table *t, float *work, const ttei_common *
         work += rows * m.rows;
         z = next;
     }
-    if (ttei_has_columns(ttei_coding(t->coding))) {
-        columns = ttei_columns_at(t);
-        for (j = 0; j < t->numbers; ++j) c->numbers[j] *= ttei_get_f32(columns + 4 * j);
-    }
+    ttei_columns_scale(t, c->numbers);
     (void)ttei_core_at(t, -1, &m);
     ttei_matrix_meet(&m, 1, c->row, &query->mean);
     query->vector = c->numbers;
 }
 
 /* Copies a vector to the scratch, padded, and has it meet what all tokens share. */
-static ttei_query ttei_query_begin(const tte_table *t, const float *vector, float *scratch,
-                                   const ttei_common *c)
+static tte_status ttei_query_begin(const tte_table *t, const float *vector, float *scratch, ttei_common *c,
+                                   ttei_query *query)
 {
-    ttei_query query = {NULL, 0, NULL, NULL, 0};
+    const size_t dim = (size_t)t->dim;
+    if (!ttei_all_finite_f32(vector, dim)) return TTE_ERR_NOT_FINITE;
+    (void)ttei_common_carve(t, scratch, c);
     memset(c->row, 0, ttei_entries(&t->shape) * sizeof *c->row);
-    memcpy(c->row, vector, (size_t)t->dim * sizeof *c->row);
-    query.vector = c->row;
-    if (!ttei_is_table(t->layout)) return query;
-    ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, &query);
-    query.quick = ttei_quick_begin(t, t->vocab, scratch);  /* whatever the range: the same sums */
+    memcpy(c->row, vector, dim * sizeof *c->row);
+    query->vector = c->row;
+    if (!ttei_is_table(t->layout)) return TTE_OK;
+    ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, query);
+    query->quick = ttei_quick_begin(t, t->vocab, scratch);  /* whatever the range: the same sums */
 #ifdef TTEI_SCAN
-    if (ttei_has_scales(ttei_coding(t->coding)) && __builtin_cpu_supports("avx2")) {
+    query->planes = NULL;
+    if (ttei_has_scales(t->coding) && __builtin_cpu_supports("avx2")) {
         unsigned char *planes = (unsigned char *)c->ready;
-        if (ttei_planes(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, query.vector, planes, &query.unit))
-            query.planes = planes;
+        if (ttei_planes(ttei_scaled_run(t->coding), t->numbers, query->vector, planes, &query->unit))
+            query->planes = planes;
     }
 #endif
-    return query;
+    return TTE_OK;
 }
 
 /* <h, row> = score of the mean + codes of the record * q. */
@@ -8904,13 +8937,12 @@ tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, u
 {
     ttei_common c;
     ttei_query query;
+    tte_status status;
     if (t == NULL || hidden == NULL || out == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
-    if (!ttei_all_finite_f32(hidden, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_common_carve(t, scratch, &c);
-    query = ttei_query_begin(t, hidden, scratch, &c);
-    ttei_scores(t, &query, first, count, out, scratch);
-    return TTE_OK;
+    status = ttei_query_begin(t, hidden, scratch, &c, &query);
+    if (status == TTE_OK) ttei_scores(t, &query, first, count, out, scratch);
+    return status;
 }
 
 /* Whether candidate a ranks behind candidate b. */
@@ -8944,14 +8976,14 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
 {
     ttei_common c;
     ttei_query seen;
+    tte_status status;
     const uint32_t lowest = 0xff800000u;  /* the bits of minus infinity */
     size_t token, i, chunk, n;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
         k > t->vocab)
         return TTE_ERR_ARGUMENT;
-    if (!ttei_all_finite_f32(query, (size_t)t->dim)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_common_carve(t, scratch, &c);
-    seen = ttei_query_begin(t, query, scratch, &c);
+    status = ttei_query_begin(t, query, scratch, &c, &seen);
+    if (status != TTE_OK) return status;
     for (n = 0; n < k; ++n) {
         tokens[n] = 0xffffffffu;
         memcpy(scores + n, &lowest, sizeof lowest);
