@@ -921,6 +921,13 @@ typedef double ttei_quad_f64;
 #else
 #define TTEI_INLINE static
 #endif
+/* A frame that is gone before others are needed: a decoder's stack is short. With one layout it is short
+   enough without. */
+#if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_ONLY_LAYOUT) && defined(__GNUC__)
+#define TTEI_NOINLINE __attribute__((noinline))
+#else
+#define TTEI_NOINLINE
+#endif
 #define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY)
 #define TTEI_AVX2 __attribute__((target("avx2")))
@@ -5503,7 +5510,7 @@ static size_t ttei_work_len(const tte_table *t);        /* defined in LOOKUP AND
 static size_t ttei_scratch_floats(const tte_table *t);
 
 /* Fields of a header whose checksum is right, into t; TTE_ERR_FORMAT where they contradict. */
-static tte_status ttei_header_read(tte_table *t)
+TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
 {
     const unsigned char *p = t->data;
     int32_t k;
@@ -9204,6 +9211,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_MAGNITUDES
 #undef TTEI_N
 #undef TTEI_OWN
+#undef TTEI_NOINLINE
 #undef TTEI_PARTS
 #undef TTEI_PIECE
 #undef TTEI_POSIX
