@@ -96,7 +96,7 @@ CONFIGURATION
                               no libm, no double arithmetic
    TT_EMBED_ONLY_LAYOUT       with TT_EMBED_DECODE_ONLY, for a smaller decoder: the one tte_layout or
    TT_EMBED_ONLY_CODING       tte_coding that is read, e.g. TTE_PER_TABLE and TTE_ENTROPY; tte_open
-                              answers TTE_ERR_VERSION to others
+                              answers TTE_ERR_VERSION to others (tests/test_size.sh shows what it saves)
    TT_EMBED_NO_STDIO          no tte_save and tte_load
    TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
    TT_EMBED_FREE(pointer)     or neither
@@ -116,6 +116,10 @@ CONVENTIONS
 
    Reading calls are pure functions of a const tte_table and the caller's scratch: any number
    of threads may share one table, each with its own scratch. They never allocate.
+
+   An image gives the same rows on every machine, bit for bit, where float is not evaluated in a wider type
+   and the compiler does not fuse multiplications with additions (gcc is told not to); elsewhere they may
+   differ in their last bits. Scores may anywhere.
 
    Outputs are written only when the status is TTE_OK. The library never prints, exits or
    recurses, and has no variable state of its own. NaN and infinity are refused on input
@@ -581,7 +585,8 @@ TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, 
 
 /* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores
    alone for TTE_PER_TOKEN where the modes' product is dim; else the rows are contracted, since
-   truncation leaves small numbers in the padding that do not belong to them. Returns as tte_lookup. */
+   truncation leaves small numbers in the padding that do not belong to them. (Where TT_EMBED_DECODE_ONLY is
+   defined, always from the rows.) Returns as tte_lookup. */
 TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
                                     float *scratch);
 
@@ -606,8 +611,10 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
-/* Write an image to `path`: to a temporary file beside it, then renamed over it, so that the path
-   holds the old file or the new one. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+/* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), through to the disk,
+   then renamed over it, so that the path holds the old file or the new one, whatever happens to process
+   or power. What a killed process left behind, the next tte_save of this path removes. Returns TTE_OK,
+   TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
 /* Read an image and verify it; free it with tte_free. Returns TTE_OK, TTE_ERR_ARGUMENT,
@@ -945,10 +952,10 @@ typedef double ttei_quad_f64;
 #define TTEI_CLONES
 #define TTEI_CLONES_FUSED
 #endif
-/* Rows come from two loops, one for a single row, one for many, which must agree to the last bit: gcc,
-   where the processor has fused multiply-add, would fuse as it finds each loop. clang fuses what stands
-   in one expression, in both. */
-#if defined(__GNUC__) && !defined(__clang__) && !defined(TT_EMBED_DECODE_ONLY)
+/* Rows come from two loops, one for a single row, one for many, which must agree to the last bit, and with
+   those of other machines: gcc, where the processor has fused multiply-add, would fuse as it finds each
+   loop. clang fuses what stands in one expression, in both. */
+#if defined(__GNUC__) && !defined(__clang__)
 #define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
 #else
 #define TTEI_UNFUSED
@@ -1322,10 +1329,16 @@ TTEI_CLONES static void TTEI_N(accumulate)(size_t m, size_t n, size_t step, TTEI
 /* c, s with c*f + s*g = r, c*g - s*f = 0. */
 static TTEI_REAL TTEI_N(givens)(TTEI_REAL f, TTEI_REAL g, TTEI_REAL *c, TTEI_REAL *s)
 {
-    TTEI_REAL r = TTEI_N(hypot)(f, g);
+    const int tiny = TTEI_N(abs)(f) + TTEI_N(abs)(g) < TTEI_SQUARE_MIN;
+    TTEI_REAL r;
+    if (tiny) {  /* r may be subnormal, of few digits */
+        f /= TTEI_SQUARE_MIN;
+        g /= TTEI_SQUARE_MIN;
+    }
+    r = TTEI_N(hypot)(f, g);
     *c = r > 0 ? f / r : 1;
     *s = r > 0 ? g / r : 0;
-    return r;
+    return tiny ? r * TTEI_SQUARE_MIN : r;
 }
 
 /* The rotations of QR steps that P and Q have not met yet. One step is a run of rotations in the
@@ -1546,7 +1559,7 @@ static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turn
     const TTEI_REAL tol = TTEI_EPSILON;               /* what a dropped entry may change    */
     const TTEI_REAL shift_tol = 32 * TTEI_EPSILON;    /* what shifts may cost a small value  */
     const TTEI_REAL negligible = TTEI_N(negligible)(n, d, e, tol);
-    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
+    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n, waited = 0;
     TTEI_N(block) b;
     TTEI_REAL low, high, shift, start;
     b.d = d;
@@ -1560,12 +1573,16 @@ static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turn
             continue;
         }
         /* A new block: chase the bulge from the larger end to the smaller. */
-        if (old_hi != hi || old_lo != lo) b.down = TTEI_N(abs)(d[lo]) >= TTEI_N(abs)(d[hi]);
+        if (old_hi != hi || old_lo != lo) {
+            b.down = TTEI_N(abs)(d[lo]) >= TTEI_N(abs)(d[hi]);
+            waited = 0;
+        }
         old_hi = hi;
         old_lo = lo;
         b.first = b.down ? lo : hi;
         b.size = hi - lo + 1;
-        if (TTEI_N(deflate)(&b, tol, &low)) continue;
+        /* Between equal values a step may leave its own rounding behind, just above tol, for ever. */
+        if (TTEI_N(deflate)(&b, tol * (TTEI_REAL)(1 + ttei_min(waited++ / 8, 7)), &low)) continue;
 
         /* A shift speeds up convergence but costs relative accuracy in the small values; it is used
            where they are not that small. */
@@ -2062,8 +2079,8 @@ TTEI_CLONES_FUSED static void ttei_product_fused(size_t m, size_t k, size_t n, c
 
 #else
 
-static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down, size_t right,
-                         const float *b, size_t stride, float *c, size_t across)
+TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down, size_t right,
+                                      const float *b, size_t stride, float *c, size_t across)
 {
     size_t j, l;
     for (; m > 0; --m, a += down, c += across)
@@ -9027,6 +9044,8 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
 #if defined(__unix__) || defined(__APPLE__)
 #define TTEI_POSIX
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef __cplusplus
 extern "C" {
@@ -9037,15 +9056,43 @@ int fsync(int);  /* strict C99 hides it, though the library has it */
 #endif
 #endif
 
-/* Writes a file that must not exist yet and sees it through to the disk. Returns 0, 1 when the name is
-   taken, -1 on failure, with errno set and nothing left behind. */
+/* Writes a file that must not exist yet, sees it through to the disk and renames it to `path`. Returns 0,
+   1 when the name is taken, -1 on failure, with errno set and nothing left behind. */
 #ifdef TTEI_POSIX
 
-static int ttei_write_file(const char *name, const void *data, size_t size)
+/* A lock shows that a writer is alive: the system takes it back from a process that was killed. Returns 1
+   when it is held here now, 0 when another has it or the name means another file, -1 without such locks. */
+static int ttei_lock_file(int file, const char *name)
+{
+    struct stat held, named;
+    if (flock(file, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? 0 : -1;
+    return fstat(file, &held) == 0 && stat(name, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino && S_ISREG(held.st_mode);
+}
+
+/* Removes a file that a killed process left behind. */
+static void ttei_remove_left(const char *name)
+{
+    const int file = open(name, O_RDONLY | O_NONBLOCK);
+    if (file < 0) return;
+    if (ttei_lock_file(file, name) > 0) (void)remove(name);
+    (void)close(file);
+}
+
+static int ttei_write_file(const char *name, const char *path, const void *data, size_t size)
 {
     const unsigned char *p = (const unsigned char *)data;
-    int file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666), bad, error;
+    int file, bad, error;
+    file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (file < 0 && errno == EEXIST) {
+        ttei_remove_left(name);
+        file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    }
     if (file < 0) return errno == EEXIST ? 1 : -1;
+    if (ttei_lock_file(file, name) == 0) {  /* another process took it for one left behind */
+        (void)close(file);
+        return 1;
+    }
     while (size > 0) {
         ssize_t done = write(file, p, size < 0x40000000u ? size : 0x40000000u);
         if (done < 0 && errno == EINTR) continue;
@@ -9053,23 +9100,20 @@ static int ttei_write_file(const char *name, const void *data, size_t size)
         p += done;
         size -= (size_t)done;
     }
-    bad = size > 0 || fsync(file) != 0;
+    bad = size > 0 || fsync(file) != 0 || rename(name, path) != 0;
     error = errno;
-    if (close(file) != 0 && !bad) {
-        bad = 1;
-        error = errno;
-    }
     if (bad) (void)remove(name);
+    (void)close(file);  /* after fsync it has nothing more to say */
     errno = error;
     return bad ? -1 : 0;
 }
 
 #else
 
-static int ttei_write_file(const char *name, const void *data, size_t size)
+static int ttei_write_file(const char *name, const char *path, const void *data, size_t size)
 {
     FILE *file = fopen(name, "rb");
-    int bad;
+    int bad, error;
     if (file != NULL) {
         (void)fclose(file);
         return 1;
@@ -9078,7 +9122,13 @@ static int ttei_write_file(const char *name, const void *data, size_t size)
     if (file == NULL) return -1;
     bad = fwrite(data, 1, size, file) != size;
     bad = fclose(file) != 0 || bad;
+    if (!bad && rename(name, path) != 0) {
+        (void)remove(path);  /* elsewhere rename may refuse to replace a file */
+        bad = rename(name, path) != 0;
+    }
+    error = errno;
     if (bad) (void)remove(name);
+    errno = error;
     return bad ? -1 : 0;
 }
 
@@ -9100,19 +9150,7 @@ tte_status tte_save(const char *path, const tte_image *image)
         name[len + 4] = (char)('0' + attempt / 10);
         name[len + 5] = (char)('0' + attempt % 10);
         name[len + 6] = 0;
-        written = ttei_write_file(name, image->data, image->size);
-    }
-    if (written == 0 && rename(name, path) != 0) {
-#ifndef TTEI_POSIX
-        (void)remove(path);  /* elsewhere rename may refuse to replace a file */
-        if (rename(name, path) != 0)
-#endif
-        {
-            error = errno;
-            (void)remove(name);
-            errno = error;
-            written = -1;
-        }
+        written = ttei_write_file(name, path, image->data, image->size);
     }
     error = errno;
     TT_EMBED_FREE(name);

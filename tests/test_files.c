@@ -1,7 +1,6 @@
 /* test_files.c: tte_save and tte_load, and a second translation unit. Needs POSIX for its questions
  * to the file system; the library itself does not. Works in $TEST_TMP/files, or in ./files. */
 #define _XOPEN_SOURCE 700
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "../tt_embed.h"
 #include "harness.h"
 #include "tables.h"
+#include "folder.h"
 
 #ifdef __cplusplus
 extern "C"
@@ -22,64 +22,6 @@ extern "C"
 tte_status row_of_second_unit(const tte_image *image, uint32_t token, float *row, float *scratch);
 
 enum { VOCAB = 30, DIM = 24 };
-static char folder[1000];
-
-/* ---- the file system ------------------------------------------------------------------------ */
-
-/* A path in the folder of this test; the text lives until four more have been asked for. */
-static const char *path_of(const char *name)
-{
-    static char paths[4][2000];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(paths[turn], sizeof paths[turn], "%s/%s", folder, name);
-    return paths[turn];
-}
-
-static int files_in(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    int count = 0;
-    while (dir != NULL && (entry = readdir(dir)) != NULL)
-        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    if (dir != NULL)
-        closedir(dir);
-    return count;
-}
-
-static void empty_the_folder(void)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.' || strlen(entry->d_name) > 2)
-            (void)remove(path_of(entry->d_name));
-    if (dir != NULL)
-        closedir(dir);
-    CHECK(files_in(folder) == 0);
-}
-
-static void write_file(const char *path, const void *bytes, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    CHECK(file != NULL && fwrite(bytes, 1, size, file) == size);
-    if (file != NULL)
-        CHECK(fclose(file) == 0);
-}
-
-/* Whether a file holds exactly these bytes. */
-static int file_is(const char *path, const tte_image *image)
-{
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = (unsigned char *)test_alloc(image->size + 1);
-    size_t size = file != NULL ? fread(bytes, 1, image->size + 1, file) : 0;
-    int same = size == image->size && memcmp(bytes, image->data, size) == 0;
-    if (file != NULL)
-        fclose(file);
-    free(bytes);
-    return same;
-}
 
 static tte_image some_image(int kind)
 {
@@ -353,13 +295,9 @@ static void second_translation_unit(void)
 
 int main(int argc, char **argv)
 {
-    const char *base = getenv("TEST_TMP");
     test_begin(argc, argv, "test_files");
-    snprintf(folder, sizeof folder, "%s/files", base != NULL && *base != 0 ? base : ".");
-    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        perror(folder);
+    if (!make_the_folder("files"))
         return 2;
-    }
     RUN(round_trip);
     RUN(replaced_as_a_whole);
     RUN(folder_that_is_missing);

@@ -371,6 +371,42 @@ static void both_ends_in_one_matrix(int single)
 }
 BOTH(both_ends_in_one_matrix)
 
+/* Close to a multiple of a rotation: all values are equal but for rounding, which the QR steps stir and must
+ * not wait for. The first matrix once took all steps there were. */
+static void almost_all_equal(int single)
+{
+    double a[16] = {0.911112845, -1.1920929e-07, 0, 0.911112785};
+    examine(single, 2, 2, a);
+    for (int round = 0; round < (test.small ? 300 : 10000); round++) {
+        int n = rng_int(2, 4);
+        double c = 0.5 + rng_uniform();
+        for (int i = 0; i < n * n; i++)
+            a[i] = (i % (n + 1) == 0 ? c : 0) + rng_int(-2, 2) * ulp(single) / 2;
+        examine(single, n, n, a);
+    }
+}
+BOTH(almost_all_equal)
+
+/* Beside one entry others are nothing, and what rotations leave of those is near the smallest numbers. */
+static void one_huge_entry(int single)
+{
+    static const double found[49] = {  /* whose vectors were not orthogonal once */
+        -0.000390738, 0, 0, 7.29229e+09, 0, 0, 0,  0, 0, 0, 0, 0, -1.31407, 1,
+        0.380476, 0, 0, 0, 0, 0, 1.27789e+35,  0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 1, 1, 0,
+        0.690293, 0, 0, 0, 1, 0, 0,  1, 0, 1, 0, 0, 0, 0};
+    double a[49];
+    memcpy(a, found, sizeof a);
+    examine(single, 7, 7, a);
+    for (int round = 0; round < (test.small ? 100 : 3000); round++) {
+        int m = rng_int(2, 7), n = rng_int(2, 7);
+        for (int i = 0; i < m * n; i++)
+            a[i] = rng_int(0, 2) ? rng_normal() : rng_int(-3, 3);
+        a[rng_int(0, m * n - 1)] = single ? 1.28e35 : 1e305;
+        examine(single, m, n, a);
+    }
+}
+BOTH(one_huge_entry)
+
 /* A largest singular value that no float holds must not come back as a success with infinity. */
 static void overflowing_result(int single)
 {
@@ -731,6 +767,8 @@ int main(int argc, char **argv)
     RUN_BOTH(every_kind);
     RUN_BOTH(extreme_scales);
     RUN_BOTH(both_ends_in_one_matrix);
+    RUN_BOTH(almost_all_equal);
+    RUN_BOTH(one_huge_entry);
     RUN_BOTH(overflowing_result);
     RUN_BOTH(large);
     RUN_BOTH(largest_promised);

@@ -1,0 +1,217 @@
+/* fuzz_files.c: the files that the examples read, from examples/tensor_files.h. An input is a byte,
+ * which says the format, then a file of it. Whatever a parser accepts is read, row after row, into
+ * blocks of the exact size; what it refuses comes with a line that says why. Another format is one
+ * more entry in `readers` and one more text in `make_text`. */
+#define TT_EMBED_DECODE_ONLY
+#define TT_EMBED_IMPLEMENTATION
+#include "../../tt_embed.h"
+#include "../harness.h"
+#define FUZZ_NAME "fuzz_files"
+#include "fuzz.h"
+#include "../../examples/tensor_files.h"
+
+enum { MOST = 1 << 20 };  /* numbers of a tensor that is read */
+
+/* ---- readers ------------------------------------------------------------------------------------- */
+
+static void use_tensors(trouble *why, tensors *w)
+{
+    CHECK(w->count == 0 || w->list != NULL);
+    for (size_t k = 0; k < w->count && !why->text[0]; k++) {
+        const tensor *t = &w->list[k];
+        trouble own = {""};
+        char text[100] = "";
+        tensor_shape_text(t, text, sizeof text);
+        CHECK(tensors_find(w, t->name) == t);
+        if (tensor_is_table(&own, w, t) && t->shape[0] > 0 && t->shape[1] > 0 && t->shape[1] <= MOST
+            && t->shape[0] <= MOST / t->shape[1]) {
+            const size_t half = t->shape[0] / 2;
+            float *row = new_floats(t->shape[1]), *rows = new_floats((t->shape[0] - half) * t->shape[1]);
+            (void)tensor_rows(&own, w, t, 0, 1, row);
+            (void)tensor_rows(&own, w, t, t->shape[0] - 1, 1, row);
+            (void)tensor_rows(&own, w, t, half, t->shape[0] - half, rows);
+            free(row), free(rows);
+        }
+    }
+    tensors_give(w);
+}
+
+static void read_safetensors(trouble *why, const unsigned char *data, size_t size)
+{
+    tensors w = safetensors_parse(why, "a/b.safetensors", data, size);
+    use_tensors(why, &w);
+}
+
+static void read_index(trouble *why, const unsigned char *data, size_t size)
+{
+    tensors w = index_parse(why, "a/b.json", data, size);
+    for (size_t k = 0; k < w.count && !why->text[0]; k++) {
+        trouble own = {""};
+        give(index_file(&own, &w, &w.list[k]));
+    }
+    tensors_give(&w);
+}
+
+static void read_npy(trouble *why, const unsigned char *data, size_t size)
+{
+    tensors w = npy_parse(why, "a.npy", data, size);
+    use_tensors(why, &w);
+}
+
+static void read_raw(trouble *why, const unsigned char *data, size_t size)
+{
+    tensors w = raw_parse(why, "a.f32", data, size, size % 7 + 1);
+    use_tensors(why, &w);
+}
+
+static void read_gguf(trouble *why, const unsigned char *data, size_t size)
+{
+    tensors w = gguf_parse(why, "a.gguf", data, size);
+    use_tensors(why, &w);
+}
+
+static void read_words(trouble *why, const unsigned char *data, size_t size)
+{
+    word_vectors v = words_parse(why, "a.txt", data, size);
+    if (!why->text[0] && v.count > 0 && v.dim <= MOST / v.count) {
+        float *rows = new_floats(v.count * v.dim);
+        size_t length;
+        for (size_t row = 0; row < v.count; row++) {
+            const unsigned char *word = words_word(&v, row, &length);
+            CHECK(word >= data && length <= size && (size_t)(word - data) <= size - length);
+        }
+        (void)words_rows(why, &v, 0, v.count, rows);
+        free(rows);
+    }
+    words_give(&v);
+}
+
+static void (*const readers[])(trouble *, const unsigned char *, size_t) =
+    {read_safetensors, read_index, read_npy, read_raw, read_gguf, read_words};
+enum { READERS = (int)(sizeof readers / sizeof *readers) };
+
+static void fuzz_one(const unsigned char *data, size_t size)
+{
+    trouble why = {""};
+    unsigned char *file;
+    if (size < 1)
+        return;
+    file = (unsigned char *)test_copy(data + 1, size - 1);
+    readers[data[0] % READERS](&why, file, size - 1);
+    CHECK(memchr(why.text, 0, sizeof why.text) != NULL);
+    CHECK(blocks.link.after == NULL); /* nothing is left behind, also after trouble */
+    give_all();
+    free(file);
+}
+
+/* ---- files of every format ------------------------------------------------------------------------- */
+
+static size_t numbers(unsigned char *out, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        out[i] = (unsigned char)rng_int(0, 255);
+    return size;
+}
+
+static size_t gguf_string(unsigned char *out, const char *text)
+{
+    fuzz_put(out, 8, strlen(text));
+    memcpy(out + 8, text, strlen(text));
+    return 8 + strlen(text);
+}
+
+static size_t make_gguf(unsigned char *out)
+{
+    const tensor_kind *kind = &tensor_kinds[rng_int(0, 12)];
+    const size_t cols = kind->numbers * (size_t)rng_int(1, 2), rows = (size_t)rng_int(1, 4);
+    size_t at = 24;
+    memset(out, 0, 400);
+    memcpy(out, "GGUF", 4);
+    fuzz_put(out + 4, 4, (uint64_t)rng_int(2, 3)), fuzz_put(out + 8, 8, 1), fuzz_put(out + 16, 8, 3);
+    at += gguf_string(out + at, "general.alignment");
+    fuzz_put(out + at, 4, 4), fuzz_put(out + at + 4, 4, 32), at += 8;
+    at += gguf_string(out + at, "general.name");
+    fuzz_put(out + at, 4, 8), at += 4, at += gguf_string(out + at, "x");
+    at += gguf_string(out + at, "tokens"); /* an array of strings */
+    fuzz_put(out + at, 4, 9), fuzz_put(out + at + 4, 4, 8), fuzz_put(out + at + 8, 8, 2), at += 16;
+    at += gguf_string(out + at, "a"), at += gguf_string(out + at, "bc");
+    at += gguf_string(out + at, "token_embd.weight");
+    fuzz_put(out + at, 4, 2), fuzz_put(out + at + 4, 8, cols), fuzz_put(out + at + 12, 8, rows);
+    fuzz_put(out + at + 20, 4, (uint64_t)(kind->gguf < 0 ? 0 : kind->gguf)), fuzz_put(out + at + 24, 8,
+                                                                                      0), at += 32;
+    at = (at + 31) / 32 * 32;
+    return at + numbers(out + at, rows * cols / kind->numbers * kind->size);
+}
+
+static size_t make_text(int format, unsigned char *out, size_t capacity)
+{
+    static const char *const types[] = {"F32", "F16", "BF16", "F64", "I8", "F8_E5M2", "?"};
+    static const char *const orders[] = {"<f4", "<f2", ">f4", "<f8", "|i1"};
+    const int rows = rng_int(0, 5), cols = rng_int(0, 6), type = rng_int(0, 6),
+        bytes_of = type == 3 ? 8 : type ? 2 : 4;
+    char *text = (char *)out;
+    int length = 0;
+    switch (format) {
+    case 0:
+        length = snprintf(text + 8, capacity - 8, "{%s\"w\\u0074e\":{\"dtype\":\"%s\",\"shape\":[%d,%d],"
+                          "\"data_offsets\":[0,%d]}, \"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[%d,%d]}}",
+                          rng_int(0, 1) ? "\"__metadata__\":{\"format\":\"pt\"}," : "", types[type],
+                              rows, cols,
+                          rows * cols * bytes_of, rows * cols * bytes_of, rows * cols * bytes_of + 8);
+        fuzz_put(out, 8, (uint64_t)length);
+        return 8 + (size_t)length + numbers(out + 8 + length, (size_t)(rows * cols * bytes_of + 8));
+    case 1:
+        length = snprintf(text, capacity,
+            "{\"metadata\":{\"total_size\":1e%d},\n\"weight_map\":{\"wte\":\"m-1.safetensors\","
+                          "\"x\\\"y\":\"%s\"}, \"z\":[true,null,-0.5e-3,[]]}", rows,
+                              cols ? "m-2.safetensors" : "../x");
+        return (size_t)length;
+    case 2:
+        length = snprintf(text + 10, capacity - 10,
+                          "{'descr': '%s', 'fortran_order': %s, 'shape': (%d, %d), }",
+                          orders[rng_int(0, 4)], rng_int(0, 5) ? "False" : "True", rows, cols);
+        while ((length + 10) % 64 != 63)
+            text[10 + length++] = ' ';
+        text[10 + length++] = '\n';
+        memcpy(out, "\x93NUMPY\1\0", 8);
+        fuzz_put(out + 8, 2, (uint64_t)length);
+        return 10 + (size_t)length + numbers(out + 10 + length, (size_t)(rows * cols * 4));
+    case 4:
+        return make_gguf(out);
+    case 5:
+        if (rng_int(0, 1)) length = snprintf(text, capacity, "%d %d\n", rows, cols);
+        for (int r = 0; r < rows; r++) {
+            length += snprintf(text + length, capacity - (size_t)length, "w%d", r * r);
+            for (int c = 0; c < cols; c++)
+                length += snprintf(text + length, capacity - (size_t)length, " %.*g", rng_int(1, 9),
+                                   rng_normal());
+            text[length++] = '\n';
+        }
+        return (size_t)length;
+    default:
+        return numbers(out, (size_t)rng_int(0, 200));
+    }
+}
+
+static size_t fuzz_make(unsigned char *out, size_t capacity)
+{
+    static const char *const pieces[] = {"{", "}", "[", "]", "\"", "\\u", "\\ud800", "1e999", "-", ",",
+                                         ":", "null",
+                                         "\n", " ", "\xC0\x80", "18446744073709551615", "4294967296",
+                                             "(", "),", "'"};
+    size_t size;
+    out[0] = (unsigned char)rng_int(0, READERS - 1);
+    size = make_text(out[0], out + 1, capacity - 1);
+    for (int n = rng_int(0, 4); n > 0; n--) {
+        const char *piece = pieces[rng_int(0, 19)];
+        size_t length = strlen(piece), at = size > 0 ? (size_t)(rng_next() % size) : 0;
+        if (rng_int(0, 2)) {
+            size = fuzz_change(out + 1, size, capacity - 1, NULL, 0);
+        } else if (size + length < capacity - 1) {
+            memmove(out + 1 + at + length, out + 1 + at, size - at);
+            memcpy(out + 1 + at, piece, length);
+            size += length;
+        }
+    }
+    return 1 + size;
+}
