@@ -15,9 +15,10 @@
  * rows weighted by how often their token occurs. Plain rounding of rows and of blocks of 32
  * numbers stands in the same table, at its true size, and a summary says which way is best when.
  *
- * Everything is here, in reading order: terminal, memory, files, UTF-8, JSON, safetensors, the
- * model, the tokenizer, weights, compressed tables (all calls of tt_embed.h), measuring,
- * generation, options, the table, the check against reference values, main.
+ * The readers of files, JSON and safetensors are in tensor_files.h; everything else is here, in
+ * reading order: terminal, memory and files, tensors, the model, the tokenizer, weights of rows,
+ * compressed tables (all calls of tt_embed.h), measuring, generation, options, the table, the check
+ * against reference values, main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -61,11 +62,14 @@
 
 #if defined(__GNUC__)
 #define NEVER_RETURNS __attribute__((noreturn))
-#define PRINTS(format_at) __attribute__((format(printf, format_at, format_at + 1)))
 #else
 #define NEVER_RETURNS
-#define PRINTS(format_at)
 #endif
+
+/* Troubles of the readers end the program as its own do. */
+NEVER_RETURNS static void fail(const char *format, ...);
+#define TENSOR_FILES_FAIL(text) fail("%s", text)
+#include "tensor_files.h"
 
 /* ======================================================================================= */
 /* TERMINAL: one line of error, one line of progress                                       */
@@ -144,17 +148,6 @@ NEVER_RETURNS PRINTS(1) static void fail(const char *format, ...)
     exit(1);
 }
 
-/* Appends to a string in an array of `size`; what does not fit is cut off. */
-PRINTS(3) static void add_text(char *text, size_t size, const char *format, ...)
-{
-    const size_t used = strlen(text);
-    va_list list;
-
-    va_start(list, format);
-    vsnprintf(text + used, size - used, format, list);
-    va_end(list);
-}
-
 /* What was printed must have arrived: a full disk is an error, too. */
 static void finish_output(void)
 {
@@ -163,49 +156,14 @@ static void finish_output(void)
 }
 
 /* ======================================================================================= */
-/* MEMORY: every block is in one list, which is freed at exit, also after an error         */
+/* MEMORY AND FILES: those of tensor_files.h, where no memory and no file end the program  */
 /* ======================================================================================= */
 
-typedef union block {
-    struct {
-        union block *before, *after;
-    } link;
-    double align_double;
-    long double align_long_double;
-} block;
+static trouble first_trouble;   /* fail ends the program before anyone can read it */
 
-static block blocks;   /* the list's head; not for use inside parallel regions */
-
-static void block_link(block *b)
-{
-    b->link.before = &blocks;
-    b->link.after = blocks.link.after;
-    if (b->link.after)
-        b->link.after->link.before = b;
-    blocks.link.after = b;
-}
-
-static void block_unlink(block *b)
-{
-    b->link.before->link.after = b->link.after;
-    if (b->link.after)
-        b->link.after->link.before = b->link.before;
-}
-
-/* `old` (or NULL) becomes a block of count * size bytes. */
 static void *resize(void *old, size_t count, size_t size)
 {
-    block *b = old ? (block *)old - 1 : NULL;
-
-    if (size && count > (SIZE_MAX - sizeof(block)) / size)
-        fail("out of memory: %zu times %zu bytes", count, size);
-    if (b)
-        block_unlink(b);
-    b = (block *)realloc(b, sizeof(block) + count * size);
-    if (!b)
-        fail("out of memory: %zu times %zu bytes", count, size);
-    block_link(b);
-    return b + 1;
+    return resize_or(&first_trouble, old, count, size);
 }
 
 static void *take(size_t count, size_t size)
@@ -220,672 +178,80 @@ static float *take_floats(size_t rows, size_t cols)
     return (float *)take(rows * cols, sizeof(float));
 }
 
-static void give(void *p)
-{
-    if (p) {
-        block_unlink((block *)p - 1);
-        free((block *)p - 1);
-    }
-}
-
-static void give_all(void)
-{
-    while (blocks.link.after)
-        give(blocks.link.after + 1);
-}
-
 /* ======================================================================================= */
-/* FILES                                                                                   */
+/* TENSORS: those of model.safetensors                                                     */
 /* ======================================================================================= */
-
-typedef struct {
-    unsigned char *data;   /* size bytes, then a zero byte */
-    size_t size;
-} bytes;
-
-static char *path_join(const char *folder, const char *name)
-{
-    const size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = (char *)take(size, 1);
-    snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
-
-/* The whole file; in pieces, so that pipes work and a folder is an error, not a huge block. */
-static bytes read_file(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    bytes all = {NULL, 0};
-    size_t room = 1 << 16, got;
-
-    if (!file)
-        fail("%s: %s", path, strerror(errno));
-    all.data = (unsigned char *)take(room, 1);
-    while ((got = fread(all.data + all.size, 1, room - all.size - 1, file)) > 0) {
-        all.size += got;
-        if (all.size + 1 == room) {
-            room = room > SIZE_MAX / 2 ? SIZE_MAX : room * 2;
-            all.data = (unsigned char *)resize(all.data, room, 1);
-        }
-    }
-    if (ferror(file)) {
-        const int why = errno;
-        fclose(file);
-        fail("%s: %s", path, strerror(why));
-    }
-    fclose(file);
-    all.data[all.size] = 0;
-    return all;
-}
-
-/* Whether there is no such file; any other trouble with it shows when it is read. */
-static int file_missing(const char *path)
-{
-    FILE *there = fopen(path, "rb");
-
-    if (there)
-        fclose(there);
-    return !there && errno == ENOENT;
-}
-
-static int file_seek(FILE *file, uint64_t offset)
-{
-#ifdef DEMO_POSIX
-    return offset > (uint64_t)INT64_MAX || fseeko(file, (off_t)offset, SEEK_SET) != 0;
-#else
-    return offset > (uint64_t)LONG_MAX || fseek(file, (long)offset, SEEK_SET) != 0;
-#endif
-}
-
-static uint64_t file_size(FILE *file)   /* 0 when it cannot be told */
-{
-#ifdef DEMO_POSIX
-    const off_t end = fseeko(file, 0, SEEK_END) == 0 ? ftello(file) : 0;
-#else
-    const long end = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : 0;
-#endif
-    return end > 0 ? (uint64_t)end : 0;
-}
-
-static uint32_t get16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t get32(const unsigned char *p)
-{
-    return get16(p) | get16(p + 2) << 16;
-}
-
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static float half_to_float(uint32_t half)
-{
-    const uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, rest = half & 1023u;
-
-    if (exponent == 0)   /* zero and subnormal: rest * 2^-24 */
-        return (sign ? -1.0f : 1.0f) * (float)rest * (1.0f / 16777216.0f);
-    if (exponent == 31)
-        return float_of_bits(sign | 0x7f800000u | rest << 13);
-    return float_of_bits(sign | (exponent + 112) << 23 | rest << 13);
-}
-
-/* ======================================================================================= */
-/* UTF-8                                                                                   */
-/* ======================================================================================= */
-
-#define NOT_UTF8 0xffffffffu
-
-/* The code point at s and its length. A byte that begins no valid sequence is NOT_UTF8, 1. */
-static size_t utf8_get(const unsigned char *s, size_t size, uint32_t *point)
-{
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2
-                        : s[0] < 0xf0 ? 3 : s[0] < 0xf8 ? 4 : 0;
-    size_t i;
-    uint32_t p = length == 1 ? s[0] : s[0] & (0xffu >> (length + 1));
-
-    *point = NOT_UTF8;
-    if (length == 0 || length > size)
-        return 1;
-    for (i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 1;
-        p = p << 6 | (s[i] & 0x3fu);
-    }
-    if (p < least[length] || p > 0x10ffff || (p >= 0xd800 && p < 0xe000))
-        return 1;
-    *point = p;
-    return length;
-}
-
-static size_t utf8_put(unsigned char *to, uint32_t p)
-{
-    if (p < 0x80) {
-        to[0] = (unsigned char)p;
-        return 1;
-    }
-    if (p < 0x800) {
-        to[0] = (unsigned char)(0xc0 | p >> 6);
-        to[1] = (unsigned char)(0x80 | (p & 0x3f));
-        return 2;
-    }
-    if (p < 0x10000) {
-        to[0] = (unsigned char)(0xe0 | p >> 12);
-        to[1] = (unsigned char)(0x80 | (p >> 6 & 0x3f));
-        to[2] = (unsigned char)(0x80 | (p & 0x3f));
-        return 3;
-    }
-    to[0] = (unsigned char)(0xf0 | p >> 18);
-    to[1] = (unsigned char)(0x80 | (p >> 12 & 0x3f));
-    to[2] = (unsigned char)(0x80 | (p >> 6 & 0x3f));
-    to[3] = (unsigned char)(0x80 | (p & 0x3f));
-    return 4;
-}
-
-/* ======================================================================================= */
-/* JSON: one pass makes a flat array of nodes; a container's children follow it            */
-/* ======================================================================================= */
-
-#define JSON_DEPTH 32
-
-typedef enum { JSON_WORD, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } json_kind;
-
-typedef struct {
-    json_kind kind;      /* JSON_WORD: true, false, null */
-    size_t begin, end;   /* bytes of the text; of a string without its quotes */
-    size_t next;         /* the node after this one and all that is inside it */
-} json_node;
-
-typedef struct {
-    const char *file;            /* for messages */
-    size_t base;                 /* where the text begins in that file */
-    const unsigned char *text;   /* size bytes, then a zero byte */
-    size_t size;
-    json_node *node;             /* count nodes; 0 is the root */
-    size_t count, room;
-} json;
-
-static void json_fail(const json *j, size_t at, const char *what)
-{
-    fail("%s: byte %zu: %s", j->file, j->base + at, what);
-}
-
-static int json_peek(const json *j, size_t at)   /* -1 at the end */
-{
-    return at < j->size ? j->text[at] : -1;
-}
-
-static size_t json_space(const json *j, size_t at)
-{
-    while (at < j->size && (j->text[at] == ' ' || (j->text[at] >= 9 && j->text[at] <= 13)))
-        at++;
-    return at;
-}
-
-static size_t json_add(json *j, json_kind kind, size_t begin, size_t end)
-{
-    json_node *n;
-
-    if (j->count == j->room) {
-        j->room = j->room ? j->room * 2 : 64;
-        j->node = (json_node *)resize(j->node, j->room, sizeof *j->node);
-    }
-    n = &j->node[j->count];
-    n->kind = kind;
-    n->begin = begin;
-    n->end = end;
-    n->next = ++j->count;
-    return j->count - 1;
-}
-
-static int hex_digit(int c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static void json_scan_string(json *j, size_t *at)
-{
-    const size_t begin = ++*at;
-    int c, i;
-
-    while ((c = json_peek(j, *at)) != '"') {
-        if (c < 32)
-            json_fail(j, *at, c < 0 ? "the string does not end" : "control character in a string");
-        ++*at;
-        if (c != '\\')
-            continue;
-        c = json_peek(j, *at);
-        if (c <= 0 || !strchr("\"\\/bfnrtu", c))
-            json_fail(j, *at, "unknown escape in a string");
-        for (i = 1; c == 'u' && i <= 4; i++)
-            if (hex_digit(json_peek(j, *at + (size_t)i)) < 0)
-                json_fail(j, *at, "\\u without four hexadecimal digits");
-        *at += c == 'u' ? 5 : 1;
-    }
-    json_add(j, JSON_STRING, begin, *at);
-    ++*at;
-}
-
-static size_t json_digits(const json *j, size_t at)
-{
-    const size_t begin = at;
-    while (json_peek(j, at) >= '0' && json_peek(j, at) <= '9')
-        at++;
-    if (at == begin)
-        json_fail(j, at, "expected a value");
-    return at;
-}
-
-static void json_scan_number(json *j, size_t *at)
-{
-    const size_t begin = *at;
-
-    *at = json_digits(j, *at + (json_peek(j, *at) == '-'));
-    if (json_peek(j, *at) == '.')
-        *at = json_digits(j, *at + 1);
-    if (json_peek(j, *at) == 'e' || json_peek(j, *at) == 'E') {
-        const int sign = json_peek(j, *at + 1);
-        *at = json_digits(j, *at + (sign == '+' || sign == '-' ? 2 : 1));
-    }
-    json_add(j, JSON_NUMBER, begin, *at);
-}
-
-static void json_scan_word(json *j, size_t *at)
-{
-    static const char *const words[] = {"true", "false", "null"};
-    int i;
-
-    for (i = 0; i < 3; i++) {
-        const size_t length = strlen(words[i]);
-        if (j->size - *at >= length && memcmp(j->text + *at, words[i], length) == 0) {
-            json_add(j, JSON_WORD, *at, *at + length);
-            *at += length;
-            return;
-        }
-    }
-    json_fail(j, *at, "expected a value");
-}
-
-static void json_scan(json *j, size_t *at, int depth)
-{
-    const int open = json_peek(j, *at = json_space(j, *at));
-    const int close = open == '{' ? '}' : ']';
-    size_t node;
-    int c;
-
-    if (open == '"') {
-        json_scan_string(j, at);
-        return;
-    }
-    if (open == '-' || (open >= '0' && open <= '9')) {
-        json_scan_number(j, at);
-        return;
-    }
-    if (open != '{' && open != '[') {
-        json_scan_word(j, at);
-        return;
-    }
-    if (depth == JSON_DEPTH)
-        json_fail(j, *at, "nested too deeply");
-    node = json_add(j, open == '{' ? JSON_OBJECT : JSON_ARRAY, *at, *at);
-    *at = json_space(j, *at + 1);
-    if (json_peek(j, *at) == close) {
-        ++*at;
-        return;
-    }
-    do {
-        if (open == '{') {
-            *at = json_space(j, *at);
-            if (json_peek(j, *at) != '"')
-                json_fail(j, *at, "expected a key in quotes");
-            json_scan_string(j, at);
-            *at = json_space(j, *at);
-            if (json_peek(j, *at) != ':')
-                json_fail(j, *at, "expected ':'");
-            ++*at;
-        }
-        json_scan(j, at, depth + 1);
-        *at = json_space(j, *at);
-        c = json_peek(j, (*at)++);
-    } while (c == ',');
-    if (c != close)
-        json_fail(j, *at - 1, open == '{' ? "expected ',' or '}'" : "expected ',' or ']'");
-    j->node[node].next = j->count;
-}
-
-/* text: size bytes, then a zero byte; it must outlive the result. */
-static json json_parse(const char *file, size_t base, const unsigned char *text, size_t size)
-{
-    json j;
-    size_t at = 0;
-
-    memset(&j, 0, sizeof j);
-    j.file = file;
-    j.base = base;
-    j.text = text;
-    j.size = size;
-    json_scan(&j, &at, 0);
-    if ((at = json_space(&j, at)) != size)
-        json_fail(&j, at, "more text after the end");
-    return j;
-}
-
-static uint32_t json_hex4(const unsigned char *s)
-{
-    return (uint32_t)(hex_digit(s[0]) << 12 | hex_digit(s[1]) << 8 | hex_digit(s[2]) << 4
-                      | hex_digit(s[3]));
-}
-
-/* The string at a node as UTF-8 in a new block. Half a surrogate pair becomes U+FFFD. */
-static bytes json_string(const json *j, size_t node)
-{
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    const json_node *n = &j->node[node];
-    const unsigned char *s = j->text + n->begin, *const end = j->text + n->end;
-    bytes out = {NULL, 0};
-
-    if (n->kind != JSON_STRING)
-        json_fail(j, n->begin, "expected a string");
-    out.data = (unsigned char *)take(n->end - n->begin + 1, 1);
-    while (s < end) {
-        const char *plain;
-        if (*s != '\\') {
-            out.data[out.size++] = *s++;
-        } else if (s[1] != 'u') {
-            plain = strchr(from, s[1]);
-            out.data[out.size++] = plain ? (unsigned char)to[plain - from] : s[1];
-            s += 2;
-        } else {
-            uint32_t p = json_hex4(s + 2);
-            s += 6;
-            if (p >= 0xd800 && p < 0xdc00 && end - s >= 6 && s[0] == '\\' && s[1] == 'u') {
-                const uint32_t low = json_hex4(s + 2);
-                if (low >= 0xdc00 && low < 0xe000) {
-                    p = 0x10000 + ((p - 0xd800) << 10) + (low - 0xdc00);
-                    s += 6;
-                }
-            }
-            out.size += utf8_put(out.data + out.size, p >= 0xd800 && p < 0xe000 ? 0xfffd : p);
-        }
-    }
-    out.data[out.size] = 0;
-    return out;
-}
-
-/* A whole number from least to most. */
-static uint64_t json_whole(const json *j, size_t node, uint64_t least, uint64_t most)
-{
-    const json_node *n = &j->node[node];
-    uint64_t value = 0;
-    size_t i;
-    int good = n->kind == JSON_NUMBER;
-
-    for (i = n->begin; good && i < n->end; i++) {
-        const uint64_t digit = (uint64_t)(j->text[i] - '0');
-        good = j->text[i] >= '0' && j->text[i] <= '9' && value <= (UINT64_MAX - digit) / 10;
-        value = value * 10 + digit;
-    }
-    if (!good || value < least || value > most)
-        fail("%s: byte %zu: expected a whole number from %llu to %llu", j->file,
-             j->base + n->begin, (unsigned long long)least, (unsigned long long)most);
-    return value;
-}
-
-static double json_number(const json *j, size_t node)
-{
-    if (j->node[node].kind != JSON_NUMBER)
-        json_fail(j, j->node[node].begin, "expected a number");
-    return strtod((const char *)j->text + j->node[node].begin, NULL);
-}
-
-/* The first child of a container, or 0 when it has none. */
-static size_t json_first(const json *j, size_t node, json_kind kind)
-{
-    if (j->node[node].kind != kind)
-        json_fail(j, j->node[node].begin,
-                  kind == JSON_OBJECT ? "expected an object" : "expected an array");
-    return j->node[node].next > node + 1 ? node + 1 : 0;
-}
-
-/* What follows a child inside `node`: the next one, or 0 after the last. */
-static size_t json_after(const json *j, size_t node, size_t child)
-{
-    return j->node[child].next < j->node[node].next ? j->node[child].next : 0;
-}
-
-/* The value of a key of an object, or 0. */
-static size_t json_get(const json *j, size_t node, const char *key)
-{
-    size_t k;
-
-    for (k = json_first(j, node, JSON_OBJECT); k; k = json_after(j, node, k + 1)) {
-        bytes name = json_string(j, k);
-        const int same = strcmp((const char *)name.data, key) == 0;
-        give(name.data);
-        if (same)
-            return k + 1;
-    }
-    return 0;
-}
-
-/* The same, but the key must be there. */
-static size_t json_need(const json *j, size_t node, const char *key)
-{
-    const size_t value = json_get(j, node, key);
-    if (!value)
-        fail("%s: byte %zu: an object without \"%s\"", j->file, j->base + j->node[node].begin, key);
-    return value;
-}
-
-/* ======================================================================================= */
-/* SAFETENSORS: 8 bytes of header length, a JSON header, then the tensors end to end       */
-/* ======================================================================================= */
-
-#define TENSOR_MAX_RANK 8
-#define HEADER_MAX 100000000u   /* the format's own limit */
-
-typedef struct {
-    char *name;
-    char dtype[8];
-    size_t rank, shape[TENSOR_MAX_RANK];
-    uint64_t begin, end;        /* bytes, from the end of the header */
-} tensor;
 
 typedef struct {
     const char *path;
-    FILE *file;
-    uint64_t data_at, data_size;   /* where the tensors begin in the file, and their bytes */
-    uint64_t loaded;               /* bytes read so far, for the bar */
-    tensor *list;                  /* count tensors by name */
-    size_t count;
-    const char *prefix;            /* "" or "transformer." */
-} tensors;
+    file_view file;
+    tensors all;
+    uint64_t loaded;      /* bytes read so far, for the bar */
+    const char *prefix;   /* "" or "transformer." */
+} weights_file;
 
-static int by_name(const void *a, const void *b)
+static const tensor *weight_find(const weights_file *w, const char *name)
 {
-    return strcmp(((const tensor *)a)->name, ((const tensor *)b)->name);
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const tensor *x = (const tensor *)a, *y = (const tensor *)b;
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
-static void tensor_parse(const json *header, size_t node, tensor *t)
-{
-    const size_t dtype = json_need(header, node, "dtype");
-    const size_t shape = json_need(header, node, "shape");
-    const size_t place = json_need(header, node, "data_offsets");
-    bytes name = json_string(header, dtype);
-    size_t k;
-
-    snprintf(t->dtype, sizeof t->dtype, "%s", (const char *)name.data);
-    give(name.data);
-    for (k = json_first(header, shape, JSON_ARRAY); k; k = json_after(header, shape, k)) {
-        if (t->rank == TENSOR_MAX_RANK)
-            fail("%s: tensor %s: more than %d dimensions", header->file, t->name, TENSOR_MAX_RANK);
-        t->shape[t->rank++] = (size_t)json_whole(header, k, 0, SIZE_MAX);
-    }
-    k = json_first(header, place, JSON_ARRAY);
-    if (!k || !json_after(header, place, k)
-        || json_after(header, place, json_after(header, place, k)))
-        fail("%s: tensor %s: data_offsets is not a pair", header->file, t->name);
-    t->begin = json_whole(header, k, 0, INT64_MAX);
-    t->end = json_whole(header, k + 1, t->begin, INT64_MAX);
-}
-
-/* The format allows neither holes nor overlaps. So memory is bounded by the file's size. */
-static void tensors_check_places(tensors *w)
-{
-    uint64_t at = 0;
-    size_t i;
-
-    qsort(w->list, w->count, sizeof *w->list, by_place);
-    for (i = 0; i < w->count; i++) {
-        const tensor *t = &w->list[i];
-        if (t->begin != at)
-            fail("%s: tensor %s: begins at byte %llu of the data, the one before ends at %llu",
-                 w->path, t->name, (unsigned long long)t->begin, (unsigned long long)at);
-        if (t->end > w->data_size)
-            fail("%s: truncated: tensor %s ends at byte %llu of the data, the file holds %llu",
-                 w->path, t->name, (unsigned long long)t->end, (unsigned long long)w->data_size);
-        at = t->end;
-    }
-    if (at != w->data_size)
-        fail("%s: %llu bytes after the last tensor", w->path,
-             (unsigned long long)(w->data_size - at));
-    qsort(w->list, w->count, sizeof *w->list, by_name);
-    for (i = 1; i < w->count; i++)
-        if (by_name(&w->list[i - 1], &w->list[i]) == 0)
-            fail("%s: tensor %s: twice in the header", w->path, w->list[i].name);
-}
-
-static const tensor *tensor_find(const tensors *w, const char *name)
-{
-    tensor key;
     char full[128];
 
     snprintf(full, sizeof full, "%s%s", w->prefix, name);
-    memset(&key, 0, sizeof key);
-    key.name = full;
-    return (const tensor *)bsearch(&key, w->list, w->count, sizeof *w->list, by_name);
+    return tensors_find(&w->all, full);
 }
 
-static tensors tensors_open(const char *path)
+static weights_file weights_open(const char *path)
 {
-    tensors w;
-    unsigned char head[8], *text;
-    uint64_t size, length;
-    json header;
-    size_t k;
+    weights_file w;
 
-    memset(&w, 0, sizeof w);
     w.path = path;
-    w.prefix = "";
-    w.file = fopen(path, "rb");
-    if (!w.file)
-        fail("%s: %s", path, strerror(errno));
-    errno = 0;
-    if (fread(head, 1, 8, w.file) != 8)
-        fail("%s: %s", path, errno ? strerror(errno) : "shorter than its 8 bytes of header length");
-    length = (uint64_t)get32(head) | (uint64_t)get32(head + 4) << 32;
-    size = file_size(w.file);
-    if (size < 8 || length > size - 8 || length > HEADER_MAX)
-        fail("%s: byte 0: a header of %llu bytes in a file of %llu", path,
-             (unsigned long long)length, (unsigned long long)size);
-    text = (unsigned char *)take((size_t)length + 1, 1);
-    if (file_seek(w.file, 8) || fread(text, 1, (size_t)length, w.file) != length)
-        fail("%s: the header cannot be read", path);
-    text[length] = 0;
-    w.data_at = 8 + length;
-    w.data_size = size - w.data_at;
-
-    header = json_parse(path, 8, text, (size_t)length);
-    w.list = (tensor *)take(header.count, sizeof *w.list);   /* more than enough */
-    for (k = json_first(&header, 0, JSON_OBJECT); k; k = json_after(&header, 0, k + 1)) {
-        tensor *t = &w.list[w.count];
-        memset(t, 0, sizeof *t);
-        t->name = (char *)json_string(&header, k).data;
-        if (strcmp(t->name, "__metadata__") == 0)
-            continue;
-        tensor_parse(&header, k + 1, t);
-        w.count++;
-    }
-    give(header.node);
-    give(text);
-    tensors_check_places(&w);
+    w.file = view_file(&first_trouble, path);
+    w.all = safetensors_parse(&first_trouble, path, w.file.data, w.file.size);
+    w.loaded = 0;
     w.prefix = "transformer.";
-    if (!tensor_find(&w, "wte.weight"))
+    if (!weight_find(&w, "wte.weight"))
         w.prefix = "";
     return w;
 }
 
-static const tensor *tensor_need(const tensors *w, const char *name)
+static void weights_close(weights_file *w)
 {
-    const tensor *t = tensor_find(w, name);
+    tensors_give(&w->all);
+    close_view(&w->file);
+}
+
+static const tensor *weight_need(const weights_file *w, const char *name)
+{
+    const tensor *t = weight_find(w, name);
     if (!t)
         fail("%s: tensor %s%s: missing", w->path, w->prefix, name);
     return t;
 }
 
 /* The numbers of a tensor as float32, in a new block of rows x cols (rows 0: a vector). */
-static float *tensor_load(tensors *w, const tensor *t, size_t rows, size_t cols)
+static float *weight_load(weights_file *w, const tensor *t, size_t rows, size_t cols)
 {
-    const int f32 = strcmp(t->dtype, "F32") == 0, bf16 = strcmp(t->dtype, "BF16") == 0;
-    const size_t each = f32 ? 4 : 2, count = (rows ? rows : 1) * cols;
-    unsigned char piece[1 << 14];
+    const size_t count = (rows ? rows : 1) * cols, piece = 1 << 12;
     size_t done = 0, i;
     float *out;
 
-    if (!f32 && !bf16 && strcmp(t->dtype, "F16") != 0)
+    if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16)
         fail("%s: tensor %s: dtype %s, expected F32, F16 or BF16", w->path, t->name, t->dtype);
-    if (rows ? t->rank != 2 || t->shape[0] != rows || t->shape[1] != cols
-             : t->rank != 1 || t->shape[0] != cols) {
+    if (cols == 0 || (rows ? t->rank != 2 || t->shape[0] != rows || t->shape[1] != cols
+                           : t->rank != 1 || t->shape[0] != cols)) {
         char is[256] = "", want[64] = "";
-        for (i = 0; i < t->rank; i++)
-            add_text(is, sizeof is, i ? " x %zu" : "%zu", t->shape[i]);
+        tensor_shape_text(t, is, sizeof is);
         add_text(want, sizeof want, rows ? "%zu x %zu" : "%zu", rows ? rows : cols, cols);
         fail("%s: tensor %s: shape [%s], expected [%s]", w->path, t->name, is, want);
     }
-    if (cols == 0 || (rows ? rows : 1) > (t->end - t->begin) / each / cols
-        || (t->end - t->begin) != (uint64_t)count * each)
-        fail("%s: tensor %s: %llu bytes for its shape in %s", w->path, t->name,
-             (unsigned long long)(t->end - t->begin), t->dtype);
-    if (file_seek(w->file, w->data_at + t->begin))
-        fail("%s: tensor %s: %s", w->path, t->name, strerror(errno));
     out = take_floats(rows ? rows : 1, cols);
     while (done < count) {
-        const size_t n = count - done < sizeof piece / each ? count - done : sizeof piece / each;
-        if (fread(piece, each, n, w->file) != n)
-            fail("%s: tensor %s: cannot be read whole", w->path, t->name);
-        for (i = 0; i < n; i++) {
-            const float x = f32 ? float_of_bits(get32(piece + 4 * i))
-                          : bf16 ? float_of_bits(get16(piece + 2 * i) << 16)
-                                 : half_to_float(get16(piece + 2 * i));
-            if ((bits_of_float(x) & 0x7f800000u) == 0x7f800000u)
-                fail("%s: tensor %s: number %zu is not finite", w->path, t->name, done + i);
-            out[done + i] = x;
-        }
+        const size_t each = tensor_kinds[t->type].size, n = count - done < piece ? count - done : piece;
+        tensor_numbers(t->type, w->file.data + t->begin + (uint64_t)done * each, n, out + done);
+        for (i = done; i < done + n; i++)
+            if (!is_finite(out[i]))
+                fail("%s: tensor %s: number %zu is not finite", w->path, t->name, i);
         done += n;
         w->loaded += n * each;
-        bar_show((double)w->loaded / (double)w->data_size, "reading the model");
+        bar_show((double)w->loaded / (double)w->file.size, "reading the model");
     }
     return out;
 }
@@ -914,14 +280,14 @@ typedef struct {
     layer *each;               /* layers */
 } model;
 
-static float *layer_tensor(tensors *w, size_t i, const char *part, size_t rows, size_t cols)
+static float *layer_tensor(weights_file *w, size_t i, const char *part, size_t rows, size_t cols)
 {
     char name[96];
     snprintf(name, sizeof name, "h.%zu.%s", i, part);
-    return tensor_load(w, tensor_need(w, name), rows, cols);
+    return weight_load(w, weight_need(w, name), rows, cols);
 }
 
-static void layer_load(tensors *w, const model *m, size_t i, layer *l)
+static void layer_load(weights_file *w, const model *m, size_t i, layer *l)
 {
     const size_t d = m->width;
 
@@ -957,8 +323,8 @@ static void model_config(model *m, const char *path)
         m->heads = m->width / 64;
         return;
     }
-    text = read_file(path);
-    j = json_parse(path, 0, text.data, text.size);
+    text = read_file(&first_trouble, path);
+    j = json_parse(&first_trouble, path, 0, text.data, text.size);
     if ((node = json_get(&j, 0, "layer_norm_epsilon")) != 0) {
         m->epsilon = (float)json_number(&j, node);
         if (!(m->epsilon > 0.0f && m->epsilon < 1.0f))
@@ -986,18 +352,18 @@ static void model_config(model *m, const char *path)
 }
 
 /* One more than the greatest N of all names h.N.something. */
-static size_t count_layers(const tensors *w)
+static size_t count_layers(const weights_file *w)
 {
     const size_t skip = strlen(w->prefix);
     size_t layers = 0, i;
 
-    for (i = 0; i < w->count; i++) {
-        const char *name = w->list[i].name;
+    for (i = 0; i < w->all.count; i++) {
+        const char *name = w->all.list[i].name;
         if (strncmp(name, w->prefix, skip) == 0 && strncmp(name + skip, "h.", 2) == 0) {
             const unsigned long n = strtoul(name + skip + 2, NULL, 10);
-            if (n >= w->count)
+            if (n >= w->all.count)
                 fail("%s: tensor %s: one of layer %lu, but there are only %zu tensors", w->path,
-                     name, n, w->count);
+                     name, n, w->all.count);
             layers = n >= layers ? (size_t)n + 1 : layers;
         }
     }
@@ -1006,10 +372,11 @@ static size_t count_layers(const tensors *w)
 
 static model model_load(const char *folder)
 {
-    char *path = path_join(folder, "model.safetensors"), *config = path_join(folder, "config.json");
-    tensors w = tensors_open(path);
-    const tensor *wte = tensor_need(&w, "wte.weight"), *wpe = tensor_need(&w, "wpe.weight");
-    const tensor *up = tensor_need(&w, "h.0.mlp.c_fc.weight"), *head;
+    char *path = path_join(&first_trouble, folder, "model.safetensors");
+    char *config = path_join(&first_trouble, folder, "config.json");
+    weights_file w = weights_open(path);
+    const tensor *wte = weight_need(&w, "wte.weight"), *wpe = weight_need(&w, "wpe.weight");
+    const tensor *up = weight_need(&w, "h.0.mlp.c_fc.weight"), *head;
     model m;
     size_t i;
 
@@ -1027,18 +394,18 @@ static model model_load(const char *folder)
         fail("%s: too large for this machine", path);
     model_config(&m, config);
 
-    m.wte = m.head = tensor_load(&w, wte, m.vocab, m.width);
-    m.wpe = tensor_load(&w, wpe, m.context, m.width);
+    m.wte = m.head = weight_load(&w, wte, m.vocab, m.width);
+    m.wpe = weight_load(&w, wpe, m.context, m.width);
     m.each = (layer *)take(m.layers, sizeof *m.each);
     for (i = 0; i < m.layers; i++)
         layer_load(&w, &m, i, &m.each[i]);
-    m.norm_w = tensor_load(&w, tensor_need(&w, "ln_f.weight"), 0, m.width);
-    m.norm_b = tensor_load(&w, tensor_need(&w, "ln_f.bias"), 0, m.width);
+    m.norm_w = weight_load(&w, weight_need(&w, "ln_f.weight"), 0, m.width);
+    m.norm_b = weight_load(&w, weight_need(&w, "ln_f.bias"), 0, m.width);
     m.parameters = (uint64_t)(m.vocab + m.context + 2) * m.width
                  + (uint64_t)m.layers * (m.width * (4 * m.width + 2 * m.inner + 9) + m.inner);
     w.prefix = "";
-    if ((head = tensor_find(&w, "lm_head.weight")) != NULL) {
-        m.head = tensor_load(&w, head, m.vocab, m.width);
+    if ((head = weight_find(&w, "lm_head.weight")) != NULL) {
+        m.head = weight_load(&w, head, m.vocab, m.width);
         if (memcmp(m.head, m.wte, m.vocab * m.width * sizeof *m.wte) == 0) {
             give(m.head);
             m.head = m.wte;
@@ -1046,11 +413,8 @@ static model model_load(const char *folder)
             m.parameters += (uint64_t)m.vocab * m.width;
         }
     }
-    fclose(w.file);
     bar_clear();
-    for (i = 0; i < w.count; i++)
-        give(w.list[i].name);
-    give(w.list);
+    weights_close(&w);
     give(config);
     give(path);
     return m;
@@ -1516,8 +880,8 @@ static size_t table_size(size_t entries)
 
 static void load_vocab(tokenizer *t, const char *path)
 {
-    const bytes text = read_file(path);
-    json j = json_parse(path, 0, text.data, text.size);
+    const bytes text = read_file(&first_trouble, path);
+    json j = json_parse(&first_trouble, path, 0, text.data, text.size);
     size_t k, i;
 
     t->token = (bytes *)take(t->vocab, sizeof *t->token);
@@ -1596,7 +960,7 @@ static void add_merge(tokenizer *t, const char *path, size_t line, bytes text, u
 
 static void load_merges(tokenizer *t, const char *path)
 {
-    const bytes text = read_file(path);
+    const bytes text = read_file(&first_trouble, path);
     size_t at, line = 0, lines = 1;
     uint32_t rank = 0;
 
@@ -1637,7 +1001,8 @@ static void take_runs(unsigned char *kind, const uint16_t *run, size_t runs, int
 
 static tokenizer tokenizer_load(const char *folder, size_t vocab)
 {
-    char *words = path_join(folder, "vocab.json"), *merges = path_join(folder, "merges.txt");
+    char *words = path_join(&first_trouble, folder, "vocab.json");
+    char *merges = path_join(&first_trouble, folder, "merges.txt");
     tokenizer t;
     bytes end = {NULL, 0};
     size_t i;
@@ -1875,7 +1240,7 @@ static float weight_of_count(uint64_t count)
 /* The weights of all rows, in a new block, from a text cut by the model's own tokenizer. */
 static float *weights_of_text(const tokenizer *t, const char *path)
 {
-    const bytes text = read_file(path);
+    const bytes text = read_file(&first_trouble, path);
     size_t tokens, i;
     uint32_t *ids = encode(t, text, &tokens);
     uint64_t *count = (uint64_t *)take(t->vocab, sizeof *count);
@@ -1897,8 +1262,8 @@ static float *weights_of_text(const tokenizer *t, const char *path)
 /* The same from a list of counts by token id, [5834, 25137, ...]. */
 static float *weights_of_counts(const tokenizer *t, const char *path)
 {
-    const bytes text = read_file(path);
-    json j = json_parse(path, 0, text.data, text.size);
+    const bytes text = read_file(&first_trouble, path);
+    json j = json_parse(&first_trouble, path, 0, text.data, text.size);
     float *weight = take_floats(t->vocab, 1);
     size_t k, i = 0;
 
@@ -3166,7 +2531,7 @@ static void check_perplexity(check *c, size_t entries, const char *path)
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     const char *dot_at = strrchr(base, '.');
     char name[64], what[64], difference[160] = "";
-    bytes text = read_file(path);
+    bytes text = read_file(&first_trouble, path);
     size_t entry, ids_node, count, k, first = 0;
     double mine, want, off;
     uint32_t *ids;
@@ -3204,8 +2569,8 @@ static void check_perplexity(check *c, size_t entries, const char *path)
 
 static int run_check(const options *o, const model *m, const tokenizer *t, state *s)
 {
-    const bytes text = read_file(o->check);
-    json j = json_parse(o->check, 0, text.data, text.size);
+    const bytes text = read_file(&first_trouble, o->check);
+    json j = json_parse(&first_trouble, o->check, 0, text.data, text.size);
     size_t node;
     check c;
 
@@ -3388,7 +2753,7 @@ static void check_shape(const tte_shape *shape, size_t width)
    from the counts that lie beside the model; otherwise NULL. */
 static float *load_weights(const options *o, const char *folder, const tokenizer *t)
 {
-    char *counts = path_join(folder, "counts.json");
+    char *counts = path_join(&first_trouble, folder, "counts.json");
     float *weight = NULL;
 
     if (o->weights)
@@ -3402,7 +2767,7 @@ static float *load_weights(const options *o, const char *folder, const tokenizer
 static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t,
                       state *s)
 {
-    const bytes text = o->text ? read_file(o->text) : story_text();
+    const bytes text = o->text ? read_file(&first_trouble, o->text) : story_text();
     setting list[MAX_SETTINGS];
     outcome came[MAX_SETTINGS];
     voice voices[MAX_VOICES];

@@ -1,0 +1,1793 @@
+/*
+ * tensor_files.h - the files that tables of numbers come in
+ *
+ * safetensors, NumPy's .npy, GGUF and the text of word vectors, for gpt2_demo.c and ttembed.c. A parser
+ * gets bytes, mostly those of a mapped file, and gives a list of tensors: name, type, shape, place. It
+ * trusts nothing: every number of a file is checked before it is used, so that afterwards tensor_rows
+ * reads inside the file, whatever the file is. It ends with a list, or with one line in `why->text` that
+ * says which file, where in it, and what is wrong.
+ *
+ * Everything is here, in reading order: troubles, memory, files, numbers, UTF-8, JSON, tensors,
+ * safetensors, .npy, raw numbers, GGUF, word vectors. C99 that is also C++11. Where there is POSIX,
+ * files are mapped; elsewhere they are read whole.
+ *
+ * A program may define before it includes this file
+ *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
+ */
+#ifndef TENSOR_FILES_H
+#define TENSOR_FILES_H
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__unix__) || defined(__APPLE__)
+#define TENSOR_FILES_POSIX 1
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+#if defined(__GNUC__)
+#define SHARED static __attribute__((unused))   /* not every program uses every reader */
+#define PRINTS(format_at) __attribute__((format(printf, format_at, format_at + 1)))
+#else
+#define SHARED static
+#define PRINTS(format_at)
+#endif
+#ifndef TENSOR_FILES_FAIL
+#define TENSOR_FILES_FAIL(text) ((void)(text))
+#endif
+
+/* ======================================================================================= */
+/* TROUBLES: the first one stays                                                           */
+/* ======================================================================================= */
+
+typedef struct {
+    char text[512];   /* "" when all is well */
+} trouble;
+
+/* Names come from files: control characters become '?'. */
+PRINTS(2) SHARED void trouble_set(trouble *why, const char *format, ...)
+{
+    va_list list;
+    char *c;
+
+    if (why->text[0])
+        return;
+    va_start(list, format);
+    vsnprintf(why->text, sizeof why->text, format, list);
+    va_end(list);
+    for (c = why->text; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127)
+            *c = '?';
+    TENSOR_FILES_FAIL(why->text);
+}
+
+/* Appends to a string in an array of `size`; what does not fit is cut off. */
+PRINTS(3) SHARED void add_text(char *text, size_t size, const char *format, ...)
+{
+    const size_t used = strlen(text);
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text + used, size - used, format, list);
+    va_end(list);
+}
+
+/* ======================================================================================= */
+/* MEMORY: every block is in one list, which a program can free at exit, also after an error */
+/* ======================================================================================= */
+
+typedef union block {
+    struct {
+        union block *before, *after;
+    } link;
+    double align_double;
+    long double align_long_double;
+} block;
+
+static block blocks;   /* the list's head; not for use inside parallel regions */
+
+static void block_link(block *b)
+{
+    b->link.before = &blocks;
+    b->link.after = blocks.link.after;
+    if (b->link.after)
+        b->link.after->link.before = b;
+    blocks.link.after = b;
+}
+
+static void block_unlink(block *b)
+{
+    b->link.before->link.after = b->link.after;
+    if (b->link.after)
+        b->link.after->link.before = b->link.before;
+}
+
+/* `old` (or NULL) becomes a block of count * size bytes. NULL, a trouble, and `old` as it was when
+   there is no memory. */
+static void *resize_or(trouble *why, void *old, size_t count, size_t size)
+{
+    block *b = old ? (block *)old - 1 : NULL, *larger = NULL;
+
+    if (!size || count <= (SIZE_MAX - sizeof(block)) / size) {
+        if (b)
+            block_unlink(b);
+        larger = (block *)realloc(b, sizeof(block) + count * size);
+        if (larger || b)
+            block_link(larger ? larger : b);
+    }
+    if (!larger)
+        trouble_set(why, "out of memory: %zu times %zu bytes", count, size);
+    return larger ? larger + 1 : NULL;
+}
+
+SHARED void give(void *p)
+{
+    if (p) {
+        block_unlink((block *)p - 1);
+        free((block *)p - 1);
+    }
+}
+
+SHARED void give_all(void)
+{
+    while (blocks.link.after)
+        give(blocks.link.after + 1);
+}
+
+/* ======================================================================================= */
+/* FILES                                                                                   */
+/* ======================================================================================= */
+
+typedef struct {
+    unsigned char *data;   /* size bytes, then a zero byte */
+    size_t size;
+} bytes;
+
+typedef struct {
+    const unsigned char *data;   /* not NULL, unless there was trouble */
+    size_t size;
+    int mapped;                  /* else a block of memory */
+} file_view;
+
+SHARED char *path_join(trouble *why, const char *folder, const char *name)
+{
+    const size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = (char *)resize_or(why, NULL, size, 1);
+
+    if (path)
+        snprintf(path, size, "%s/%s", folder, name);
+    return path;
+}
+
+/* All that is left in an open file; in pieces, so that pipes work and a folder is an error, not a huge
+   block. data is NULL after a trouble. */
+static bytes read_stream(trouble *why, const char *path, FILE *file)
+{
+    bytes all = {NULL, 0};
+    size_t room = 1 << 16, got;
+
+    all.data = (unsigned char *)resize_or(why, NULL, room, 1);
+    while (all.data && (got = fread(all.data + all.size, 1, room - all.size - 1, file)) > 0) {
+        all.size += got;
+        if (all.size + 1 == room) {
+            unsigned char *larger;
+            room = room > SIZE_MAX / 2 ? SIZE_MAX : room * 2;
+            larger = (unsigned char *)resize_or(why, all.data, room, 1);
+            if (!larger)
+                give(all.data);
+            all.data = larger;
+        }
+    }
+    if (all.data && ferror(file)) {
+        give(all.data);
+        all.data = NULL;
+        trouble_set(why, "%s: %s", path, strerror(errno));
+    }
+    if (all.data)
+        all.data[all.size] = 0;
+    else
+        all.size = 0;
+    return all;
+}
+
+/* The whole file. */
+SHARED bytes read_file(trouble *why, const char *path)
+{
+    bytes all = {NULL, 0};
+    FILE *file = fopen(path, "rb");
+
+    if (!file) {
+        trouble_set(why, "%s: %s", path, strerror(errno));
+        return all;
+    }
+    all = read_stream(why, path, file);
+    fclose(file);
+    return all;
+}
+
+/* Whether there is no such file; any other trouble with it shows when it is read. */
+SHARED int file_missing(const char *path)
+{
+    FILE *there = fopen(path, "rb");
+
+    if (there)
+        fclose(there);
+    return !there && errno == ENOENT;
+}
+
+/* A file's bytes without a copy, where it is a plain file and the system can do that. */
+SHARED file_view view_file(trouble *why, const char *path)
+{
+    file_view view = {NULL, 0, 0};
+    bytes all;
+#ifdef TENSOR_FILES_POSIX
+    const int file = open(path, O_RDONLY);
+    struct stat about;
+
+    if (file < 0) {
+        trouble_set(why, "%s: %s", path, strerror(errno));
+        return view;
+    }
+    if (fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0
+        && (uint64_t)about.st_size <= SIZE_MAX) {
+        void *data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (data != MAP_FAILED) {
+            view.data = (const unsigned char *)data;
+            view.size = (size_t)about.st_size;
+            view.mapped = 1;
+        }
+    }
+    close(file);
+    if (view.mapped)
+        return view;
+#endif
+    all = read_file(why, path);
+    view.data = all.data;
+    view.size = all.size;
+    return view;
+}
+
+SHARED void close_view(file_view *view)
+{
+#ifdef TENSOR_FILES_POSIX
+    if (view->mapped)
+        munmap((void *)(uintptr_t)view->data, view->size);
+#endif
+    if (!view->mapped)
+        give((void *)(uintptr_t)view->data);
+    view->data = NULL;
+    view->size = 0;
+    view->mapped = 0;
+}
+
+/* ======================================================================================= */
+/* NUMBERS                                                                                 */
+/* ======================================================================================= */
+
+static uint32_t get16(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static uint32_t get32(const unsigned char *p)
+{
+    return get16(p) | get16(p + 2) << 16;
+}
+
+static uint64_t get64(const unsigned char *p)
+{
+    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+static float float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+SHARED int is_finite(float value)   /* by its bits: comparisons would vanish under -ffast-math */
+{
+    return (bits_of_float(value) & 0x7f800000u) != 0x7f800000u;
+}
+
+static float half_to_float(uint32_t half)
+{
+    const uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, rest = half & 1023u;
+
+    if (exponent == 0)   /* zero and subnormal: rest * 2^-24 */
+        return (sign ? -1.0f : 1.0f) * (float)rest * (1.0f / 16777216.0f);
+    if (exponent == 31)
+        return float_of_bits(sign | 0x7f800000u | rest << 13);
+    return float_of_bits(sign | (exponent + 112) << 23 | rest << 13);
+}
+
+/* *product *= factor; 0 when that exceeds 64 bits. */
+static int multiply_u64(uint64_t *product, uint64_t factor)
+{
+    if (factor && *product > UINT64_MAX / factor)
+        return 0;
+    *product *= factor;
+    return 1;
+}
+
+/* ======================================================================================= */
+/* UTF-8                                                                                   */
+/* ======================================================================================= */
+
+#define NOT_UTF8 0xffffffffu
+
+/* The code point at s and its length. A byte that begins no valid sequence is NOT_UTF8, 1. */
+SHARED size_t utf8_get(const unsigned char *s, size_t size, uint32_t *point)
+{
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    const size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2
+                        : s[0] < 0xf0 ? 3 : s[0] < 0xf8 ? 4 : 0;
+    size_t i;
+    uint32_t p = length == 1 ? s[0] : s[0] & (0xffu >> (length + 1));
+
+    *point = NOT_UTF8;
+    if (length == 0 || length > size)
+        return 1;
+    for (i = 1; i < length; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 1;
+        p = p << 6 | (s[i] & 0x3fu);
+    }
+    if (p < least[length] || p > 0x10ffff || (p >= 0xd800 && p < 0xe000))
+        return 1;
+    *point = p;
+    return length;
+}
+
+static size_t utf8_put(unsigned char *to, uint32_t p)
+{
+    if (p < 0x80) {
+        to[0] = (unsigned char)p;
+        return 1;
+    }
+    if (p < 0x800) {
+        to[0] = (unsigned char)(0xc0 | p >> 6);
+        to[1] = (unsigned char)(0x80 | (p & 0x3f));
+        return 2;
+    }
+    if (p < 0x10000) {
+        to[0] = (unsigned char)(0xe0 | p >> 12);
+        to[1] = (unsigned char)(0x80 | (p >> 6 & 0x3f));
+        to[2] = (unsigned char)(0x80 | (p & 0x3f));
+        return 3;
+    }
+    to[0] = (unsigned char)(0xf0 | p >> 18);
+    to[1] = (unsigned char)(0x80 | (p >> 12 & 0x3f));
+    to[2] = (unsigned char)(0x80 | (p >> 6 & 0x3f));
+    to[3] = (unsigned char)(0x80 | (p & 0x3f));
+    return 4;
+}
+
+/* ======================================================================================= */
+/* JSON: one pass makes a flat array of nodes; a container's children follow it            */
+/* ======================================================================================= */
+
+#define JSON_DEPTH 32
+
+typedef enum { JSON_WORD, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } json_kind;
+
+typedef struct {
+    json_kind kind;      /* JSON_WORD: true, false, null */
+    size_t begin, end;   /* bytes of the text; of a string without its quotes */
+    size_t next;         /* the node after this one and all that is inside it */
+} json_node;
+
+typedef struct {
+    trouble *why;                /* after the first trouble all calls answer 0 or nothing */
+    const char *file;            /* for messages */
+    size_t base;                 /* where the text begins in that file */
+    const unsigned char *text;   /* size bytes */
+    size_t size;
+    json_node *node;             /* count nodes; 0 is the root */
+    size_t count, room;
+} json;
+
+static int json_bad(const json *j)
+{
+    return j->why->text[0] != 0;
+}
+
+static void json_fail(const json *j, size_t at, const char *what)
+{
+    trouble_set(j->why, "%s: byte %zu: %s", j->file, j->base + at, what);
+}
+
+static int json_peek(const json *j, size_t at)   /* -1 at the end */
+{
+    return at < j->size ? j->text[at] : -1;
+}
+
+static size_t json_space(const json *j, size_t at)
+{
+    while (at < j->size && (j->text[at] == ' ' || (j->text[at] >= 9 && j->text[at] <= 13)))
+        at++;
+    return at;
+}
+
+static size_t json_add(json *j, json_kind kind, size_t begin, size_t end)
+{
+    json_node *n;
+
+    if (j->count == j->room) {
+        const size_t room = j->room ? j->room * 2 : 64;
+        json_node *larger = (json_node *)resize_or(j->why, j->node, room, sizeof *larger);
+        if (!larger)
+            return 0;
+        j->node = larger;
+        j->room = room;
+    }
+    n = &j->node[j->count];
+    n->kind = kind;
+    n->begin = begin;
+    n->end = end;
+    n->next = ++j->count;
+    return j->count - 1;
+}
+
+static int hex_digit(int c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static void json_scan_string(json *j, size_t *at)
+{
+    const size_t begin = ++*at;
+    int c, i;
+
+    while ((c = json_peek(j, *at)) != '"') {
+        if (c < 32) {
+            json_fail(j, *at, c < 0 ? "the string does not end" : "control character in a string");
+            return;
+        }
+        ++*at;
+        if (c != '\\')
+            continue;
+        c = json_peek(j, *at);
+        if (c <= 0 || !strchr("\"\\/bfnrtu", c)) {
+            json_fail(j, *at, "unknown escape in a string");
+            return;
+        }
+        for (i = 1; c == 'u' && i <= 4; i++)
+            if (hex_digit(json_peek(j, *at + (size_t)i)) < 0) {
+                json_fail(j, *at, "\\u without four hexadecimal digits");
+                return;
+            }
+        *at += c == 'u' ? 5 : 1;
+    }
+    json_add(j, JSON_STRING, begin, *at);
+    ++*at;
+}
+
+static size_t json_digits(const json *j, size_t at)
+{
+    const size_t begin = at;
+    while (json_peek(j, at) >= '0' && json_peek(j, at) <= '9')
+        at++;
+    if (at == begin)
+        json_fail(j, at, "expected a value");
+    return at;
+}
+
+static void json_scan_number(json *j, size_t *at)
+{
+    const size_t begin = *at;
+
+    *at = json_digits(j, *at + (json_peek(j, *at) == '-'));
+    if (json_peek(j, *at) == '.')
+        *at = json_digits(j, *at + 1);
+    if (json_peek(j, *at) == 'e' || json_peek(j, *at) == 'E') {
+        const int sign = json_peek(j, *at + 1);
+        *at = json_digits(j, *at + (sign == '+' || sign == '-' ? 2 : 1));
+    }
+    json_add(j, JSON_NUMBER, begin, *at);
+}
+
+static void json_scan_word(json *j, size_t *at)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        const size_t length = strlen(words[i]);
+        if (j->size - *at >= length && memcmp(j->text + *at, words[i], length) == 0) {
+            json_add(j, JSON_WORD, *at, *at + length);
+            *at += length;
+            return;
+        }
+    }
+    json_fail(j, *at, "expected a value");
+}
+
+static void json_scan_key(json *j, size_t *at)
+{
+    *at = json_space(j, *at);
+    if (json_peek(j, *at) != '"') {
+        json_fail(j, *at, "expected a key in quotes");
+        return;
+    }
+    json_scan_string(j, at);
+    *at = json_space(j, *at);
+    if (json_peek(j, *at) != ':')
+        json_fail(j, *at, "expected ':'");
+    ++*at;
+}
+
+static void json_scan(json *j, size_t *at, int depth)
+{
+    const int open = json_peek(j, *at = json_space(j, *at));
+    const int close = open == '{' ? '}' : ']';
+    size_t node;
+    int c;
+
+    if (open == '"') {
+        json_scan_string(j, at);
+        return;
+    }
+    if (open == '-' || (open >= '0' && open <= '9')) {
+        json_scan_number(j, at);
+        return;
+    }
+    if (open != '{' && open != '[') {
+        json_scan_word(j, at);
+        return;
+    }
+    if (depth == JSON_DEPTH) {
+        json_fail(j, *at, "nested too deeply");
+        return;
+    }
+    node = json_add(j, open == '{' ? JSON_OBJECT : JSON_ARRAY, *at, *at);
+    *at = json_space(j, *at + 1);
+    if (json_peek(j, *at) == close) {
+        ++*at;
+        return;
+    }
+    do {
+        if (open == '{')
+            json_scan_key(j, at);
+        if (!json_bad(j))
+            json_scan(j, at, depth + 1);
+        if (json_bad(j))
+            return;
+        *at = json_space(j, *at);
+        c = json_peek(j, (*at)++);
+    } while (c == ',');
+    if (c != close)
+        json_fail(j, *at - 1, open == '{' ? "expected ',' or '}'" : "expected ',' or ']'");
+    else
+        j->node[node].next = j->count;
+}
+
+/* The text must outlive the result, whose nodes the caller gives. */
+static json json_parse(trouble *why, const char *file, size_t base, const unsigned char *text,
+                       size_t size)
+{
+    json j;
+    size_t at = 0;
+
+    memset(&j, 0, sizeof j);
+    j.why = why;
+    j.file = file;
+    j.base = base;
+    j.text = text;
+    j.size = size;
+    json_scan(&j, &at, 0);
+    if (!json_bad(&j) && (at = json_space(&j, at)) != size)
+        json_fail(&j, at, "more text after the end");
+    return j;
+}
+
+static uint32_t json_hex4(const unsigned char *s)
+{
+    return (uint32_t)(hex_digit(s[0]) << 12 | hex_digit(s[1]) << 8 | hex_digit(s[2]) << 4
+                      | hex_digit(s[3]));
+}
+
+/* The code point of an escape \uXXXX at *s, or of two that are a surrogate pair. */
+static uint32_t json_escape(const unsigned char **s, const unsigned char *end)
+{
+    uint32_t p = json_hex4(*s + 2);
+
+    *s += 6;
+    if (p >= 0xd800 && p < 0xdc00 && end - *s >= 6 && (*s)[0] == '\\' && (*s)[1] == 'u') {
+        const uint32_t low = json_hex4(*s + 2);
+        if (low >= 0xdc00 && low < 0xe000) {
+            p = 0x10000 + ((p - 0xd800) << 10) + (low - 0xdc00);
+            *s += 6;
+        }
+    }
+    return p >= 0xd800 && p < 0xe000 ? 0xfffd : p;   /* half a pair */
+}
+
+/* The string at a node as UTF-8 in a new block. */
+static bytes json_string(const json *j, size_t node)
+{
+    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+    const unsigned char *s, *end;
+    bytes out = {NULL, 0};
+
+    if (json_bad(j))
+        return out;
+    if (j->node[node].kind != JSON_STRING) {
+        json_fail(j, j->node[node].begin, "expected a string");
+        return out;
+    }
+    s = j->text + j->node[node].begin;
+    end = j->text + j->node[node].end;
+    out.data = (unsigned char *)resize_or(j->why, NULL, (size_t)(end - s) + 1, 1);
+    if (!out.data)
+        return out;
+    while (s < end) {
+        if (*s != '\\') {
+            out.data[out.size++] = *s++;
+        } else if (s[1] != 'u') {
+            const char *plain = strchr(from, s[1]);
+            out.data[out.size++] = plain ? (unsigned char)to[plain - from] : s[1];
+            s += 2;
+        } else {
+            const uint32_t point = json_escape(&s, end);
+            out.size += utf8_put(out.data + out.size, point);
+        }
+    }
+    out.data[out.size] = 0;
+    return out;
+}
+
+/* A whole number from least to most. */
+static uint64_t json_whole(const json *j, size_t node, uint64_t least, uint64_t most)
+{
+    uint64_t value = 0;
+    size_t i;
+    int good;
+
+    if (json_bad(j))
+        return 0;
+    good = j->node[node].kind == JSON_NUMBER;
+    for (i = j->node[node].begin; good && i < j->node[node].end; i++) {
+        const uint64_t digit = (uint64_t)(j->text[i] - '0');
+        good = j->text[i] >= '0' && j->text[i] <= '9' && value <= (UINT64_MAX - digit) / 10;
+        value = value * 10 + digit;
+    }
+    if (good && value >= least && value <= most)
+        return value;
+    trouble_set(j->why, "%s: byte %zu: expected a whole number from %llu to %llu", j->file,
+                j->base + j->node[node].begin, (unsigned long long)least, (unsigned long long)most);
+    return 0;
+}
+
+SHARED double json_number(const json *j, size_t node)
+{
+    char text[64];
+    size_t length;
+
+    if (json_bad(j))
+        return 0.0;
+    length = j->node[node].end - j->node[node].begin;
+    if (j->node[node].kind != JSON_NUMBER || length >= sizeof text) {
+        json_fail(j, j->node[node].begin, "expected a number");
+        return 0.0;
+    }
+    memcpy(text, j->text + j->node[node].begin, length);
+    text[length] = 0;
+    return strtod(text, NULL);
+}
+
+/* The first child of a container, or 0 when it has none. */
+static size_t json_first(const json *j, size_t node, json_kind kind)
+{
+    if (json_bad(j))
+        return 0;
+    if (j->node[node].kind != kind) {
+        json_fail(j, j->node[node].begin,
+                  kind == JSON_OBJECT ? "expected an object" : "expected an array");
+        return 0;
+    }
+    return j->node[node].next > node + 1 ? node + 1 : 0;
+}
+
+/* What follows a child inside `node`: the next one, or 0 after the last. */
+static size_t json_after(const json *j, size_t node, size_t child)
+{
+    if (json_bad(j))
+        return 0;
+    return j->node[child].next < j->node[node].next ? j->node[child].next : 0;
+}
+
+/* The value of a key of an object, or 0. */
+static size_t json_get(const json *j, size_t node, const char *key)
+{
+    size_t k;
+
+    for (k = json_first(j, node, JSON_OBJECT); k; k = json_after(j, node, k + 1)) {
+        bytes name = json_string(j, k);
+        const int same = name.data && strcmp((const char *)name.data, key) == 0;
+        give(name.data);
+        if (same)
+            return k + 1;
+    }
+    return 0;
+}
+
+/* The same, but the key must be there. */
+static size_t json_need(const json *j, size_t node, const char *key)
+{
+    const size_t value = json_get(j, node, key);
+    if (!value && !json_bad(j))
+        trouble_set(j->why, "%s: byte %zu: an object without \"%s\"", j->file,
+                    j->base + j->node[node].begin, key);
+    return value;
+}
+
+/* ======================================================================================= */
+/* TENSORS: what all the formats come to                                                   */
+/* ======================================================================================= */
+
+#define TENSOR_MAX_RANK 8
+
+/* As in the table below; tensor_numbers reads those before TENSOR_READABLE, of the others only the
+   size is known. */
+typedef enum {
+    TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F64, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,
+    TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_READABLE
+} tensor_type;
+
+typedef struct {
+    const char *name;
+    int gguf;                /* its number there; -1: safetensors only */
+    uint32_t numbers, size;  /* of a block: numbers, bytes */
+} tensor_kind;
+
+static const tensor_kind tensor_kinds[] = {
+    {"F32", 0, 1, 4}, {"F16", 1, 1, 2}, {"BF16", 30, 1, 2}, {"F64", 28, 1, 8},
+    {"Q8_0", 8, 32, 34}, {"Q4_0", 2, 32, 18}, {"Q4_1", 3, 32, 20}, {"Q5_0", 6, 32, 22},
+    {"Q5_1", 7, 32, 24},
+    {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
+    /* not read */
+    {"Q8_1", 9, 32, 36}, {"Q2_K", 10, 256, 84}, {"Q3_K", 11, 256, 110}, {"Q8_K", 15, 256, 292},
+    {"I8", 24, 1, 1}, {"I16", 25, 1, 2}, {"I32", 26, 1, 4}, {"I64", 27, 1, 8},
+    {"U8", -1, 1, 1}, {"U16", -1, 1, 2}, {"U32", -1, 1, 4}, {"U64", -1, 1, 8}, {"BOOL", -1, 1, 1},
+    {"F8_E4M3", -1, 1, 1}, {"F8_E5M2", -1, 1, 1}
+};
+enum { TENSOR_KINDS = (int)(sizeof tensor_kinds / sizeof *tensor_kinds) };
+
+typedef struct {
+    char *name;
+    char dtype[16];             /* as the file calls it */
+    int type;                   /* a place in tensor_kinds, or TENSOR_KINDS for an unknown one */
+    size_t rank, shape[TENSOR_MAX_RANK];   /* the last index fastest */
+    uint64_t begin, end;        /* bytes of the file */
+} tensor;
+
+typedef struct {
+    const char *path;           /* for messages */
+    const unsigned char *data;  /* the file: size bytes, which must outlive this */
+    size_t size;
+    tensor *list;               /* count tensors by name */
+    size_t count, room;
+} tensors;
+
+static int tensor_by_name(const void *a, const void *b)
+{
+    return strcmp(((const tensor *)a)->name, ((const tensor *)b)->name);
+}
+
+static int tensor_by_place(const void *a, const void *b)
+{
+    const tensor *x = (const tensor *)a, *y = (const tensor *)b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static void tensors_begin(tensors *w, const char *path, const unsigned char *data, size_t size)
+{
+    memset(w, 0, sizeof *w);
+    w->path = path;
+    w->data = data;
+    w->size = size;
+}
+
+SHARED void tensors_give(tensors *w)
+{
+    size_t i;
+
+    for (i = 0; i < w->count; i++)
+        give(w->list[i].name);
+    give(w->list);
+    w->list = NULL;
+    w->count = w->room = 0;
+}
+
+/* A new last tensor, all zero but for its name, which it takes over; NULL without memory. */
+static tensor *tensors_add(trouble *why, tensors *w, char *name)
+{
+    tensor *t;
+
+    if (name && w->count == w->room) {
+        const size_t room = w->room ? w->room * 2 : 16;
+        tensor *larger = (tensor *)resize_or(why, w->list, room, sizeof *larger);
+        if (larger) {
+            w->list = larger;
+            w->room = room;
+        }
+    }
+    if (!name || w->count == w->room) {
+        give(name);
+        return NULL;
+    }
+    t = &w->list[w->count++];
+    memset(t, 0, sizeof *t);
+    t->name = name;
+    return t;
+}
+
+/* By name; none may come twice. */
+static void tensors_sort(trouble *why, tensors *w)
+{
+    size_t i;
+
+    if (w->count)
+        qsort(w->list, w->count, sizeof *w->list, tensor_by_name);
+    for (i = 1; i < w->count && !why->text[0]; i++)
+        if (tensor_by_name(&w->list[i - 1], &w->list[i]) == 0)
+            trouble_set(why, "%s: tensor %s: twice in the header", w->path, w->list[i].name);
+}
+
+SHARED const tensor *tensors_find(const tensors *w, const char *name)
+{
+    size_t low = 0, high = w->count;
+
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        const int order = strcmp(name, w->list[middle].name);
+        if (order == 0)
+            return &w->list[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+/* "4096 x 128" */
+SHARED void tensor_shape_text(const tensor *t, char *text, size_t size)
+{
+    size_t i;
+
+    text[0] = 0;
+    for (i = 0; i < t->rank; i++)
+        add_text(text, size, i ? " x %zu" : "%zu", t->shape[i]);
+}
+
+/* The bytes that the shape needs in a type of known size; 0 and a trouble when they exceed 64 bits, or
+   rows are not whole blocks. */
+static int tensor_needs(trouble *why, const char *path, const tensor *t, uint64_t *need)
+{
+    const tensor_kind *kind = &tensor_kinds[t->type];
+    uint64_t numbers = 1;
+    size_t i;
+    int fits = 1;
+
+    for (i = 0; i < t->rank; i++)
+        fits = multiply_u64(&numbers, t->shape[i]) && fits;
+    if (kind->numbers > 1 && (t->rank == 0 || t->shape[t->rank - 1] % kind->numbers)) {
+        trouble_set(why, "%s: tensor %s: rows are no whole blocks of %u numbers, as %s needs", path,
+                    t->name, kind->numbers, kind->name);
+        return 0;
+    }
+    *need = numbers / kind->numbers;
+    if (!fits || !multiply_u64(need, kind->size)) {
+        trouble_set(why, "%s: tensor %s: its shape exceeds any file", path, t->name);
+        return 0;
+    }
+    return 1;
+}
+
+/* 32 numbers of 4 or 5 bits with a scale and, in the kinds that end in 1, a least value. */
+static void block_of_32(int type, const unsigned char *p, float *out)
+{
+    const int five = type == TENSOR_Q5_0 || type == TENSOR_Q5_1;
+    const int based = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
+    const float scale = half_to_float(get16(p)), least = based ? half_to_float(get16(p + 2)) : 0.0f;
+    const unsigned char *top = p + (based ? 4 : 2), *codes = five ? top + 4 : top;
+    const uint32_t tops = five ? get32(top) : 0;
+    const int middle = based ? 0 : five ? 16 : 8;
+    int i;
+
+    for (i = 0; i < 32; i++) {
+        const int low = i < 16 ? codes[i] & 15 : codes[i - 16] >> 4;
+        const int code = low + (int)(tops >> i & 1u) * 16;
+        out[i] = (float)(code - middle) * scale + least;
+    }
+}
+
+/* 256 numbers of 4 or 5 bits: eight groups, each with a scale and a least value of 6 bits. */
+static void block_of_256(int type, const unsigned char *p, float *out)
+{
+    const float scale = half_to_float(get16(p)), least = half_to_float(get16(p + 2));
+    const unsigned char *s = p + 4, *top = p + 16, *codes = type == TENSOR_Q5_K ? p + 48 : p + 16;
+    int group, i;
+
+    for (group = 0; group < 8; group++) {
+        const int far = group >= 4;
+        const int a = far ? (s[group + 4] & 15) | (s[group - 4] >> 6) << 4 : s[group] & 63;
+        const int b = far ? s[group + 4] >> 4 | (s[group] >> 6) << 4 : s[group + 4] & 63;
+        for (i = 0; i < 32; i++) {
+            const int byte = codes[group / 2 * 32 + i];
+            const int high = type == TENSOR_Q5_K ? (top[i] >> group & 1) * 16 : 0;
+            const int code = (group & 1 ? byte >> 4 : byte & 15) + high;
+            out[group * 32 + i] = scale * (float)a * (float)code - least * (float)b;
+        }
+    }
+}
+
+/* 256 numbers of 6 bits: sixteen groups, each with a signed scale. */
+static void block_of_q6(const unsigned char *p, float *out)
+{
+    const unsigned char *low = p, *high = p + 128, *scales = p + 192;
+    const float scale = half_to_float(get16(p + 208));
+    int i;
+
+    for (i = 0; i < 256; i++) {
+        const int half = i / 128, quarter = i / 32 % 4, at = i % 32;
+        const int byte = low[half * 64 + quarter % 2 * 32 + at];
+        const int bits = high[half * 32 + at] >> (2 * quarter) & 3;
+        const int code = (quarter < 2 ? byte & 15 : byte >> 4) + bits * 16 - 32;
+        out[i] = scale * (float)((scales[i / 16] ^ 128) - 128) * (float)code;
+    }
+}
+
+static float double_to_float(const unsigned char *p)
+{
+    const uint64_t bits = get64(p);
+    double value;
+
+    memcpy(&value, &bits, sizeof value);
+    return (bits >> 52 & 0x7ffu) == 0x7ffu || value > 3.4028235e38 || value < -3.4028235e38
+               ? float_of_bits(0x7f800000u) : (float)value;
+}
+
+/* `count` numbers, whole blocks, to float32. */
+static void tensor_numbers(int type, const unsigned char *p, size_t count, float *out)
+{
+    const tensor_kind *kind = &tensor_kinds[type];
+    size_t i;
+    int k;
+
+    for (i = 0; i < count; i += kind->numbers, p += kind->size)
+        switch (type) {
+        case TENSOR_F32:  out[i] = float_of_bits(get32(p)); break;
+        case TENSOR_F16:  out[i] = half_to_float(get16(p)); break;
+        case TENSOR_BF16: out[i] = float_of_bits(get16(p) << 16); break;
+        case TENSOR_F64:  out[i] = double_to_float(p); break;
+        case TENSOR_Q8_0:
+            for (k = 0; k < 32; k++)
+                out[i + (size_t)k] = half_to_float(get16(p)) * (float)((p[2 + k] ^ 128) - 128);
+            break;
+        case TENSOR_Q4_K:
+        case TENSOR_Q5_K: block_of_256(type, p, out + i); break;
+        case TENSOR_Q6_K: block_of_q6(p, out + i); break;
+        default:          block_of_32(type, p, out + i); break;
+        }
+}
+
+/* Whether tensor_rows can read it: a known type, two sides, none of them 0. */
+SHARED int tensor_is_table(trouble *why, const tensors *w, const tensor *t)
+{
+    char shape[256];
+
+    tensor_shape_text(t, shape, sizeof shape);
+    if (t->type >= TENSOR_READABLE)
+        trouble_set(why, "%s: tensor %s: dtype %s, expected F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, "
+                    "Q5_0, Q5_1, Q4_K, Q5_K or Q6_K", w->path, t->name, t->dtype);
+    else if (t->rank != 2 || t->shape[0] == 0 || t->shape[1] == 0)
+        trouble_set(why, "%s: tensor %s: shape [%s], expected rows x columns", w->path, t->name, shape);
+    return !why->text[0];
+}
+
+/* Rows of a table; every number must be finite. Returns 0, or -1 and a trouble. */
+SHARED int tensor_rows(trouble *why, const tensors *w, const tensor *t, size_t first, size_t count,
+                       float *out)
+{
+    const tensor_kind *kind = &tensor_kinds[t->type];
+    const size_t cols = t->shape[1], each = cols / kind->numbers * kind->size;
+    size_t i;
+
+    tensor_numbers(t->type, w->data + t->begin + (uint64_t)first * each, count * cols, out);
+    for (i = 0; i < count * cols; i++)
+        if (!is_finite(out[i])) {
+            trouble_set(why, "%s: tensor %s: row %zu, column %zu is not finite", w->path, t->name,
+                        first + i / cols, i % cols);
+            return -1;
+        }
+    return 0;
+}
+
+/* ======================================================================================= */
+/* SAFETENSORS: 8 bytes of header length, a JSON header, then the tensors end to end       */
+/* ======================================================================================= */
+
+#define HEADER_MAX 100000000u   /* the format's own limit */
+
+static void safetensors_entry(const json *header, size_t node, uint64_t data_at, tensor *t)
+{
+    const size_t dtype = json_need(header, node, "dtype");
+    const size_t shape = json_need(header, node, "shape");
+    const size_t place = json_need(header, node, "data_offsets");
+    bytes name = json_string(header, dtype);
+    size_t k;
+
+    if (json_bad(header)) {
+        give(name.data);
+        return;
+    }
+    snprintf(t->dtype, sizeof t->dtype, "%s", (const char *)name.data);
+    give(name.data);
+    for (t->type = 0; t->type < TENSOR_KINDS; t->type++)
+        if (tensor_kinds[t->type].numbers == 1 && strcmp(t->dtype, tensor_kinds[t->type].name) == 0)
+            break;
+    for (k = json_first(header, shape, JSON_ARRAY); k; k = json_after(header, shape, k)) {
+        if (t->rank == TENSOR_MAX_RANK) {
+            trouble_set(header->why, "%s: tensor %s: more than %d dimensions", header->file, t->name,
+                        TENSOR_MAX_RANK);
+            return;
+        }
+        t->shape[t->rank++] = (size_t)json_whole(header, k, 0, SIZE_MAX);
+    }
+    k = json_first(header, place, JSON_ARRAY);
+    if (!json_bad(header) && (!k || !json_after(header, place, k)
+                              || json_after(header, place, json_after(header, place, k))))
+        trouble_set(header->why, "%s: tensor %s: data_offsets is not a pair", header->file, t->name);
+    t->begin = json_whole(header, k, 0, INT64_MAX) + data_at;
+    t->end = json_whole(header, k + 1, t->begin - data_at, INT64_MAX) + data_at;
+}
+
+/* The format allows neither holes nor overlaps; a type of known size must fill its place. */
+static void safetensors_places(trouble *why, tensors *w, uint64_t data_at)
+{
+    uint64_t at = data_at, need;
+    size_t i;
+
+    if (w->count)
+        qsort(w->list, w->count, sizeof *w->list, tensor_by_place);
+    for (i = 0; i < w->count && !why->text[0]; i++) {
+        const tensor *t = &w->list[i];
+        if (t->begin != at)
+            trouble_set(why, "%s: tensor %s: begins at byte %llu of the data, the one before ends "
+                        "at %llu", w->path, t->name, (unsigned long long)(t->begin - data_at),
+                        (unsigned long long)(at - data_at));
+        else if (t->end > w->size)
+            trouble_set(why, "%s: truncated: tensor %s ends at byte %llu of the data, the file holds "
+                        "%llu", w->path, t->name, (unsigned long long)(t->end - data_at),
+                        (unsigned long long)(w->size - data_at));
+        else if (t->type < TENSOR_KINDS && tensor_needs(why, w->path, t, &need)
+                 && need != t->end - t->begin)
+            trouble_set(why, "%s: tensor %s: %llu bytes for its shape in %s", w->path, t->name,
+                        (unsigned long long)(t->end - t->begin), t->dtype);
+        at = t->end;
+    }
+    if (!why->text[0] && at != w->size)
+        trouble_set(why, "%s: %llu bytes after the last tensor", w->path,
+                    (unsigned long long)(w->size - at));
+}
+
+/* All parsers: the list is empty after a trouble; `path` and the data must outlive it. */
+SHARED tensors safetensors_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    const uint64_t length = size < 8 ? 0 : get64(data);
+    tensors w;
+    json header;
+    size_t k;
+
+    tensors_begin(&w, path, data, size);
+    if (size < 8) {
+        trouble_set(why, "%s: shorter than its 8 bytes of header length", path);
+        return w;
+    }
+    if (length > size - 8 || length > HEADER_MAX) {
+        trouble_set(why, "%s: byte 0: a header of %llu bytes in a file of %zu", path,
+                    (unsigned long long)length, size);
+        return w;
+    }
+    header = json_parse(why, path, 8, data + 8, (size_t)length);
+    for (k = json_first(&header, 0, JSON_OBJECT); k; k = json_after(&header, 0, k + 1)) {
+        bytes name = json_string(&header, k);
+        tensor *t = NULL;
+        if (name.data && strcmp((const char *)name.data, "__metadata__") == 0)
+            give(name.data);
+        else if ((t = tensors_add(why, &w, (char *)name.data)) != NULL)
+            safetensors_entry(&header, k + 1, 8 + length, t);
+    }
+    give(header.node);
+    if (!why->text[0])
+        safetensors_places(why, &w, 8 + length);
+    if (!why->text[0])
+        tensors_sort(why, &w);
+    if (why->text[0])
+        tensors_give(&w);
+    return w;
+}
+
+/* model.safetensors.index.json: which file holds which tensor, as a list of names alone. */
+SHARED tensors index_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    json j = json_parse(why, path, 0, data, size);
+    const size_t map = json_need(&j, 0, "weight_map");
+    tensors w;
+    size_t k;
+
+    tensors_begin(&w, path, data, size);
+    for (k = json_first(&j, map, JSON_OBJECT); k; k = json_after(&j, map, k + 1)) {
+        bytes name = json_string(&j, k);
+        tensor *t = tensors_add(why, &w, (char *)name.data);
+        if (t && j.node[k + 1].kind != JSON_STRING)
+            trouble_set(why, "%s: tensor %s: expected the name of a file", path, t->name);
+        else if (t) {
+            t->type = TENSOR_KINDS;
+            t->begin = k + 1;   /* the node with the file's name; index_file reads it */
+        }
+    }
+    for (k = 0; k < w.count && !why->text[0]; k++) {   /* from nodes to bytes of the text */
+        const json_node *n = &j.node[w.list[k].begin];
+        w.list[k].begin = n->begin;
+        w.list[k].end = n->end;
+    }
+    give(j.node);
+    if (!why->text[0])
+        tensors_sort(why, &w);
+    if (why->text[0])
+        tensors_give(&w);
+    return w;
+}
+
+/* The file of a tensor of such a list, beside the index, in a new block. Its name may not lead out of
+   the folder. */
+SHARED char *index_file(trouble *why, const tensors *w, const tensor *t)
+{
+    const unsigned char *name = w->data + t->begin;
+    const size_t length = (size_t)(t->end - t->begin);
+    const char *slash = strrchr(w->path, '/');
+    const size_t folder = slash ? (size_t)(slash - w->path) + 1 : 0;
+    char *path;
+    size_t i;
+
+    for (i = 0; i < length; i++)
+        if (name[i] == '/' || name[i] == '\\' || name[i] < 32)
+            break;
+    if (i < length || length == 0 || name[0] == '.') {
+        trouble_set(why, "%s: tensor %s: its file has a name that is not plain", w->path, t->name);
+        return NULL;
+    }
+    path = (char *)resize_or(why, NULL, folder + length + 1, 1);
+    if (path) {
+        memcpy(path, w->path, folder);
+        memcpy(path + folder, name, length);
+        path[folder + length] = 0;
+    }
+    return path;
+}
+
+/* ======================================================================================= */
+/* NPY: a magic, the length of a header, a Python dictionary, the numbers                  */
+/* ======================================================================================= */
+
+typedef struct {
+    trouble *why;
+    const char *path;
+    const unsigned char *data;
+    size_t size, at;      /* at <= size */
+} cursor;
+
+static void cursor_fail(const cursor *c, const char *what)
+{
+    trouble_set(c->why, "%s: byte %zu: %s", c->path, c->at, what);
+}
+
+static void npy_space(cursor *c)
+{
+    while (c->at < c->size && strchr(" \t\r\n", c->data[c->at]) && c->data[c->at])
+        c->at++;
+}
+
+/* Whether the next character, after spaces, is this one; then it is behind us. */
+static int npy_next(cursor *c, int wanted)
+{
+    npy_space(c);
+    if (c->at == c->size || c->data[c->at] != wanted)
+        return 0;
+    c->at++;
+    return 1;
+}
+
+static void npy_expect(cursor *c, int wanted, const char *what)
+{
+    if (!c->why->text[0] && !npy_next(c, wanted))
+        cursor_fail(c, what);
+}
+
+/* A string in quotes, or a word such as True. */
+static void npy_word(cursor *c, char *word, size_t room)
+{
+    const int quote = npy_next(c, '\'') ? '\'' : npy_next(c, '"') ? '"' : 0;
+    size_t n = 0;
+
+    while (c->at < c->size && n + 1 < room) {
+        const int b = c->data[c->at];
+        const int letter = (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z');
+        if (quote ? b == quote : !letter)
+            break;
+        word[n++] = (char)b;
+        c->at++;
+    }
+    word[n] = 0;
+    if (quote)
+        npy_expect(c, quote, "the string is too long, or does not end");
+    else if (!n)
+        cursor_fail(c, "expected a string or a word: a table has one type for all numbers");
+}
+
+static void npy_shape(cursor *c, tensor *t)
+{
+    npy_expect(c, '(', "expected the shape, in parentheses");
+    while (!c->why->text[0] && !npy_next(c, ')')) {
+        uint64_t side = 0;
+        const size_t begin = (npy_space(c), c->at);
+        for (; c->at < c->size && c->data[c->at] >= '0' && c->data[c->at] <= '9'; c->at++) {
+            side = side > UINT64_MAX / 16 ? UINT64_MAX / 16 + 1 : side * 10 + (c->data[c->at] - '0');
+        }
+        if (c->at == begin || side > SIZE_MAX / 16 || t->rank == TENSOR_MAX_RANK) {
+            c->at = begin;
+            cursor_fail(c, "not a side of a shape, or one too many");
+            return;
+        }
+        t->shape[t->rank++] = (size_t)side;
+        if (!npy_next(c, ',')) {
+            npy_expect(c, ')', "expected ',' or ')'");
+            return;
+        }
+    }
+}
+
+static void npy_header(cursor *c, tensor *t)
+{
+    char key[32], order[8] = "";
+    int seen = 0;
+
+    npy_expect(c, '{', "expected '{'");
+    while (!c->why->text[0] && !npy_next(c, '}')) {
+        npy_word(c, key, sizeof key);
+        npy_expect(c, ':', "expected ':'");
+        if (strcmp(key, "descr") == 0 && !(seen & 1)) {
+            seen |= 1;
+            npy_word(c, t->dtype, sizeof t->dtype);
+        } else if (strcmp(key, "fortran_order") == 0 && !(seen & 2)) {
+            seen |= 2;
+            npy_word(c, order, sizeof order);
+        } else if (strcmp(key, "shape") == 0 && !(seen & 4)) {
+            seen |= 4;
+            npy_shape(c, t);
+        } else {
+            cursor_fail(c, "a key that is unknown, or comes twice");
+        }
+        if (!npy_next(c, ',')) {
+            npy_expect(c, '}', "expected ',' or '}'");
+            break;
+        }
+    }
+    npy_space(c);
+    if (!c->why->text[0] && (c->at != c->size || seen != 7))
+        cursor_fail(c, "the header lacks descr, fortran_order or shape, or goes on after its end");
+    if (!c->why->text[0] && strcmp(order, "False") != 0)
+        trouble_set(c->why, "%s: fortran_order: columns come first; save numpy.ascontiguousarray of it",
+                    c->path);
+}
+
+SHARED tensors npy_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    static const char *const types[] = {"<f4", "<f2", "", "<f8"};   /* as in tensor_type */
+    const size_t fixed = size > 6 && data[6] == 1 ? 10 : 12;
+    cursor c = {NULL, NULL, NULL, 0, 0};
+    uint64_t length, need = 0;
+    tensors w;
+    tensor *t;
+    char *name;
+
+    tensors_begin(&w, path, data, size);
+    if (size < fixed || memcmp(data, "\x93NUMPY", 6) != 0 || data[6] < 1 || data[6] > 3) {
+        trouble_set(why, "%s: byte 0: not a .npy file of version 1 to 3", path);
+        return w;
+    }
+    length = fixed == 10 ? get16(data + 8) : get32(data + 8);
+    if (length > size - fixed) {
+        trouble_set(why, "%s: byte 8: a header of %llu bytes in a file of %zu", path,
+                    (unsigned long long)length, size);
+        return w;
+    }
+    name = (char *)resize_or(why, NULL, sizeof "array", 1);
+    if (name)
+        memcpy(name, "array", sizeof "array");
+    if ((t = tensors_add(why, &w, name)) == NULL)
+        return w;
+    c.why = why;
+    c.path = path;
+    c.data = data;
+    c.at = fixed;
+    c.size = fixed + (size_t)length;
+    npy_header(&c, t);
+    for (t->type = 0; t->type < 4 && strcmp(t->dtype, types[t->type]) != 0; t->type++)
+        ;
+    if (!why->text[0] && (t->type == 4 || t->type == TENSOR_BF16))
+        trouble_set(why, "%s: dtype %s, expected <f4, <f2 or <f8", path, t->dtype);
+    t->begin = c.size;
+    t->end = size;
+    if (!why->text[0] && tensor_needs(why, path, t, &need) && need != size - c.size)
+        trouble_set(why, "%s: the shape needs %llu bytes of numbers, the file has %llu", path,
+                    (unsigned long long)need, (unsigned long long)(size - c.size));
+    if (why->text[0])
+        tensors_give(&w);
+    return w;
+}
+
+/* Nothing but float32, little-endian, in rows of `cols`. */
+SHARED tensors raw_parse(trouble *why, const char *path, const unsigned char *data, size_t size,
+                         size_t cols)
+{
+    char *name;
+    tensors w;
+    tensor *t;
+
+    tensors_begin(&w, path, data, size);
+    if (cols == 0 || cols > SIZE_MAX / 4 || size == 0 || size % (4 * cols)) {
+        trouble_set(why, "%s: %zu bytes are no rows of %zu float32 numbers", path, size, cols);
+        return w;
+    }
+    name = (char *)resize_or(why, NULL, sizeof "raw", 1);
+    if (name)
+        memcpy(name, "raw", sizeof "raw");
+    if ((t = tensors_add(why, &w, name)) != NULL) {
+        memcpy(t->dtype, "F32", sizeof "F32");
+        t->type = TENSOR_F32;
+        t->rank = 2;
+        t->shape[0] = size / (4 * cols);
+        t->shape[1] = cols;
+        t->end = size;
+    }
+    return w;
+}
+
+/* ======================================================================================= */
+/* GGUF: counts, keys with values, descriptions of tensors, the tensors                    */
+/* ======================================================================================= */
+
+#define GGUF_DEPTH 4   /* of arrays in arrays */
+
+/* The next `count` bytes, or NULL and a trouble when the file ends before. */
+static const unsigned char *gguf_take(cursor *c, uint64_t count, const char *what)
+{
+    const unsigned char *p = c->data + c->at;
+
+    if (c->why->text[0])
+        return NULL;
+    if (count > c->size - c->at) {
+        trouble_set(c->why, "%s: byte %zu: truncated in %s", c->path, c->at, what);
+        return NULL;
+    }
+    c->at += (size_t)count;
+    return p;
+}
+
+static uint32_t gguf_u32(cursor *c, const char *what)
+{
+    const unsigned char *p = gguf_take(c, 4, what);
+    return p ? get32(p) : 0;
+}
+
+static uint64_t gguf_u64(cursor *c, const char *what)
+{
+    const unsigned char *p = gguf_take(c, 8, what);
+    return p ? get64(p) : 0;
+}
+
+static const unsigned char *gguf_text(cursor *c, uint64_t *length, const char *what)
+{
+    *length = gguf_u64(c, what);
+    return gguf_take(c, *length, what);
+}
+
+static void gguf_skip(cursor *c, uint32_t type, int depth)
+{
+    static const unsigned char widths[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    uint64_t length, i;
+    uint32_t inner;
+
+    if (type >= sizeof widths || depth > GGUF_DEPTH) {
+        cursor_fail(c, type >= sizeof widths ? "a value of unknown type" : "arrays nested too deeply");
+    } else if (type == 8) {
+        (void)gguf_text(c, &length, "a string");
+    } else if (type != 9) {
+        (void)gguf_take(c, widths[type], "a value");
+    } else {
+        inner = gguf_u32(c, "an array");
+        length = gguf_u64(c, "an array");
+        if (inner < sizeof widths && widths[inner]) {
+            if (multiply_u64(&length, widths[inner]))
+                (void)gguf_take(c, length, "an array");
+            else
+                cursor_fail(c, "an array longer than any file");
+        } else {
+            for (i = 0; i < length && !c->why->text[0]; i++)
+                gguf_skip(c, inner, depth + 1);
+        }
+    }
+}
+
+/* The keys; of all values only the alignment matters here. */
+static uint64_t gguf_keys(cursor *c, uint64_t count)
+{
+    static const char wanted[] = "general.alignment";
+    uint64_t alignment = 32, length, i;
+
+    for (i = 0; i < count && !c->why->text[0]; i++) {
+        const unsigned char *key = gguf_text(c, &length, "a key");
+        const uint32_t type = gguf_u32(c, "a key's type");
+        if (key && type == 4 && length == sizeof wanted - 1
+            && memcmp(key, wanted, sizeof wanted - 1) == 0) {
+            alignment = gguf_u32(c, wanted);
+            if (alignment == 0 || alignment > 1u << 20 || (alignment & (alignment - 1)))
+                cursor_fail(c, "general.alignment is no power of two up to 2^20");
+        } else if (key) {
+            gguf_skip(c, type, 0);
+        }
+    }
+    return alignment;
+}
+
+static void gguf_entry(cursor *c, tensors *w)
+{
+    uint64_t length;
+    const unsigned char *text = gguf_text(c, &length, "a tensor's name");
+    char *name = text ? (char *)resize_or(c->why, NULL, (size_t)length + 1, 1) : NULL;
+    tensor *t;
+    uint32_t sides, i, type;
+
+    if (name) {
+        memcpy(name, text, (size_t)length);
+        name[length] = 0;
+    }
+    if ((t = tensors_add(c->why, w, name)) == NULL)
+        return;
+    sides = gguf_u32(c, "a tensor's shape");
+    if (sides < 1 || sides > 4) {
+        trouble_set(c->why, "%s: tensor %s: %u dimensions, expected 1 to 4", c->path, t->name, sides);
+        return;
+    }
+    t->rank = sides;
+    for (i = 0; i < sides; i++) {   /* the file names the fastest index first */
+        const uint64_t side = gguf_u64(c, "a tensor's shape");
+        if (side > SIZE_MAX)
+            trouble_set(c->why, "%s: tensor %s: too large for this machine", c->path, t->name);
+        t->shape[sides - 1 - i] = (size_t)side;
+    }
+    type = gguf_u32(c, "a tensor's type");
+    for (t->type = 0; t->type < TENSOR_KINDS; t->type++)
+        if (tensor_kinds[t->type].gguf >= 0 && (uint32_t)tensor_kinds[t->type].gguf == type)
+            break;
+    if (t->type < TENSOR_KINDS)
+        snprintf(t->dtype, sizeof t->dtype, "%s", tensor_kinds[t->type].name);
+    else
+        snprintf(t->dtype, sizeof t->dtype, "type %u", type % 1000000u);
+    t->begin = gguf_u64(c, "a tensor's place");
+}
+
+/* Places count from the first aligned byte after the descriptions. */
+static void gguf_places(cursor *c, tensors *w, uint64_t alignment)
+{
+    const uint64_t data_at = (c->at + alignment - 1) / alignment * alignment;
+    const uint64_t room = data_at < w->size ? w->size - data_at : 0;
+    uint64_t at = data_at, need;
+    size_t i;
+
+    for (i = 0; i < w->count && !c->why->text[0]; i++) {
+        tensor *t = &w->list[i];
+        need = 0;
+        if (t->begin % alignment)
+            trouble_set(c->why, "%s: tensor %s: byte %llu of the data is not aligned to %llu", w->path,
+                        t->name, (unsigned long long)t->begin, (unsigned long long)alignment);
+        else if (t->type == TENSOR_KINDS || tensor_needs(c->why, w->path, t, &need)) {
+            if (t->begin > room || need > room - t->begin)
+                trouble_set(c->why, "%s: truncated: tensor %s begins at byte %llu of the data and has "
+                            "%llu, the file holds %llu", w->path, t->name, (unsigned long long)t->begin,
+                            (unsigned long long)need, (unsigned long long)room);
+            t->begin += data_at;
+            t->end = t->begin + need;
+        }
+    }
+    if (w->count && !c->why->text[0])
+        qsort(w->list, w->count, sizeof *w->list, tensor_by_place);
+    for (i = 0; i < w->count && !c->why->text[0]; i++) {
+        if (w->list[i].begin < at)
+            trouble_set(c->why, "%s: tensor %s: overlaps the one before it", w->path, w->list[i].name);
+        at = w->list[i].end;
+    }
+}
+
+SHARED tensors gguf_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    cursor c = {NULL, NULL, NULL, 0, 0};
+    uint64_t count, keys, alignment, i;
+    uint32_t version;
+    tensors w;
+
+    tensors_begin(&w, path, data, size);
+    c.why = why;
+    c.path = path;
+    c.data = data;
+    c.size = size;
+    if (size < 8 || memcmp(data, "GGUF", 4) != 0) {
+        trouble_set(why, "%s: byte 0: not a GGUF file", path);
+        return w;
+    }
+    version = get32(data + 4);
+    c.at = 8;
+    if (version != 2 && version != 3)
+        trouble_set(why, "%s: byte 4: GGUF version %u%s, expected 2 or 3", path, version,
+                    version >> 16 ? " (a big-endian file)" : "");
+    count = gguf_u64(&c, "the number of tensors");
+    keys = gguf_u64(&c, "the number of keys");
+    alignment = gguf_keys(&c, keys);
+    for (i = 0; i < count && !why->text[0]; i++)
+        gguf_entry(&c, &w);
+    if (!why->text[0])
+        gguf_places(&c, &w, alignment);
+    if (!why->text[0])
+        tensors_sort(why, &w);
+    if (why->text[0])
+        tensors_give(&w);
+    return w;
+}
+
+/* ======================================================================================= */
+/* WORD VECTORS: lines of a word and its numbers (GloVe); word2vec has "count dim" before  */
+/* ======================================================================================= */
+
+typedef struct {
+    const char *path;
+    const unsigned char *data;   /* size bytes, which must outlive this */
+    size_t size;
+    size_t count, dim;
+    size_t *at;                  /* where the numbers of each row begin */
+    size_t room;
+} word_vectors;
+
+static int is_blank(int c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+static size_t line_end(const word_vectors *v, size_t at)
+{
+    const void *end = at < v->size ? memchr(v->data + at, '\n', v->size - at) : NULL;
+    return end ? (size_t)((const unsigned char *)end - v->data) : v->size;
+}
+
+static size_t line_begin(const word_vectors *v, size_t at)
+{
+    while (at > 0 && v->data[at - 1] != '\n')
+        at--;
+    return at;
+}
+
+/* Where the last `fields` fields before `end` begin, or `end` when something else than a word and
+   these is there. A word may hold spaces, so that fields count from the right. */
+static size_t last_fields(const word_vectors *v, size_t begin, size_t end, size_t fields)
+{
+    size_t at = end;
+
+    for (; fields; fields--) {
+        while (at > begin && is_blank(v->data[at - 1]))
+            at--;
+        if (at == begin)
+            return end;
+        while (at > begin && !is_blank(v->data[at - 1]))
+            at--;
+    }
+    return at > begin + 1 ? at : end;
+}
+
+/* A line of two whole numbers, the first of word2vec's. */
+static int words_head(const word_vectors *v, size_t end, uint64_t *count, uint64_t *dim)
+{
+    uint64_t value[2] = {0, 0};
+    size_t at = 0, n;
+
+    for (n = 0; n < 2; n++) {
+        const size_t begin = at;
+        for (; at < end && v->data[at] >= '0' && v->data[at] <= '9'; at++)
+            if (value[n] < (uint64_t)1 << 48)
+                value[n] = value[n] * 10 + (v->data[at] - '0');
+        if (at == begin || (n == 0 && (at == end || !is_blank(v->data[at]))))
+            return 0;
+        while (at < end && is_blank(v->data[at]))
+            at++;
+    }
+    *count = value[0];
+    *dim = value[1];
+    return at == end;
+}
+
+static size_t count_fields(const word_vectors *v, size_t begin, size_t end)
+{
+    size_t fields = 0, at;
+
+    for (at = begin; at < end; at++)
+        fields += !is_blank(v->data[at]) && (at == begin || is_blank(v->data[at - 1]));
+    return fields;
+}
+
+SHARED void words_give(word_vectors *v)
+{
+    give(v->at);
+    v->at = NULL;
+    v->count = v->room = 0;
+}
+
+/* Finds the rows; numbers are read by words_rows. */
+SHARED word_vectors words_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    word_vectors v;
+    uint64_t promised = 0, dim = 0;
+    size_t begin = 0, end, line = 0;
+    int head;
+
+    memset(&v, 0, sizeof v);
+    v.path = path;
+    v.data = data;
+    v.size = size;
+    end = line_end(&v, 0);
+    head = words_head(&v, end, &promised, &dim);
+    v.dim = head ? (size_t)(dim < INT32_MAX ? dim : 0) : count_fields(&v, 0, end);
+    v.dim -= !head && v.dim > 0;
+    if (v.dim == 0)
+        trouble_set(why, "%s: line 1: expected a word and its numbers, or \"count dimension\"", path);
+    if (head) {
+        begin = end + 1;
+        line = 1;
+    }
+    for (; begin < size && !why->text[0]; begin = end + 1) {
+        size_t numbers;
+        line++;
+        end = line_end(&v, begin);
+        if (count_fields(&v, begin, end) == 0)
+            continue;
+        numbers = last_fields(&v, begin, end, v.dim);
+        if (numbers == end) {
+            trouble_set(why, "%s: line %zu: expected a word and %zu numbers", path, line, v.dim);
+            break;
+        }
+        if (v.count == v.room) {
+            const size_t room = v.room ? v.room * 2 : 1024;
+            size_t *larger = (size_t *)resize_or(why, v.at, room, sizeof *larger);
+            if (!larger)
+                break;
+            v.at = larger;
+            v.room = room;
+        }
+        v.at[v.count++] = numbers;
+    }
+    if (!why->text[0] && (v.count == 0 || (head && v.count != promised)))
+        trouble_set(why, "%s: line 1: %llu words, but %zu follow", path, (unsigned long long)promised,
+                    v.count);
+    if (why->text[0])
+        words_give(&v);
+    return v;
+}
+
+/* The word of a row, without what separates it from its numbers. */
+SHARED const unsigned char *words_word(const word_vectors *v, size_t row, size_t *length)
+{
+    const size_t begin = line_begin(v, v->at[row]);
+    size_t end = v->at[row];
+
+    while (end > begin + 1 && is_blank(v->data[end - 1]))
+        end--;
+    *length = end - begin;
+    return v->data + begin;
+}
+
+/* A decimal number at p, before end, to float32. Up to 15 digits and small powers of ten are exact in
+   double; strtod does the others. Returns where it ends, or NULL. */
+static const unsigned char *decimal(const unsigned char *p, const unsigned char *end, float *value)
+{
+    static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
+                                  1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    const unsigned char *const begin = p;
+    const int minus = p < end && *p == '-';
+    uint64_t digits = 0;
+    int count = 0, power = 0, point = 0, any = 0;
+    double x;
+    char text[64], *stop;
+
+    p += p < end && (*p == '-' || *p == '+');
+    for (; p < end && ((*p >= '0' && *p <= '9') || (*p == '.' && !point)); p++) {
+        if (*p == '.') {
+            point = 1;
+            continue;
+        }
+        any = 1;
+        if (count < 18)
+            digits = digits * 10 + (uint64_t)(*p - '0');
+        count += digits != 0;
+        power -= point;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        int sign = 1, e = 0;
+        p++;
+        if (p < end && (*p == '-' || *p == '+'))
+            sign = *p++ == '-' ? -1 : 1;
+        any = any && p < end && *p >= '0' && *p <= '9';
+        for (; p < end && *p >= '0' && *p <= '9'; p++)
+            e = e < 10000 ? e * 10 + (*p - '0') : e;
+        power += sign * e;
+    }
+    if (!any || (p < end && !is_blank(*p)))
+        return NULL;
+    if (count <= 15 && power >= -22 && power <= 22) {
+        x = power < 0 ? (double)digits / tens[-power] : (double)digits * tens[power];
+        *value = (float)(minus ? -x : x);
+        return p;
+    }
+    if ((size_t)(p - begin) >= sizeof text)
+        return NULL;
+    memcpy(text, begin, (size_t)(p - begin));
+    text[p - begin] = 0;
+    x = strtod(text, &stop);
+    *value = x > 3.4028235e38 || x < -3.4028235e38 ? float_of_bits(0x7f800000u) : (float)x;
+    return *stop == 0 ? p : NULL;
+}
+
+/* Rows of a table of word vectors. Returns 0, or -1 and a trouble. */
+SHARED int words_rows(trouble *why, const word_vectors *v, size_t first, size_t count, float *out)
+{
+    size_t i, k;
+
+    for (i = 0; i < count; i++) {
+        const unsigned char *p = v->data + v->at[first + i];
+        const unsigned char *const end = v->data + line_end(v, v->at[first + i]);
+        for (k = 0; k < v->dim; k++) {
+            while (p < end && is_blank(*p))
+                p++;
+            p = decimal(p, end, &out[i * v->dim + k]);
+            if (!p || !is_finite(out[i * v->dim + k])) {
+                trouble_set(why, "%s: row %zu, number %zu: expected a finite decimal number", v->path,
+                            first + i, k);
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+#endif /* TENSOR_FILES_H */

@@ -1,0 +1,1982 @@
+/*
+ * ttembed - token-embedding tables as tensor trains, from the command line
+ *
+ *     cc -O2 -o ttembed examples/ttembed.c -lm           (from the repository's root)
+ *     ./ttembed compress model.safetensors table.tte     the embedding, 8 times smaller
+ *     ./ttembed info table.tte                           what it holds and what it lost
+ *     ./ttembed --help                                   every command
+ *
+ * Tables come as safetensors (with an index of shards, too), .npy, GGUF, the text of word vectors, or
+ * plain float32; tensor_files.h reads them. They are mapped and read row by row, so that a table may be
+ * larger than memory. Errors are one line on stderr; the exit status is 0, 1 for a failure, 2 for a
+ * command that makes no sense. No file is overwritten without --force, and none is left half written:
+ * new ones get a temporary name first, which Ctrl-C removes, too.
+ *
+ * In reading order: terminal and signals, numbers as text, commands and options, writing files, tables,
+ * images, words, compress; commands that read (info, lookup, nearest, verify, export, c-array); commands
+ * that make a new image (append, replace, merge, shrink); help and main.
+ */
+
+#if defined(__unix__) || defined(__APPLE__)
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#endif
+#endif
+
+#define TT_EMBED_IMPLEMENTATION
+#include "../tt_embed.h"
+#include "tensor_files.h"
+
+#include <math.h>
+#include <signal.h>
+#include <time.h>
+
+#if defined(__GNUC__)
+#define NEVER_RETURNS __attribute__((noreturn))
+#else
+#define NEVER_RETURNS
+#endif
+
+#define BATCH 256   /* rows that are read or written together */
+
+/* ======================================================================================= */
+/* TERMINAL AND SIGNALS: one line of error, a bar, nothing left behind                     */
+/* ======================================================================================= */
+
+static const char *command_name = "";   /* of the command that runs, for messages */
+static char temp_path[4096];            /* a file to remove unless it gets its own name */
+static volatile sig_atomic_t temp_there;
+static volatile sig_atomic_t caught;    /* the signal that asks to stop */
+static volatile sig_atomic_t stoppable; /* the library asks now and then whether to stop */
+static volatile sig_atomic_t saving;    /* not now: the file is being put in place */
+static volatile sig_atomic_t bar_there; /* a bar stands on the line of the terminal */
+
+static struct {
+    int on, lines;       /* a bar on a terminal; or a line a second */
+    double start, last;  /* seconds */
+    double rows;         /* of the table, for the rate */
+    double done, speed;  /* fraction at `last`, and how fast it has risen of late, per second */
+} bar;
+
+static double seconds(void)
+{
+#ifdef TENSOR_FILES_POSIX
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC, &now) == 0)
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+static int is_terminal(int stream)   /* 0: stdin, 1: stdout, 2: stderr */
+{
+#ifdef TENSOR_FILES_POSIX
+    return isatty(stream);
+#else
+    return stream < 0;
+#endif
+}
+
+static void temp_remove(void)
+{
+    if (temp_there)
+        (void)remove(temp_path);
+    temp_there = 0;
+}
+
+static void bar_clear(void)
+{
+    if (bar_there)
+        fprintf(stderr, "\r%*s\r", 78, "");
+    bar_there = 0;
+}
+
+/* Ends the program with a line on stderr: 1 after a failure, 2 when the command makes no sense. */
+NEVER_RETURNS static void end_with(int status, const char *format, va_list list)
+{
+    char line[1024], *c;
+
+    vsnprintf(line, sizeof line, format, list);
+    for (c = line; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127)
+            *c = '?';
+    fflush(stdout);
+    bar_clear();
+    temp_remove();
+    fprintf(stderr, "ttembed%s%s: %s\n", *command_name ? " " : "", command_name, line);
+    exit(status);
+}
+
+NEVER_RETURNS PRINTS(1) static void fail(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    end_with(1, format, list);
+}
+
+NEVER_RETURNS PRINTS(1) static void misused(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    end_with(2, format, list);
+}
+
+static void check(const trouble *why)
+{
+    if (why->text[0])
+        fail("%s", why->text);
+}
+
+/* Dies of the signal, as the shell expects it. */
+static void die_of(int number)
+{
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+    exit(1);
+}
+
+/* While the library can be asked to stop, the first signal asks; the second one ends at once. */
+static void on_signal(int number)
+{
+    const int again = caught != 0;
+
+    caught = number;
+    if (saving || (stoppable && !again))
+        return;
+#ifdef TENSOR_FILES_POSIX
+    if (temp_there)
+        (void)unlink(temp_path);
+    if (bar_there && write(2, "\n", 1) == 1)   /* the prompt gets a line of its own */
+        bar_there = 0;
+#endif
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+static void catch_signals(void)
+{
+#ifdef TENSOR_FILES_POSIX
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action, before;
+    size_t i;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    for (i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            (void)sigaction(numbers[i], &action, NULL);
+#ifdef SIGXFSZ
+    (void)signal(SIGXFSZ, SIG_IGN);   /* a limit on file sizes is then an error of write */
+#endif
+#else
+    (void)signal(SIGINT, on_signal);
+#endif
+}
+
+static void bar_start(int quiet, int verbose, size_t rows)
+{
+    bar.on = !quiet && is_terminal(2);
+    bar.lines = !bar.on && verbose;
+    bar.start = bar.last = seconds();
+    bar.rows = (double)rows;
+    bar.done = bar.speed = 0.0;
+}
+
+/* tte_progress_fn */
+static int bar_show(void *user, double fraction)
+{
+    const double now = seconds(), spent = now - bar.start, since = now - bar.last;
+    const int full = fraction < 0 ? 0 : fraction > 1 ? 30 : (int)(fraction * 30.0);
+    char left[32] = "", rate[32] = "";
+
+    (void)user;
+    if (caught)
+        return 1;
+    if ((!bar.on && !bar.lines) || since < (bar.on ? 0.1 : 1.0))
+        return 0;
+    if (bar.speed > 0.0)   /* the last few seconds count most: steps differ in speed */
+        bar.speed += (1.0 - exp(-since / 4.0)) * ((fraction - bar.done) / since - bar.speed);
+    else
+        bar.speed = fraction / spent;
+    bar.last = now;
+    bar.done = fraction;
+    if (fraction > 0.01 && bar.speed > 0.0) {
+        const double rest = (1.0 - fraction) / bar.speed;
+        const long whole = rest > 0.0 && rest < 1e7 ? (long)(rest + 0.5) : 0;
+        snprintf(left, sizeof left, "%ld:%02ld left", whole / 60, whole % 60);
+        snprintf(rate, sizeof rate, "%.0f rows/s", bar.rows * fraction / spent);
+    }
+    if (bar.on)
+        fprintf(stderr, "\r[%.*s%*s] %3d %%  %-16s %-14s", full, "##############################",
+                30 - full, "", (int)(fraction * 100.0), rate, left);
+    else
+        fprintf(stderr, "ttembed %s: %d %%  %s  %s\n", command_name, (int)(fraction * 100.0), rate,
+                left);
+    fflush(stderr);
+    bar_there = bar.on;
+    return 0;
+}
+
+/* What was printed must have arrived: a full disk is an error, too. */
+static void finish_output(void)
+{
+    if (fflush(stdout) || ferror(stdout))
+        fail("standard output: %s", strerror(errno));
+}
+
+static void *take(size_t count, size_t size)
+{
+    trouble why = {""};
+    void *p = resize_or(&why, NULL, count ? count : 1, size);
+    check(&why);
+    return p;
+}
+
+static float *take_floats(size_t rows, size_t cols)
+{
+    if (cols && rows > SIZE_MAX / sizeof(float) / cols)
+        fail("out of memory: %zu times %zu floats", rows, cols);
+    return (float *)take(rows * cols, sizeof(float));
+}
+
+/* ======================================================================================= */
+/* NUMBERS AS TEXT                                                                         */
+/* ======================================================================================= */
+
+/* 1234567 as 1,234,567, in one of four places that are used in turn. */
+static const char *commas(uint64_t n)
+{
+    static char place[4][32];
+    static int turn;
+    char *end = place[turn = (turn + 1) % 4] + 31;
+    int digits = 0;
+
+    *end = 0;
+    do {
+        if (digits && digits % 3 == 0)
+            *--end = ',';
+        *--end = (char)('0' + n % 10);
+        digits++;
+        n /= 10;
+    } while (n);
+    return end;
+}
+
+static void shape_text(const tte_shape *shape, char *text, size_t size)
+{
+    int32_t k;
+
+    text[0] = 0;
+    for (k = 0; k < shape->modes; k++)
+        add_text(text, size, k ? "x%d" : "%d", (int)shape->dim[k]);
+}
+
+/* A string as JSON wants it; bytes beyond ASCII go through when they are UTF-8, else become '?'. */
+static void print_json_string(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text, *const end = s + strlen(text);
+
+    putchar('"');
+    while (s < end) {
+        uint32_t point;
+        const size_t length = utf8_get(s, (size_t)(end - s), &point);
+        if (point == NOT_UTF8)
+            putchar('?');
+        else if (point < 32 || point == '"' || point == '\\')
+            printf("\\u%04x", (unsigned)point);
+        else
+            fwrite(s, 1, length, stdout);
+        s += length;
+    }
+    putchar('"');
+}
+
+/* A whole number that fills the text; 0 when it is none, or beyond `most`. */
+static int whole_number(const char *text, uint64_t most, uint64_t *value)
+{
+    uint64_t n = 0;
+    const char *c = text;
+
+    for (; *c >= '0' && *c <= '9'; c++) {
+        if (n > (UINT64_MAX - 9) / 10)
+            return 0;
+        n = n * 10 + (uint64_t)(*c - '0');
+    }
+    *value = n;
+    return c != text && *c == 0 && n <= most;
+}
+
+/* ======================================================================================= */
+/* COMMANDS AND OPTIONS                                                                    */
+/* ======================================================================================= */
+
+typedef enum {
+    O_TENSOR, O_FORMAT, O_DIM, O_ROWS,
+    O_LAYOUT, O_CODING, O_RATIO, O_EPS, O_SHAPE, O_MAX_RANK, O_LIKE, O_WEIGHTS,
+    O_TABLE, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
+    O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
+} option_id;
+
+static const struct {
+    const char *name, *value, *help;   /* value NULL: a switch */
+} option_list[OPTIONS] = {
+    {"tensor", "NAME", "the tensor, where a file holds several (or for export: its name)"},
+    {"format", "NAME", "safetensors, npy, gguf, text or raw, where the file's name does not tell"},
+    {"dim", "N", "numbers a row, of raw float32"},
+    {"rows", "FIRST:LAST", "only these rows, LAST left out (\"1000:\": to the end)"},
+    {"layout", "NAME", "table: one train for the whole table (default); token: one for each row"},
+    {"coding", "NAME", "f32, f16, i8, i4, entropy; default entropy, with --layout token i4"},
+    {"ratio", "N", "at least N times smaller than float32; default 8; 0: no such bound"},
+    {"eps", "E", "relative error at most E, of the table or (--layout token) of every row"},
+    {"shape", "AxBxC", "the modes of a row; default: what suits the table"},
+    {"max-rank", "R", "no bond gets a larger rank"},
+    {"like", "FILE.tte", "mean, cores, steps and code tables of this image, so that both can be merged"},
+    {"weights", "FILE", "how much each row matters, a number a line; zipf: less with rising token id"},
+    {"table", "FILE", "the dense table that the image was made from"},
+    {"worst", "N", "with --table: the N tokens whose rows lost most"},
+    {"by-frequency", NULL, "with --table: errors by tenths of the token ids, which in BPE vocabularies\n"
+     "                     rise with rarity"},
+    {"json", NULL, "as JSON"},
+    {"count", "N", "how many neighbours; default 10"},
+    {"inner", NULL, "by inner product instead of the cosine of the angle"},
+    {"raw", NULL, "float32 bytes instead of text"},
+    {"row", "N", "the row of ROWS to take, where it has several"},
+    {"name", "NAME", "the array's name in C; default: the file's"},
+    {"force", NULL, "overwrite what is there"},
+    {"verbose", NULL, "a line of progress each second where there is no terminal"},
+    {"quiet", NULL, "no progress, no summary"},
+    {"help", NULL, "this text"}
+};
+
+#define BIT(option) (1u << (option))
+#define TABLE_OPTIONS (BIT(O_TENSOR) | BIT(O_FORMAT) | BIT(O_DIM) | BIT(O_ROWS))
+#define BUDGET_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_MAX_RANK) | BIT(O_SHAPE) | BIT(O_CODING))
+#define OUTPUT_OPTIONS (BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_HELP))
+
+typedef struct command command;
+
+typedef struct {
+    const command *what;
+    const char *option[OPTIONS];   /* as given; "" for a switch; NULL: not given */
+    const char **argument;
+    int arguments;
+} request;
+
+struct command {
+    const char *name;
+    void (*run)(const request *);
+    int least, most;   /* arguments */
+    const char *usage, *help, *example;
+    unsigned options;
+};
+
+static int given(const request *r, option_id o)
+{
+    return r->option[o] != NULL;
+}
+
+static double number_option(const request *r, option_id o, double usual, double least, double most)
+{
+    const char *text = r->option[o];
+    char *end;
+    double x;
+
+    if (!text)
+        return usual;
+    x = strtod(text, &end);
+    if (end == text || *end || !(x >= least && x <= most))
+        misused("--%s %s: expected a number from %g to %g", option_list[o].name, text, least, most);
+    return x;
+}
+
+static size_t whole_option(const request *r, option_id o, size_t usual, uint64_t least, uint64_t most)
+{
+    uint64_t n = usual;
+
+    if (given(r, o) && (!whole_number(r->option[o], most, &n) || n < least))
+        misused("--%s %s: expected a whole number from %llu to %llu", option_list[o].name, r->option[o],
+                (unsigned long long)least, (unsigned long long)most);
+    return (size_t)n;
+}
+
+/* The place of a word in a list that ends with NULL. */
+static int word_option(const request *r, option_id o, int usual, const char *const *words)
+{
+    char all[128] = "";
+    int i;
+
+    if (!given(r, o))
+        return usual;
+    for (i = 0; words[i]; i++) {
+        if (strcmp(r->option[o], words[i]) == 0)
+            return i;
+        add_text(all, sizeof all, i ? ", %s" : "%s", words[i]);
+    }
+    misused("--%s %s: expected one of %s", option_list[o].name, r->option[o], all);
+}
+
+static const char *const layout_names[] = {"token", "table", NULL};
+static const char *const coding_names[] = {"f32", "f16", "i8", "i4", "entropy", NULL};
+
+static tte_shape shape_option(const request *r)
+{
+    const char *c = r->option[O_SHAPE];
+    tte_shape shape;
+
+    memset(&shape, 0, sizeof shape);
+    while (c) {
+        int64_t side = 0;
+        for (; *c >= '0' && *c <= '9' && side < INT32_MAX; c++)
+            side = side * 10 + (*c - '0');
+        if (side < 1 || side > INT32_MAX || shape.modes == TTE_MAX_MODES || (*c != 'x' && *c != 0))
+            misused("--shape %s: expected up to %d modes like 8x4x4", r->option[O_SHAPE], TTE_MAX_MODES);
+        shape.dim[shape.modes++] = (int32_t)side;
+        c = *c ? c + 1 : NULL;
+    }
+    return shape;
+}
+
+/* ======================================================================================= */
+/* WRITING FILES                                                                           */
+/* ======================================================================================= */
+
+/* Before the work begins: may this file be written? */
+static void check_output(const request *r, const char *path)
+{
+    if (strcmp(path, "-") == 0) {
+        if (is_terminal(1))
+            fail("standard output is a terminal, and this is not text");
+        return;
+    }
+#ifdef TENSOR_FILES_POSIX
+    {
+        const char *slash = strrchr(path, '/');
+        const size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+        char *folder = (char *)take(length + 2, 1);
+        struct stat about;
+        if (length)
+            memcpy(folder, path, length);
+        memcpy(folder + length, ".", 2);
+        if (access(folder, W_OK) != 0)
+            fail("%s: %s", path, strerror(errno));
+        give(folder);
+        if (stat(path, &about) == 0 && !S_ISREG(about.st_mode))
+            fail("%s: is there and no plain file", path);
+    }
+#endif
+    if (!given(r, O_FORCE) && !file_missing(path))
+        fail("%s: is there already; --force overwrites it", path);
+}
+
+typedef struct {
+    const char *path;   /* "-": standard output */
+    FILE *file;
+} output;
+
+/* A new file under a temporary name beside its own. */
+static output output_begin(const char *path)
+{
+    output out = {path, stdout};
+    int attempt;
+
+    if (strcmp(path, "-") == 0)
+        return out;
+    out.file = NULL;
+    if (strlen(path) > sizeof temp_path - 16)
+        fail("%s: the name is too long", path);
+    errno = EEXIST;
+    for (attempt = 0; attempt < 100 && !out.file && errno == EEXIST; attempt++) {
+#ifdef TENSOR_FILES_POSIX
+        int file;
+        snprintf(temp_path, sizeof temp_path, "%s.tmp%02d", path, attempt);
+        file = open(temp_path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+        temp_there = file >= 0;
+        if (file >= 0 && (out.file = fdopen(file, "wb")) == NULL)
+            close(file);
+#else
+        snprintf(temp_path, sizeof temp_path, "%s.tmp%02d", path, attempt);
+        temp_there = (out.file = fopen(temp_path, "wb")) != NULL;
+#endif
+    }
+    if (!out.file)
+        fail("%s: %s", path, strerror(errno));
+    return out;
+}
+
+static void output_write(const output *out, const void *data, size_t size)
+{
+    if (size && fwrite(data, 1, size, out->file) != size)
+        fail("%s: %s", out->path, strerror(errno));
+}
+
+/* All of it is on the disk before it takes the place of what was there. */
+static void output_end(const output *out)
+{
+    int bad = fflush(out->file) != 0 || ferror(out->file);
+
+    if (out->file == stdout) {
+        if (bad)
+            fail("standard output: %s", strerror(errno));
+        return;
+    }
+#ifdef TENSOR_FILES_POSIX
+    bad = bad || fsync(fileno(out->file)) != 0;
+#endif
+    if (fclose(out->file) != 0 || bad)
+        fail("%s: %s", out->path, strerror(errno));
+#ifndef TENSOR_FILES_POSIX
+    (void)remove(out->path);   /* elsewhere rename may refuse to replace a file */
+#endif
+    if (rename(temp_path, out->path) != 0)
+        fail("%s: %s", out->path, strerror(errno));
+    temp_there = 0;
+}
+
+/* ======================================================================================= */
+/* TABLES: one interface to all formats                                                    */
+/* ======================================================================================= */
+
+typedef enum { SAFETENSORS, NPY, GGUF, TEXT, RAW, INDEX, FORMATS } format;
+
+static const char *const format_names[] = {"safetensors", "npy", "gguf", "text", "raw", NULL};
+
+typedef struct {
+    char *path;
+    file_view file;
+    tensors all;
+    const tensor *t;      /* NULL: a table of words */
+    word_vectors words;
+    size_t first, rows, dim;   /* of the rows that are asked for */
+    size_t whole;              /* rows of the whole table */
+    trouble why;
+} source;
+
+static int ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* A folder stands for the model in it. */
+static char *table_path(const char *path)
+{
+    trouble why = {""};
+    char *inside = NULL;
+#ifdef TENSOR_FILES_POSIX
+    struct stat about;
+    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        inside = path_join(&why, path, "model.safetensors.index.json");
+        check(&why);
+        if (file_missing(inside)) {
+            give(inside);
+            inside = path_join(&why, path, "model.safetensors");
+        }
+    }
+#endif
+    if (!inside && !why.text[0]) {
+        inside = (char *)take(strlen(path) + 1, 1);
+        memcpy(inside, path, strlen(path) + 1);
+    }
+    check(&why);
+    return inside;
+}
+
+static format table_format(const request *r, const source *s, size_t dim)
+{
+    static const char *const ends[] = {".safetensors", ".npy", ".gguf", ".txt", ".vec", ".index.json"};
+    static const format means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX};
+    const unsigned char *p = s->file.data;
+    const size_t size = s->file.size;
+    size_t i;
+
+    if (given(r, O_FORMAT))
+        return (format)word_option(r, O_FORMAT, 0, format_names);
+    if (size >= 8 && memcmp(p, "\x89TTE\r\n\x1a\n", 8) == 0)
+        fail("%s: an image, not a table; shrink makes it smaller, export makes a table of it", s->path);
+    if (size >= 6 && memcmp(p, "\x93NUMPY", 6) == 0)
+        return NPY;
+    if (size >= 4 && memcmp(p, "GGUF", 4) == 0)
+        return GGUF;
+    for (i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends_with(s->path, ends[i]))
+            return means[i];
+    if (dim)
+        return RAW;
+    if (size >= 4 && memcmp(p, "PK\3\4", 4) == 0)
+        fail("%s: a zip, perhaps PyTorch's: save the table as .safetensors or .npy", s->path);
+    fail("%s: which format? --format tells, and --dim for raw float32", s->path);
+}
+
+/* "model.embed_tokens.weight" is an embedding by the last of its names. */
+static int looks_like_embedding(const char *name)
+{
+    static const char *const usual[] = {"wte", "embed_tokens", "word_embeddings", "tok_embeddings",
+                                        "token_embd", "embed_in", "embeddings.weight", "embedding"};
+    char last[64];
+    const char *dot;
+    size_t length = strlen(name), i;
+
+    if (length > 7 && strcmp(name + length - 7, ".weight") == 0)
+        length -= 7;
+    for (dot = name + length; dot > name && dot[-1] != '.'; dot--)
+        ;
+    snprintf(last, sizeof last, "%.*s", (int)(length - (size_t)(dot - name) < 63
+                                              ? length - (size_t)(dot - name) : 63), dot);
+    for (i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (strcmp(last, usual[i]) == 0)
+            return 1;
+    return 0;
+}
+
+/* The tensor that is named, or the one that looks like an embedding, or the only one with two sides. */
+static const tensor *choose_tensor(const tensors *w, const char *name)
+{
+    const tensor *chosen = name ? tensors_find(w, name) : NULL;
+    char names[400] = "";
+    size_t i, found = 0;
+    int by_name;
+
+    if (chosen)
+        return chosen;
+    for (by_name = 1; by_name >= 0 && !found; by_name--)   /* by its name; if none, by its shape */
+        for (i = 0; i < w->count; i++) {
+            const tensor *t = &w->list[i];
+            const int two = t->rank == 2 || t->rank == 0;   /* an index does not know shapes */
+            if (!two || (by_name && !looks_like_embedding(t->name)))
+                continue;
+            chosen = t;
+            if (found++ == 0 || strlen(names) < 300)
+                add_text(names, sizeof names, found > 1 ? ", %.100s" : "%.100s", t->name);
+        }
+    if (found == 1 && !name)
+        return chosen;
+    if (!found)
+        fail("%s: no tensor with two sides", w->path);
+    if (name)
+        fail("%s: tensor %s: missing; perhaps it is %s", w->path, name, names);
+    fail("%s: which tensor is the table? --tensor names one of %s", w->path, names);
+}
+
+/* The shard that an index names for the tensor takes the place of the index. */
+static const tensor *open_shard(source *s, const char *name)
+{
+    const tensor *t = choose_tensor(&s->all, name);
+    char *path = index_file(&s->why, &s->all, t);
+    file_view file = {NULL, 0, 0};
+    tensors shard;
+
+    check(&s->why);
+    file = view_file(&s->why, path);
+    check(&s->why);
+    shard = safetensors_parse(&s->why, path, file.data, file.size);
+    check(&s->why);
+    name = t->name;
+    t = tensors_find(&shard, name);
+    if (!t)
+        fail("%s: tensor %s: missing, though %s says it is here", path, name, s->path);
+    tensors_give(&s->all);
+    close_view(&s->file);
+    give(s->path);
+    s->path = path;
+    s->file = file;
+    s->all = shard;
+    return t;
+}
+
+/* FIRST:LAST within `whole` rows. */
+static void choose_rows(const request *r, source *s)
+{
+    const char *text = r->option[O_ROWS], *colon = text ? strchr(text, ':') : NULL;
+    uint64_t first = 0, last = s->whole;
+    char begin[32];
+
+    if (text) {
+        if (!colon || colon - text > 20)
+            misused("--rows %s: expected FIRST:LAST", text);
+        snprintf(begin, sizeof begin, "%.*s", (int)(colon - text), text);
+        if ((begin[0] && !whole_number(begin, UINT64_MAX, &first))
+            || (colon[1] && !whole_number(colon + 1, UINT64_MAX, &last)))
+            misused("--rows %s: expected FIRST:LAST", text);
+        if (first >= last || last > s->whole)
+            fail("%s: --rows %s: the table has rows 0 to %zu", s->path, text, s->whole - 1);
+    }
+    s->first = (size_t)first;
+    s->rows = (size_t)(last - first);
+}
+
+/* Opens a table; `dim`, unless 0, is that of raw rows without --dim. Nothing is read yet but headers
+   and, of word vectors, where the lines are. */
+static source source_open(const request *r, const char *path, size_t dim)
+{
+    const char *name = r->option[O_TENSOR];
+    source s;
+    format f;
+
+    memset(&s, 0, sizeof s);
+    s.path = table_path(path);
+    s.file = view_file(&s.why, s.path);
+    check(&s.why);
+    dim = whole_option(r, O_DIM, dim, 1, INT32_MAX);
+    f = table_format(r, &s, dim);
+    if (f == RAW && !dim)
+        misused("--format raw: --dim tells how many numbers a row has");
+    if (f == TEXT)
+        s.words = words_parse(&s.why, s.path, s.file.data, s.file.size);
+    else if (f == NPY)
+        s.all = npy_parse(&s.why, s.path, s.file.data, s.file.size);
+    else if (f == GGUF)
+        s.all = gguf_parse(&s.why, s.path, s.file.data, s.file.size);
+    else if (f == INDEX)
+        s.all = index_parse(&s.why, s.path, s.file.data, s.file.size);
+    else if (f == RAW)
+        s.all = raw_parse(&s.why, s.path, s.file.data, s.file.size, dim);
+    else
+        s.all = safetensors_parse(&s.why, s.path, s.file.data, s.file.size);
+    check(&s.why);
+    if (f != TEXT) {
+        s.t = f == NPY || f == RAW ? &s.all.list[0] : f == INDEX ? open_shard(&s, name)
+                                                                 : choose_tensor(&s.all, name);
+        (void)tensor_is_table(&s.why, &s.all, s.t);
+        check(&s.why);
+    }
+    s.all.path = s.path;
+    s.whole = s.t ? s.t->shape[0] : s.words.count;
+    s.dim = s.t ? s.t->shape[1] : s.words.dim;
+    if (s.dim > INT32_MAX || s.whole > UINT32_MAX)
+        fail("%s: %zu x %zu: too large", s.path, s.whole, s.dim);
+    choose_rows(r, &s);
+    return s;
+}
+
+static void source_close(source *s)
+{
+    tensors_give(&s->all);
+    words_give(&s->words);
+    close_view(&s->file);
+    give(s->path);
+}
+
+/* tte_rows_fn */
+static int source_rows(void *user, size_t first, size_t count, float *dst)
+{
+    source *s = (source *)user;
+
+    if (s->t)
+        return tensor_rows(&s->why, &s->all, s->t, s->first + first, count, dst);
+    return words_rows(&s->why, &s->words, s->first + first, count, dst);
+}
+
+/* All rows at once, in a new block. */
+static float *source_load(source *s)
+{
+    float *rows = take_floats(s->rows, s->dim);
+
+    (void)source_rows(s, 0, s->rows, rows);
+    check(&s->why);
+    return rows;
+}
+
+/* ======================================================================================= */
+/* IMAGES                                                                                  */
+/* ======================================================================================= */
+
+typedef struct {
+    const char *path;
+    file_view file;
+    tte_table t;
+    tte_info info;
+    float *scratch;
+    int piped;
+} image_in;
+
+/* A mapped file is opened as it is. Where a new image is made of it, and from a pipe, all of it is
+   verified first: damage must not get a fresh checksum. */
+static image_in image_open(const char *path, int verify)
+{
+    trouble why = {""};
+    image_in in;
+    tte_status status;
+
+    memset(&in, 0, sizeof in);
+    in.path = path;
+    if (strcmp(path, "-") == 0) {
+        const bytes all = read_stream(&why, "standard input", stdin);
+        in.path = "standard input";
+        in.piped = 1;
+        in.file.data = all.data;
+        in.file.size = all.size;
+        verify = 1;
+    } else {
+        in.file = view_file(&why, path);
+    }
+    check(&why);
+    status = tte_open(&in.t, in.file.data, in.file.size);
+    if (status == TTE_OK && verify)
+        status = tte_verify(&in.t);
+    if (status != TTE_OK)
+        fail("%s: %s", in.path, tte_status_text(status));
+    (void)tte_get_info(&in.t, &in.info);
+    in.scratch = take_floats(tte_scratch_len(&in.t), 1);
+    return in;
+}
+
+static void image_close(image_in *in)
+{
+    give(in->scratch);
+    close_view(&in->file);
+}
+
+/* tte_rows_fn, and how all rows of an image are read here */
+static int image_rows(void *user, size_t first, size_t count, float *dst)
+{
+    image_in *in = (image_in *)user;
+    uint32_t tokens[BATCH];
+    size_t done, now, i;
+
+    for (done = 0; done < count; done += now) {
+        now = count - done < BATCH ? count - done : BATCH;
+        for (i = 0; i < now; i++)
+            tokens[i] = (uint32_t)(first + done + i);
+        if (tte_lookup_batch(&in->t, tokens, now, dst + done * in->info.dim, in->scratch) != TTE_OK)
+            return -1;
+    }
+    return 0;
+}
+
+static void print_summary(const char *path, const tte_table *t)
+{
+    tte_info i;
+
+    (void)tte_get_info(t, &i);
+    printf("%s: %s x %s, %s bytes, %.2f times smaller than float32, relative error %.4f\n", path,
+           commas(i.vocab), commas(i.dim), commas(i.bytes), i.ratio, i.rel_error);
+}
+
+/* Puts a new image in its place and frees it. A signal has to wait meanwhile. */
+static void image_save(const request *r, const char *path, tte_image *image)
+{
+    tte_table t;
+    tte_status status = tte_open(&t, image->data, image->size);
+
+    bar_clear();
+    if (status == TTE_OK && strcmp(path, "-") == 0) {
+        output out = output_begin(path);
+        output_write(&out, image->data, image->size);
+        output_end(&out);
+    } else if (status == TTE_OK) {
+        saving = 1;
+        status = tte_save(path, image);
+        saving = 0;
+        if (status == TTE_OK && !given(r, O_QUIET))
+            print_summary(path, &t);
+    }
+    tte_free(image);
+    if (status == TTE_ERR_IO)
+        fail("%s: %s", path, strerror(errno));
+    if (status != TTE_OK)
+        fail("%s: %s", path, tte_status_text(status));
+}
+
+/* ======================================================================================= */
+/* WORDS: the vocabulary beside an image, a word a line, by token id                       */
+/* ======================================================================================= */
+
+typedef struct {
+    bytes text;            /* data NULL: there is none */
+    const char **word;     /* count zero-terminated words */
+    size_t count;
+} vocabulary;
+
+/* "glove.tte" has its words in "glove.vocab". */
+static char *vocabulary_path(const char *image)
+{
+    const size_t length = strlen(image), stem = ends_with(image, ".tte") ? length - 4 : length;
+    char *path = (char *)take(stem + sizeof ".vocab", 1);
+
+    memcpy(path, image, stem);
+    memcpy(path + stem, ".vocab", sizeof ".vocab");
+    return path;
+}
+
+/* The words of an image, if they lie beside it and are as many as it has tokens. */
+static vocabulary vocabulary_open(const image_in *in)
+{
+    char *path = vocabulary_path(in->path);
+    vocabulary v = {{NULL, 0}, NULL, 0};
+    trouble why = {""};
+    size_t i;
+
+    if (!in->piped && !file_missing(path)) {
+        v.text = read_file(&why, path);
+        check(&why);
+        for (i = 0; i < v.text.size; i++)
+            v.count += v.text.data[i] == '\n';
+        if (v.count == in->info.vocab) {
+            v.word = (const char **)take(v.count, sizeof *v.word);
+            for (v.count = 0, i = 0; v.count < in->info.vocab; v.count++) {
+                v.word[v.count] = (const char *)v.text.data + i;
+                while (v.text.data[i] != '\n')
+                    i++;
+                v.text.data[i++] = 0;
+            }
+        } else {
+            v.count = 0;
+        }
+    }
+    give(path);
+    return v;
+}
+
+static void vocabulary_close(vocabulary *v)
+{
+    give(v->text.data);
+    give((void *)v->word);
+}
+
+/* A token by its id, or by its word. */
+static uint32_t token_named(const image_in *in, const vocabulary *v, const char *name)
+{
+    uint64_t id;
+    size_t i;
+
+    if (whole_number(name, in->info.vocab - 1, &id))
+        return (uint32_t)id;
+    if (name[0] && strspn(name, "0123456789") == strlen(name))
+        fail("%s: token %s: the ids end at %zu", in->path, name, in->info.vocab - 1);
+    for (i = 0; i < v->count; i++)
+        if (strcmp(v->word[i], name) == 0)
+            return (uint32_t)i;
+    if (v->count)
+        fail("%s: token %s: not among the words", in->path, name);
+    misused("token %s: expected a number: there are no words beside %s", name, in->path);
+}
+
+static void write_word(const output *out, const void *word, size_t length)
+{
+    output_write(out, word, length);
+    output_write(out, "\n", 1);
+}
+
+/* A new image keeps the words of the old ones, where all have them, and those of new rows. Whether it
+   does, and whether that file may be written, before the work begins. */
+static int plan_words(const request *r, const image_in *in, size_t images, const source *more,
+                      const char *path)
+{
+    char *words_path;
+    size_t i, have = 0;
+
+    if (strcmp(path, "-") == 0 || (more && more->t))
+        return 0;
+    for (i = 0; i < images; i++) {
+        vocabulary v = vocabulary_open(&in[i]);
+        have += v.count != 0;
+        vocabulary_close(&v);
+    }
+    if (have != images)
+        return 0;
+    words_path = vocabulary_path(path);
+    check_output(r, words_path);
+    give(words_path);
+    return 1;
+}
+
+/* After the image itself, the larger part. */
+static void keep_words(int planned, const image_in *in, size_t images, const source *more,
+                       const char *path)
+{
+    char *words_path;
+    size_t i, k;
+    output out;
+
+    if (!planned)
+        return;
+    words_path = vocabulary_path(path);
+    out = output_begin(words_path);
+    for (i = 0; i < images; i++) {
+        vocabulary v = vocabulary_open(&in[i]);
+        for (k = 0; k < v.count; k++)
+            write_word(&out, v.word[k], strlen(v.word[k]));
+        vocabulary_close(&v);
+    }
+    for (k = 0; more && k < more->rows; k++) {
+        size_t length;
+        const unsigned char *word = words_word(&more->words, more->first + k, &length);
+        write_word(&out, word, length);
+    }
+    output_end(&out);
+    give(words_path);
+}
+
+/* ======================================================================================= */
+/* COMPRESS                                                                                */
+/* ======================================================================================= */
+
+/* The settings of compress and shrink; `coding` and `layout` are the usual ones. */
+static tte_options budget_options(const request *r, tte_layout layout, tte_coding coding, double ratio)
+{
+    const int bounded = given(r, O_EPS) || given(r, O_MAX_RANK);
+    tte_options o;
+
+    memset(&o, 0, sizeof o);
+    o.layout = layout;
+    o.coding = (tte_coding)word_option(r, O_CODING, (int)coding, coding_names);
+    o.ratio = (float)number_option(r, O_RATIO, bounded ? 0.0 : ratio, 0.0, 1e6);
+    o.eps = (float)number_option(r, O_EPS, 0.0, 1e-7, 1.0);
+    o.max_rank = (int32_t)whole_option(r, O_MAX_RANK, 0, 1, INT32_MAX);
+    o.shape = shape_option(r);
+    if (o.coding == TTE_ENTROPY && o.layout == TTE_PER_TOKEN)
+        misused("--coding entropy: needs --layout table");
+    o.progress = bar_show;
+    return o;
+}
+
+/* The weights of the rows, in a new block: from a file with one number a line, for the whole table or
+   for the rows that are asked for; or by Zipf's law: the count of a token is about 1 / id, and the root
+   of the count is a good weight. */
+static float *read_weights(const source *s, const char *path)
+{
+    float *weight = take_floats(s->rows, 1);
+    trouble why = {""};
+    file_view file;
+    size_t at = 0, lines = 0, skip = 0, i;
+
+    if (strcmp(path, "zipf") == 0) {
+        for (i = 0; i < s->rows; i++)
+            weight[i] = (float)(1.0 / sqrt((double)(s->first + i) + 3.0));
+        return weight;
+    }
+    file = view_file(&why, path);
+    check(&why);
+    for (i = 0; i < file.size; i++)
+        lines += file.data[i] == '\n' || i + 1 == file.size;
+    if (lines == s->whole)
+        skip = s->first;
+    else if (lines != s->rows)
+        fail("%s: %zu lines for %zu rows", path, lines, s->rows);
+    for (i = 0; i < skip + s->rows; i++) {
+        const unsigned char *end = (const unsigned char *)memchr(file.data + at, '\n', file.size - at);
+        const unsigned char *p = file.data + at;
+        float x = 0.0f;
+        end = end ? end : file.data + file.size;
+        while (p < end && is_blank(*p))
+            p++;
+        p = decimal(p, end, &x);
+        while (p && p < end && is_blank(*p))
+            p++;
+        if (p != end || !(x > 0.0f) || !is_finite(x))
+            fail("%s: line %zu: expected a number above 0", path, i + 1);
+        if (i >= skip)
+            weight[i - skip] = x;
+        at = (size_t)(end - file.data) + (end < file.data + file.size);
+    }
+    close_view(&file);
+    return weight;
+}
+
+/* Says what went wrong while compressing: the reader's own line, a signal, or the library's word. */
+static void check_compression(tte_status status, const char *path, const trouble *why)
+{
+    bar_clear();
+    if (status == TTE_ERR_CANCELLED && caught) {
+        temp_remove();
+        fprintf(stderr, "ttembed %s: stopped, nothing is written\n", command_name);
+        give_all();
+        die_of(caught);
+    }
+    if (why)
+        check(why);
+    if (status != TTE_OK)
+        fail("%s: %s", path, tte_status_text(status));
+}
+
+/* The library's long work, which Ctrl-C may stop. */
+static void compress_rows(const request *r, tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                          const tte_options *options, const char *path, const trouble *why,
+                          tte_image *image)
+{
+    tte_status status;
+
+    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), vocab);
+    stoppable = 1;
+    status = tte_compress_rows(rows, user, vocab, dim, options, image);
+    stoppable = 0;
+    check_compression(status, path, why);
+}
+
+static void run_compress(const request *r)
+{
+    const char *path = r->argument[1];
+    const int per_token = word_option(r, O_LAYOUT, TTE_PER_TABLE, layout_names) == TTE_PER_TOKEN;
+    tte_options o = budget_options(r, per_token ? TTE_PER_TOKEN : TTE_PER_TABLE,
+                                   per_token ? TTE_I4 : TTE_ENTROPY, given(r, O_LIKE) ? 0.0 : 8.0);
+    float *weights = NULL;
+    tte_image image;
+    image_in like;
+    source s;
+    int words;
+
+    if (per_token && (given(r, O_LIKE) || given(r, O_WEIGHTS)))
+        misused("--like and --weights: need --layout table");
+    if (given(r, O_LIKE) && (o.ratio > 0.0f || o.eps > 0.0f || o.max_rank || o.shape.modes))
+        misused("--like: ratio, eps, shape and max-rank are those of that image");
+    check_output(r, path);
+    s = source_open(r, r->argument[0], 0);
+    words = plan_words(r, NULL, 0, &s, path);
+    if (given(r, O_LIKE)) {
+        like = image_open(r->option[O_LIKE], 1);
+        if (like.info.layout != TTE_PER_TABLE || like.info.dim != s.dim)
+            fail("%s: rows of %zu numbers, layout %s; needed are %zu and table", like.path,
+                 like.info.dim, layout_names[like.info.layout], s.dim);
+        if (given(r, O_CODING) && o.coding != like.info.coding)
+            misused("--coding %s: that of %s is %s", r->option[O_CODING], like.path,
+                    coding_names[like.info.coding]);
+        o.coding = like.info.coding;
+        o.like = &like.t;
+    }
+    if (given(r, O_WEIGHTS))
+        o.row_weight = weights = read_weights(&s, r->option[O_WEIGHTS]);
+    compress_rows(r, source_rows, &s, s.rows, s.dim, &o, s.path, &s.why, &image);
+    image_save(r, path, &image);
+    keep_words(words, NULL, 0, &s, path);
+    give(weights);
+    if (o.like)
+        image_close(&like);
+    source_close(&s);
+}
+
+/* ======================================================================================= */
+/* COMMANDS THAT READ                                                                      */
+/* ======================================================================================= */
+
+static const char *const section_names[] = {"header", "records", "index", "shared cores", "code tables"};
+
+typedef struct {
+    uint64_t bytes[5];   /* as above; what is left is padding */
+    double eps;
+    uint32_t max_rank;
+} image_parts;
+
+/* The header as IMAGE FORMAT in tt_embed.h describes it; tte_open has checked it. */
+static image_parts read_parts(const image_in *in)
+{
+    const unsigned char *p = in->file.data;
+    const size_t table = 144 + 4 + 8 * (size_t)p[16];
+    image_parts parts;
+    size_t i;
+
+    memset(&parts, 0, sizeof parts);
+    parts.bytes[0] = table + 24 * (size_t)p[17];
+    parts.max_rank = get32(p + 40);
+    parts.eps = (double)float_of_bits(get32(p + 44));
+    for (i = 0; i < p[17]; i++) {
+        const unsigned char *section = p + table + 24 * i;
+        const uint32_t kind = get32(section + 20);
+        if (kind >= 1 && kind <= 4)
+            parts.bytes[kind] = get64(section + 8);
+    }
+    return parts;
+}
+
+typedef struct {
+    uint32_t token;
+    double error, norm;   /* |row - row^| / |row|, |row| */
+} loss;
+
+static int by_error(const void *a, const void *b)
+{
+    const loss *x = (const loss *)a, *y = (const loss *)b;
+    if (x->error > y->error || x->error < y->error)
+        return x->error > y->error ? -1 : 1;
+    return x->token < y->token ? -1 : x->token > y->token;
+}
+
+/* What every row has lost against the dense table, in a new block. A row of zeros counts as one of
+   length 1. */
+static loss *measure_losses(image_in *in, source *s)
+{
+    const size_t dim = s->dim;
+    float *dense = take_floats(2 * BATCH, dim), *ours = dense + BATCH * dim;
+    loss *all = (loss *)take(s->rows, sizeof *all);
+    size_t done, now, i, k;
+
+    if (s->rows != in->info.vocab || dim != in->info.dim)
+        fail("%s: %zu x %zu, but %s is %zu x %zu", s->path, s->rows, dim, in->path, in->info.vocab,
+             in->info.dim);
+    for (done = 0; done < s->rows; done += now) {
+        now = s->rows - done < BATCH ? s->rows - done : BATCH;
+        if (source_rows(s, done, now, dense) != 0)
+            check(&s->why);
+        if (image_rows(in, done, now, ours) != 0)
+            fail("%s: cannot be read", in->path);
+        for (i = 0; i < now; i++) {
+            double square = 0.0, error = 0.0;
+            for (k = 0; k < dim; k++) {
+                const double x = (double)dense[i * dim + k], d = x - (double)ours[i * dim + k];
+                square += x * x;
+                error += d * d;
+            }
+            all[done + i].token = (uint32_t)(done + i);
+            all[done + i].norm = sqrt(square);
+            all[done + i].error = sqrt(error) / (square > 0.0 ? sqrt(square) : 1.0);
+        }
+    }
+    give(dense);
+    return all;
+}
+
+static void print_token(uint32_t token, const vocabulary *v, int as_json)
+{
+    printf(as_json ? "\"token\": %lu" : "%8lu", (unsigned long)token);
+    if (v->count && as_json) {
+        printf(", \"word\": ");
+        print_json_string(v->word[token]);
+    } else if (v->count) {
+        const char *word = v->word[token];
+        size_t i;
+        printf("  ");
+        for (i = 0; word[i]; i++)   /* words come from files */
+            putchar((unsigned char)word[i] < 32 || word[i] == 127 ? '?' : word[i]);
+        printf("%*s", i < 20 ? (int)(20 - i) : 0, "");
+    }
+}
+
+static void print_worst(const loss *sorted, size_t count, const vocabulary *v, int as_json)
+{
+    size_t i;
+
+    printf(as_json ? ",\n  \"worst\": [" : "\n   token%s   error   length of the row\n",
+           v->count ? "  word                " : "");
+    for (i = 0; i < count; i++) {
+        if (as_json)
+            printf("%s\n    {", i ? "," : "");
+        print_token(sorted[i].token, v, as_json);
+        printf(as_json ? ", \"error\": %.6g, \"norm\": %.6g}" : "  %.4f  %.6g\n", sorted[i].error,
+               sorted[i].norm);
+    }
+    if (as_json)
+        printf("]");
+}
+
+/* Tenths of the ids: in BPE vocabularies, the frequent tokens first. */
+static void print_deciles(const loss *all, size_t rows, int as_json)
+{
+    size_t tenth, i;
+
+    printf("%s", as_json ? ",\n  \"deciles\": ["
+                         : "\n              tokens   error  mean of rows   worst row\n");
+    for (tenth = 0; tenth < 10; tenth++) {
+        const size_t first = rows * tenth / 10, last = rows * (tenth + 1) / 10;
+        double error = 0.0, square = 0.0, mean = 0.0, worst = 0.0;
+        for (i = first; i < last; i++) {
+            const double norm = all[i].norm > 0.0 ? all[i].norm : 1.0;
+            error += all[i].error * norm * all[i].error * norm;
+            square += all[i].norm * all[i].norm;
+            mean += all[i].error / (double)(last - first);
+            worst = all[i].error > worst ? all[i].error : worst;
+        }
+        error = square > 0.0 ? sqrt(error / square) : sqrt(error);
+        if (as_json)
+            printf("%s\n    {\"first\": %zu, \"last\": %zu, \"error\": %.6g, \"mean\": %.6g, "
+                   "\"worst\": %.6g}", tenth ? "," : "", first, last - 1, error, mean, worst);
+        else if (last > first)
+            printf("%9zu - %8zu  %.4f        %.4f      %.4f\n", first, last - 1, error, mean, worst);
+    }
+    if (as_json)
+        printf("]");
+}
+
+static void print_info(const image_in *in)
+{
+    const image_parts parts = read_parts(in);
+    const tte_info *i = &in->info;
+    char shape[200];
+    uint64_t rest = i->bytes;
+    int k;
+
+    shape_text(&i->shape, shape, sizeof shape);
+    printf("file           %s\n", in->path);
+    printf("table          %s x %s\n", commas(i->vocab), commas(i->dim));
+    printf("layout         %s\n", i->layout == TTE_PER_TABLE ? "table: one train for all rows"
+                                                             : "token: a train for each row");
+    printf("coding         %s\n", coding_names[i->coding]);
+    printf("shape          %s, ranks", shape);
+    for (k = 0; k <= i->shape.modes; k++)
+        printf(" %d", (int)i->ranks[k]);
+    if (parts.max_rank)
+        printf(", at most %lu", (unsigned long)parts.max_rank);
+    printf("\nbytes          %s, %.2f times smaller than float32\n", commas(i->bytes), i->ratio);
+    for (k = 0; k < 5; k++) {
+        rest -= parts.bytes[k];
+        if (parts.bytes[k])
+            printf("  %-13s%s\n", section_names[k], commas(parts.bytes[k]));
+    }
+    if (rest)
+        printf("  %-13s%s\n", "padding", commas(rest));
+    printf("numbers        %.1f a token\n", i->mean_numbers);
+    printf("error          %.6g of the table, %.6g of its worst row (relative)\n", i->rel_error,
+           i->max_row_error);
+    if (parts.eps > 0.0)
+        printf("eps            %g\n", parts.eps);
+}
+
+static void print_info_json(const image_in *in)
+{
+    static const char *const keys[] = {"header", "records", "index", "shared_cores", "code_tables"};
+    const image_parts parts = read_parts(in);
+    const tte_info *i = &in->info;
+    uint64_t rest = i->bytes;
+    int k;
+
+    printf("{\n  \"file\": ");
+    print_json_string(in->path);
+    printf(",\n  \"vocab\": %zu,\n  \"dim\": %zu,\n", i->vocab, i->dim);
+    printf("  \"layout\": \"%s\",\n", layout_names[i->layout]);
+    printf("  \"coding\": \"%s\",\n", coding_names[i->coding]);
+    printf("  \"shape\": [");
+    for (k = 0; k < i->shape.modes; k++)
+        printf(k ? ", %d" : "%d", (int)i->shape.dim[k]);
+    printf("],\n  \"ranks\": [");
+    for (k = 0; k <= i->shape.modes; k++)
+        printf(k ? ", %d" : "%d", (int)i->ranks[k]);
+    printf("],\n  \"max_rank\": %lu,\n  \"eps\": %.9g,\n  \"bytes\": %zu,\n  \"sections\": {",
+           (unsigned long)parts.max_rank, parts.eps, i->bytes);
+    for (k = 0; k < 5; k++) {
+        rest -= parts.bytes[k];
+        printf("\"%s\": %llu, ", keys[k], (unsigned long long)parts.bytes[k]);
+    }
+    printf("\"padding\": %llu},\n", (unsigned long long)rest);
+    printf("  \"ratio\": %.9g,\n  \"mean_numbers\": %.9g,\n", i->ratio, i->mean_numbers);
+    printf("  \"rel_error\": %.9g,\n  \"max_row_error\": %.9g", i->rel_error, i->max_row_error);
+}
+
+static void run_info(const request *r)
+{
+    const int as_json = given(r, O_JSON), by_frequency = given(r, O_BY_FREQUENCY);
+    const size_t worst = whole_option(r, O_WORST, 0, 1, UINT32_MAX);
+    loss *all = NULL;
+    image_in in;
+
+    if ((worst || by_frequency) != given(r, O_TABLE))
+        misused("--table FILE, the dense table, goes with --worst or --by-frequency, and they need it");
+    in = image_open(r->argument[0], 0);
+    if (given(r, O_TABLE)) {
+        source s = source_open(r, r->option[O_TABLE], in.info.dim);
+        all = measure_losses(&in, &s);
+        source_close(&s);
+    }
+    if (as_json)
+        print_info_json(&in);
+    else
+        print_info(&in);
+    if (by_frequency)
+        print_deciles(all, in.info.vocab, as_json);
+    if (worst) {
+        vocabulary v = vocabulary_open(&in);
+        qsort(all, in.info.vocab, sizeof *all, by_error);
+        print_worst(all, worst < in.info.vocab ? worst : in.info.vocab, &v, as_json);
+        vocabulary_close(&v);
+    }
+    give(all);
+    if (as_json)
+        printf("\n}\n");
+    image_close(&in);
+}
+
+static void put_f32(unsigned char *p, float x)
+{
+    const uint32_t bits = bits_of_float(x);
+    int i;
+
+    for (i = 0; i < 4; i++)
+        p[i] = (unsigned char)(bits >> (8 * i) & 255u);
+}
+
+static void run_lookup(const request *r)
+{
+    image_in in = image_open(r->argument[0], 0);
+    vocabulary v = vocabulary_open(&in);
+    float *row = take_floats(in.info.dim, 1);
+    unsigned char number[4];
+    size_t k;
+    int i;
+
+    if (given(r, O_RAW) && is_terminal(1))
+        fail("standard output is a terminal, and --raw is not text");
+    for (i = 1; i < r->arguments; i++) {
+        const uint32_t token = token_named(&in, &v, r->argument[i]);
+        if (tte_lookup(&in.t, token, row, in.scratch) != TTE_OK)
+            fail("%s: token %lu: cannot be read", in.path, (unsigned long)token);
+        if (!given(r, O_RAW))
+            printf("%s", r->argument[i]);
+        for (k = 0; k < in.info.dim; k++) {
+            put_f32(number, row[k]);
+            if (given(r, O_RAW))
+                fwrite(number, 1, 4, stdout);
+            else
+                printf(" %.9g", (double)row[k]);
+        }
+        if (!given(r, O_RAW))
+            putchar('\n');
+    }
+    give(row);
+    vocabulary_close(&v);
+    image_close(&in);
+}
+
+typedef struct {
+    uint32_t token;
+    float score;
+} neighbour;
+
+static int by_score(const void *a, const void *b)
+{
+    const neighbour *x = (const neighbour *)a, *y = (const neighbour *)b;
+    if (x->score > y->score || x->score < y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->token < y->token ? -1 : x->token > y->token;
+}
+
+/* The score of every row, cosines or inner products, in a new block. */
+static neighbour *all_scores(image_in *in, const float *query, int inner)
+{
+    const size_t dim = in->info.dim;
+    neighbour *all = (neighbour *)take(in->info.vocab, sizeof *all);
+    float *rows = take_floats(BATCH, dim);
+    double length = 0.0;
+    size_t done, now, i, k;
+
+    for (k = 0; k < dim; k++)
+        length += (double)query[k] * (double)query[k];
+    for (done = 0; done < in->info.vocab; done += now) {
+        now = in->info.vocab - done < BATCH ? in->info.vocab - done : BATCH;
+        if (image_rows(in, done, now, rows) != 0)
+            fail("%s: cannot be read", in->path);
+        for (i = 0; i < now; i++) {
+            double dot = 0.0, square = 0.0;
+            for (k = 0; k < dim; k++) {
+                dot += (double)query[k] * (double)rows[i * dim + k];
+                square += (double)rows[i * dim + k] * (double)rows[i * dim + k];
+            }
+            square *= length;
+            all[done + i].token = (uint32_t)(done + i);
+            all[done + i].score = (float)(inner ? dot : square > 0.0 ? dot / sqrt(square) : 0.0);
+        }
+    }
+    give(rows);
+    return all;
+}
+
+static void run_nearest(const request *r)
+{
+    const size_t wanted = whole_option(r, O_COUNT, 10, 1, UINT32_MAX);
+    image_in in = image_open(r->argument[0], 0);
+    vocabulary v = vocabulary_open(&in);
+    const uint32_t token = token_named(&in, &v, r->argument[1]);
+    float *row = take_floats(in.info.dim, 1);
+    neighbour *all;
+    size_t i, shown = 0;
+
+    if (tte_lookup(&in.t, token, row, in.scratch) != TTE_OK)
+        fail("%s: token %lu: cannot be read", in.path, (unsigned long)token);
+    all = all_scores(&in, row, given(r, O_INNER));
+    qsort(all, in.info.vocab, sizeof *all, by_score);
+    for (i = 0; i < in.info.vocab && shown < wanted; i++)
+        if (all[i].token != token) {
+            print_token(all[i].token, &v, 0);
+            printf("  %.4f\n", (double)all[i].score);
+            shown++;
+        }
+    give(all);
+    give(row);
+    vocabulary_close(&v);
+    image_close(&in);
+}
+
+static void run_verify(const request *r)
+{
+    int i;
+
+    for (i = 0; i < r->arguments; i++) {
+        image_in in = image_open(r->argument[i], 1);
+        if (!given(r, O_QUIET))
+            printf("%s: ok, %s bytes\n", in.path, commas(in.info.bytes));
+        image_close(&in);
+    }
+}
+
+/* Version 1 of .npy: the header ends at a multiple of 64 bytes. */
+static void write_npy_header(const output *out, const image_in *in)
+{
+    char head[128];
+    int length;
+
+    length = snprintf(head + 10, 118, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }",
+                      in->info.vocab, in->info.dim);
+    memset(head + 10 + length, ' ', sizeof head - 10 - (size_t)length);
+    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);   /* 118 more bytes */
+    head[127] = '\n';
+    output_write(out, head, sizeof head);
+}
+
+static void write_safetensors_header(const output *out, const image_in *in, const char *name)
+{
+    const uint64_t size = (uint64_t)in->info.vocab * in->info.dim * 4;
+    const size_t room = strlen(name) + 200;
+    char *text = (char *)take(room, 1);
+    unsigned char head[8] = {0};
+    size_t length, i;
+
+    snprintf(text, room, "{\"%s\": {\"dtype\": \"F32\", \"shape\": [%zu, %zu], "
+             "\"data_offsets\": [0, %llu]}}", name, in->info.vocab, in->info.dim,
+             (unsigned long long)size);
+    for (length = strlen(text); length % 8; length++)
+        text[length] = ' ';
+    for (i = 0; i < 8; i++)
+        head[i] = (unsigned char)((uint64_t)length >> (8 * i) & 255u);
+    output_write(out, head, 8);
+    output_write(out, text, length);
+    give(text);
+}
+
+static void run_export(const request *r)
+{
+    const char *path = r->argument[1];
+    const char *name = given(r, O_TENSOR) ? r->option[O_TENSOR] : "embedding.weight";
+    const int npy = ends_with(path, ".npy");
+    unsigned char *packed;
+    size_t done, now, i;
+    image_in in;
+    float *rows;
+    output out;
+
+    if (!npy && !ends_with(path, ".safetensors"))
+        misused("%s: expected a name that ends in .npy or .safetensors", path);
+    for (i = 0; name[i]; i++)
+        if ((unsigned char)name[i] < 32 || name[i] == '"' || name[i] == '\\')
+            misused("--tensor %s: quotes, backslashes and control characters are not for names", name);
+    check_output(r, path);
+    in = image_open(r->argument[0], 1);
+    rows = take_floats(BATCH, in.info.dim);
+    packed = (unsigned char *)take_floats(BATCH, in.info.dim);
+    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), in.info.vocab);
+    out = output_begin(path);
+    if (npy)
+        write_npy_header(&out, &in);
+    else
+        write_safetensors_header(&out, &in, name);
+    for (done = 0; done < in.info.vocab; done += now) {
+        now = in.info.vocab - done < BATCH ? in.info.vocab - done : BATCH;
+        if (image_rows(&in, done, now, rows) != 0)
+            fail("%s: cannot be read", in.path);
+        for (i = 0; i < now * in.info.dim; i++)
+            put_f32(packed + 4 * i, rows[i]);
+        output_write(&out, packed, 4 * now * in.info.dim);
+        (void)bar_show(NULL, (double)(done + now) / (double)in.info.vocab);
+    }
+    output_end(&out);
+    bar_clear();
+    give(packed);
+    give(rows);
+    if (!given(r, O_QUIET))
+        printf("%s: %s x %s float32\n", path, commas(in.info.vocab), commas(in.info.dim));
+    image_close(&in);
+}
+
+/* A name for C: the file's, without folder and ending, other characters as '_'. */
+static char *array_name(const request *r, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *from = given(r, O_NAME) ? r->option[O_NAME] : slash ? slash + 1 : path;
+    const char *dot = given(r, O_NAME) ? NULL : strrchr(from, '.');
+    const size_t length = dot ? (size_t)(dot - from) : strlen(from);
+    char *name = (char *)take(length + 2, 1);
+    size_t i, n = 0;
+
+    if (length == 0 || (from[0] >= '0' && from[0] <= '9'))
+        name[n++] = '_';
+    for (i = 0; i < length; i++) {
+        const char c = from[i];
+        const int letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        name[n++] = letter || (c >= '0' && c <= '9') ? c : '_';
+    }
+    name[n] = 0;
+    if (given(r, O_NAME) && strcmp(name, from) != 0)
+        misused("--name %s: not a name in C", from);
+    return name;
+}
+
+static void run_c_array(const request *r)
+{
+    const char *path = r->argument[1];
+    image_in in;
+    char *name;
+    output out;
+    size_t i;
+
+    check_output(r, path);
+    in = image_open(r->argument[0], 1);
+    name = array_name(r, in.path);
+    out = output_begin(path);
+    fprintf(out.file, "/* A table of %zu x %zu, %.2f times smaller than float32.\n", in.info.vocab,
+            in.info.dim, in.info.ratio);
+    fprintf(out.file, "   tte_open(&table, %s, sizeof %s) reads it where it lies. */\n\n"
+            "#if defined(__cplusplus) && __cplusplus >= 201103L\nalignas(8)\n"
+            "#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(8)\n"
+            "#elif defined(__GNUC__)\n__attribute__((aligned(8)))\n"
+            "#else\n#error \"this array must begin at a multiple of 8 bytes\"\n#endif\n"
+            "static const unsigned char %s[%zu] = {", name, name, name, in.info.bytes);
+    for (i = 0; i < in.info.bytes; i++)
+        fprintf(out.file, i % 20 ? "%u," : "\n    %u,", (unsigned)in.file.data[i]);
+    fprintf(out.file, "\n};\n");
+    output_end(&out);
+    if (!given(r, O_QUIET) && strcmp(path, "-") != 0)
+        printf("%s: %s[%zu]\n", path, name, in.info.bytes);
+    give(name);
+    image_close(&in);
+}
+
+/* ======================================================================================= */
+/* COMMANDS THAT MAKE A NEW IMAGE                                                          */
+/* ======================================================================================= */
+
+static void check_made(tte_status status, const char *path)
+{
+    if (status != TTE_OK)
+        fail("%s: %s", path, tte_status_text(status));
+}
+
+static void check_dim(const source *s, const image_in *in)
+{
+    if (s->dim != in->info.dim)
+        fail("%s: rows of %zu numbers, those of %s have %zu", s->path, s->dim, in->path, in->info.dim);
+}
+
+static void run_append(const request *r)
+{
+    const char *path = r->argument[2];
+    tte_image image;
+    image_in in;
+    float *rows;
+    source s;
+    int words;
+
+    check_output(r, path);
+    in = image_open(r->argument[0], 1);
+    s = source_open(r, r->argument[1], in.info.dim);
+    check_dim(&s, &in);
+    words = plan_words(r, &in, 1, &s, path);
+    rows = source_load(&s);
+    check_made(tte_append(&in.t, rows, s.rows, &image), s.path);
+    image_save(r, path, &image);
+    keep_words(words, &in, 1, &s, path);
+    give(rows);
+    source_close(&s);
+    image_close(&in);
+}
+
+static void run_replace(const request *r)
+{
+    const char *path = r->argument[3];
+    tte_image image;
+    vocabulary v;
+    uint32_t token;
+    image_in in;
+    float *row;
+    source s;
+    int words;
+
+    check_output(r, path);
+    in = image_open(r->argument[0], 1);
+    words = plan_words(r, &in, 1, NULL, path);
+    v = vocabulary_open(&in);
+    token = token_named(&in, &v, r->argument[1]);
+    s = source_open(r, r->argument[2], in.info.dim);
+    check_dim(&s, &in);
+    if (given(r, O_ROW)) {
+        const size_t row_at = whole_option(r, O_ROW, 0, 0, UINT32_MAX);
+        if (row_at >= s.rows)
+            fail("%s: --row %zu: there are rows 0 to %zu", s.path, row_at, s.rows - 1);
+        s.first += row_at;
+    } else if (s.rows != 1) {
+        misused("%s: %zu rows; --row names the one to take", s.path, s.rows);
+    }
+    s.rows = 1;
+    row = source_load(&s);
+    check_made(tte_replace(&in.t, token, row, &image), s.path);
+    image_save(r, path, &image);
+    keep_words(words, &in, 1, NULL, path);
+    give(row);
+    vocabulary_close(&v);
+    source_close(&s);
+    image_close(&in);
+}
+
+/* What keeps two shards apart, in words. */
+static void explain_merge(const image_in *a, const image_in *b)
+{
+    char ours[200], theirs[200];
+
+    if (a->info.dim != b->info.dim)
+        fail("%s: rows of %zu numbers, those of %s have %zu", b->path, b->info.dim, a->path,
+             a->info.dim);
+    if (a->info.layout != b->info.layout || a->info.coding != b->info.coding)
+        fail("%s: layout %s, coding %s; %s has %s, %s", b->path, layout_names[b->info.layout],
+             coding_names[b->info.coding], a->path, layout_names[a->info.layout],
+             coding_names[a->info.coding]);
+    shape_text(&a->info.shape, ours, sizeof ours);
+    shape_text(&b->info.shape, theirs, sizeof theirs);
+    if (strcmp(ours, theirs) != 0)
+        fail("%s: shape %s, %s has %s; compress all shards with one --shape", b->path, theirs, a->path,
+             ours);
+    if (a->info.layout == TTE_PER_TABLE)
+        fail("%s: other shared cores than %s; compress all shards with one --like", b->path, a->path);
+    fail("%s: other ranks or settings than %s; compress all shards with the same options", b->path,
+         a->path);
+}
+
+static void run_merge(const request *r)
+{
+    const size_t count = (size_t)r->arguments - 1;
+    const char *path = r->argument[count];
+    image_in *in = (image_in *)take(count, sizeof *in);
+    tte_table *parts = (tte_table *)take(count, sizeof *parts);
+    tte_image image;
+    tte_status status;
+    size_t i;
+    int words;
+
+    check_output(r, path);
+    for (i = 0; i < count; i++) {
+        in[i] = image_open(r->argument[i], 1);
+        parts[i] = in[i].t;
+    }
+    words = plan_words(r, in, count, NULL, path);
+    status = tte_merge(parts, count, &image);
+    for (i = 1; i < count && status == TTE_ERR_ARGUMENT; i++) {
+        const tte_table two[2] = {parts[0], parts[i]};
+        tte_image both;
+        if (tte_merge(two, 2, &both) == TTE_OK)
+            tte_free(&both);
+        else
+            explain_merge(&in[0], &in[i]);
+    }
+    check_made(status, path);
+    image_save(r, path, &image);
+    keep_words(words, in, count, NULL, path);
+    for (i = 0; i < count; i++)
+        image_close(&in[i]);
+    give(parts);
+    give(in);
+}
+
+/* Without the original: rows are read back from the image. Where only the coding changes, the library
+   recodes what each row has. */
+static void run_shrink(const request *r)
+{
+    const char *path = r->argument[1];
+    const int budget = given(r, O_RATIO) || given(r, O_EPS) || given(r, O_MAX_RANK);
+    const int recode = given(r, O_CODING) && !budget && !given(r, O_SHAPE) && !given(r, O_WEIGHTS)
+                       && !given(r, O_LAYOUT);
+    tte_options o;
+    tte_image image;
+    tte_layout layout;
+    image_in in;
+    int words;
+
+    if (!recode && !budget)
+        misused("how small? --ratio, --eps or --max-rank tells; or --coding alone");
+    check_output(r, path);
+    in = image_open(r->argument[0], 1);
+    words = plan_words(r, &in, 1, NULL, path);
+    layout = (tte_layout)word_option(r, O_LAYOUT, (int)in.info.layout, layout_names);
+    o = budget_options(r, layout, layout == in.info.layout ? in.info.coding
+                       : layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4, 0.0);
+    if (recode) {
+        check_made(tte_recode(&in.t, o.coding, &image), in.path);
+    } else {
+        source s;
+        memset(&s, 0, sizeof s);
+        s.rows = s.whole = in.info.vocab;
+        if (given(r, O_WEIGHTS) && layout == TTE_PER_TOKEN)
+            misused("--weights: needs --layout table");
+        o.row_weight = given(r, O_WEIGHTS) ? read_weights(&s, r->option[O_WEIGHTS]) : NULL;
+        compress_rows(r, image_rows, &in, in.info.vocab, in.info.dim, &o, in.path, NULL, &image);
+        give((void *)(uintptr_t)o.row_weight);
+    }
+    image_save(r, path, &image);
+    keep_words(words, &in, 1, NULL, path);
+    if (!recode && !given(r, O_QUIET) && strcmp(path, "-") != 0)
+        printf("(that error is what changed since %s, which had lost %.4f)\n", in.path,
+               in.info.rel_error);
+    image_close(&in);
+}
+
+/* ======================================================================================= */
+/* HELP AND MAIN                                                                           */
+/* ======================================================================================= */
+
+static const command commands[] = {
+    {"compress", run_compress, 2, 2, "TABLE OUT.tte",
+     "Compresses a table. TABLE is a .safetensors file, the index of a sharded one or the folder of a\n"
+     "model, a .npy or .gguf file, word vectors as text (.txt, .vec; their words go to OUT.vocab), or\n"
+     "raw float32 with --dim. Without --tensor it is the one tensor that looks like an embedding.\n"
+     "\"-\" for OUT.tte is standard output.",
+     "ttembed compress model.safetensors table.tte --ratio 12 --weights zipf",
+     TABLE_OPTIONS | BUDGET_OPTIONS | BIT(O_LAYOUT) | BIT(O_LIKE) | BIT(O_WEIGHTS) | OUTPUT_OPTIONS
+         | BIT(O_VERBOSE)},
+    {"info", run_info, 1, 1, "IMAGE",
+     "What an image holds: its shape, ranks, bytes and errors. With the dense table it also tells\n"
+     "which tokens are hurt most: an error that is small for the table can be large for rare words.",
+     "ttembed info table.tte --table model.safetensors --worst 20 --by-frequency",
+     TABLE_OPTIONS | BIT(O_TABLE) | BIT(O_WORST) | BIT(O_BY_FREQUENCY) | BIT(O_JSON) | BIT(O_HELP)},
+    {"lookup", run_lookup, 2, INT_MAX, "IMAGE TOKEN..",
+     "Rows, one a line: the token, then its numbers. A token is an id or, where the words lie beside\n"
+     "the image in FILE.vocab, a word.",
+     "ttembed lookup table.tte 42 4711", BIT(O_RAW) | BIT(O_HELP)},
+    {"nearest", run_nearest, 2, 2, "IMAGE TOKEN",
+     "The tokens whose rows point in the most similar direction.",
+     "ttembed nearest glove.tte river --count 5", BIT(O_COUNT) | BIT(O_INNER) | BIT(O_HELP)},
+    {"verify", run_verify, 1, INT_MAX, "IMAGE..", "Reads every byte and compares checksums.",
+     "ttembed verify table.tte && echo good", BIT(O_QUIET) | BIT(O_HELP)},
+    {"export", run_export, 2, 2, "IMAGE OUT",
+     "The dense table again, as OUT.npy or OUT.safetensors, float32.",
+     "ttembed export table.tte table.safetensors --tensor wte.weight",
+     BIT(O_TENSOR) | OUTPUT_OPTIONS | BIT(O_VERBOSE)},
+    {"c-array", run_c_array, 2, 2, "IMAGE OUT.h",
+     "The image as a constant array in C, to be linked into flash.",
+     "ttembed c-array table.tte table.h --name table", BIT(O_NAME) | OUTPUT_OPTIONS},
+    {"append", run_append, 3, 3, "IMAGE ROWS OUT.tte",
+     "The image with the rows of a table added at its end. ROWS comes in the formats of compress; a\n"
+     "file of unknown format is raw float32. Where image and rows have words, so has the new image.",
+     "ttembed append table.tte new_tokens.npy larger.tte", TABLE_OPTIONS | OUTPUT_OPTIONS},
+    {"replace", run_replace, 4, 4, "IMAGE TOKEN ROW OUT.tte",
+     "The image with one row replaced. ROW comes as ROWS in append.",
+     "ttembed replace table.tte 42 row.npy new.tte", TABLE_OPTIONS | BIT(O_ROW) | OUTPUT_OPTIONS},
+    {"merge", run_merge, 2, INT_MAX, "IMAGE.. OUT.tte",
+     "Shards, in order, in one image. They come from compress --rows, with the same options and for\n"
+     "--layout table the same --like.",
+     "ttembed merge part0.tte part1.tte table.tte", OUTPUT_OPTIONS},
+    {"shrink", run_shrink, 2, 2, "IMAGE OUT.tte",
+     "A smaller image from a larger one, without the original. --coding alone recodes: to i8 or i4,\n"
+     "for example, from which scores of all tokens are fast.",
+     "ttembed shrink table.tte small.tte --ratio 16",
+     BUDGET_OPTIONS | BIT(O_LAYOUT) | BIT(O_WEIGHTS) | OUTPUT_OPTIONS | BIT(O_VERBOSE)}
+};
+enum { COMMANDS = (int)(sizeof commands / sizeof *commands) };
+
+static void print_help(void)
+{
+    int i;
+
+    printf("ttembed: token-embedding tables as tensor trains\n\n");
+    for (i = 0; i < COMMANDS; i++) {   /* the first sentence says it */
+        const char *help = commands[i].help, *end = strchr(help, '.');
+        while (end[1] != 0 && end[1] != ' ' && end[1] != '\n')
+            end = strchr(end + 1, '.');
+        printf("    ttembed %s %s\n        %.*s\n", commands[i].name, commands[i].usage,
+               (int)(end - help), help);
+    }
+    printf("\nttembed COMMAND --help tells more. Where IMAGE is \"-\" it is read from standard input.\n"
+           "Exit status: 0, 1 after a failure, 2 for a command that makes no sense.\n\n"
+           "For example:  ttembed compress model.safetensors table.tte\n"
+           "              ttembed info table.tte\n");
+}
+
+static void print_command_help(const command *c)
+{
+    int o;
+
+    printf("usage: ttembed %s %s [options]\n\n%s\n\n", c->name, c->usage, c->help);
+    for (o = 0; o < OPTIONS; o++)
+        if (c->options & BIT(o)) {
+            char name[40];
+            snprintf(name, sizeof name, "--%s%s%s", option_list[o].name, option_list[o].value ? " " : "",
+                     option_list[o].value ? option_list[o].value : "");
+            printf("  %-18s %s\n", name, option_list[o].help);
+        }
+    printf("\nFor example:\n    %s\n", c->example);
+}
+
+/* One option at argv[i]; returns how many words it took. */
+static int read_option(request *r, char **argv, int i, int argc)
+{
+    const char *name = argv[i] + 2, *equals = strchr(name, '=');
+    const size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    int o;
+
+    for (o = 0; o < OPTIONS; o++)
+        if (strlen(option_list[o].name) == length && memcmp(option_list[o].name, name, length) == 0)
+            break;
+    if (o == OPTIONS || !(r->what->options & BIT(o)))
+        misused("%s: no option of this command; ttembed %s --help lists them", argv[i], r->what->name);
+    if (r->option[o])
+        misused("--%s: given twice", option_list[o].name);
+    if (!option_list[o].value) {
+        if (equals)
+            misused("--%s: takes no value", option_list[o].name);
+        r->option[o] = "";
+        return 1;
+    }
+    if (!equals && i + 1 >= argc)
+        misused("--%s: expected %s after it", option_list[o].name, option_list[o].value);
+    r->option[o] = equals ? equals + 1 : argv[i + 1];
+    return equals ? 1 : 2;
+}
+
+static request read_request(int argc, char **argv)
+{
+    request r;
+    int i, plain = 0;
+
+    memset(&r, 0, sizeof r);
+    for (i = 0; i < COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            r.what = &commands[i];
+    if (!r.what)
+        misused("%s: no such command; ttembed --help lists them", argv[1]);
+    command_name = r.what->name;
+    r.argument = (const char **)take((size_t)argc, sizeof *r.argument);
+    for (i = 2; i < argc;) {
+        if (plain || argv[i][0] != '-' || argv[i][1] == 0) {
+            r.argument[r.arguments++] = argv[i++];
+        } else if (argv[i][1] != '-') {
+            misused("%s: options begin with two dashes; ttembed %s --help lists them", argv[i],
+                    r.what->name);
+        } else if (argv[i][2] == 0) {
+            plain = 1;
+            i++;
+        } else {
+            i += read_option(&r, argv, i, argc);
+        }
+    }
+    if (!given(&r, O_HELP) && (r.arguments < r.what->least || r.arguments > r.what->most))
+        misused("expected %s; ttembed %s --help tells more", r.what->usage, r.what->name);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    request r;
+
+    catch_signals();
+    if (atexit(give_all))
+        fail("atexit: no place");
+    if (argc < 2)
+        misused("expected a command; ttembed --help lists them");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+    } else {
+        r = read_request(argc, argv);
+        if (given(&r, O_HELP))
+            print_command_help(r.what);
+        else
+            r.what->run(&r);
+    }
+    finish_output();
+    return 0;
+}
