@@ -72,15 +72,12 @@ static inline void golden_path(int kind, char path[200])
     sprintf(path, "tests/golden/token-%s-%s.tte", names[kind % 4], kind < 4 ? "uniform" : "adapted");
 }
 
-/* The bytes of one image in a heap block of the exact size; NULL when the file is missing. */
-static inline void *golden_bytes(int kind, size_t *size)
+/* A whole file in a heap block of the exact size; NULL when it is missing. */
+static inline void *golden_file(const char *path, size_t *size)
 {
-    char path[200];
-    FILE *file;
+    FILE *file = fopen(path, "rb");
     void *bytes;
     long length;
-    golden_path(kind, path);
-    file = fopen(path, "rb");
     if (file == NULL) {
         fprintf(stderr, "%s is missing; run the tests from the repository's root\n", path);
         return NULL;
@@ -92,6 +89,65 @@ static inline void *golden_bytes(int kind, size_t *size)
     *size = fread(bytes, 1, (size_t)length, file);
     fclose(file);
     return bytes;
+}
+
+static inline void *golden_bytes(int kind, size_t *size)
+{
+    char path[200];
+    golden_path(kind, path);
+    return golden_file(path, size);
+}
+
+/* ---- the rows of the images, as they were read when the images were made ------------------------- */
+
+/* tests/golden/rows.bin: all rows of image 0, of image 1, .., in float32, little-endian. */
+#define GOLDEN_ROWS_PATH "tests/golden/rows.bin"
+enum { GOLDEN_ROWS = GOLDEN_VOCAB * GOLDEN_DIM };
+
+/* Whether this compiler may round otherwise than after every operation in float: in wider registers, or
+ * with multiply and add fused. gcc fuses unless C99 is asked for, and in C++ always; clang fuses what
+ * stands in one expression. */
+#if FLT_EVAL_METHOD != 0
+#define GOLDEN_LAST_BITS_FREE 1
+#elif (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) || defined(__s390x__) || \
+       defined(__powerpc__)) && (defined(__clang__) || defined(__cplusplus) || !defined(__STRICT_ANSI__))
+#define GOLDEN_LAST_BITS_FREE 1
+#else
+#define GOLDEN_LAST_BITS_FREE 0
+#endif
+
+/* Compares the rows of one image with the record: bit for bit; where the last bits are free, to 2 ulp of
+ * the row's largest entry. With one train for the table that is the largest entry of all rows, since a
+ * short row is what remains of the mean row and the rest after they cancel. */
+static inline void check_golden_rows(int kind, const float *rows)
+{
+    size_t size = 0, first = (size_t)kind * GOLDEN_ROWS;
+    unsigned char *bytes = (unsigned char *)golden_file(GOLDEN_ROWS_PATH, &size);
+    float *want = new_floats(GOLDEN_ROWS);
+    double largest = 0;
+    if (!CHECK(bytes != NULL && size == (size_t)GOLDEN_ALL * GOLDEN_ROWS * 4)) {
+        free(want), free(bytes);
+        return;
+    }
+    for (size_t i = 0; i < GOLDEN_ROWS; i++) {
+        const unsigned char *at = bytes + 4 * (first + i);
+        want[i] = float_from_bits((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+                                  (uint32_t)at[3] << 24);
+        largest = fabs((double)want[i]) > largest ? fabs((double)want[i]) : largest;
+    }
+    for (size_t t = 0; t < GOLDEN_VOCAB; t++) {
+        const float *a = want + t * GOLDEN_DIM, *b = rows + t * GOLDEN_DIM;
+        double worst = 0, of_row = 0;
+        for (size_t j = 0; j < GOLDEN_DIM; j++) {
+            double entry = fabs((double)a[j]), gap = fabs((double)a[j] - (double)b[j]);
+            of_row = entry > of_row ? entry : of_row;
+            worst = gap > worst || gap != gap ? gap : worst; /* NaN stays */
+        }
+        CHECK_LE(worst, 2 * (double)FLT_EPSILON * (kind < GOLDEN_KINDS ? of_row : largest));
+        if (!GOLDEN_LAST_BITS_FREE && !CHECK(memcmp(a, b, GOLDEN_DIM * sizeof *a) == 0) && test.bad <= 5)
+            fprintf(stderr, "    image %d, row %u, by up to %g\n", kind, (unsigned)t, worst);
+    }
+    free(want), free(bytes);
 }
 
 #endif

@@ -4,10 +4,12 @@
 # From the environment:
 #   CC, CXX        compilers; default cc, and c++ where there is one
 #   CFLAGS         added to every command of both, e.g. sanitizers
-#   TEST_PARTS     which parts to run; default "header programs variants docs demo"
+#   TEST_PARTS     which parts to run; default "header programs variants fuzz docs demo ttembed"
 #   TEST_SMALL=1   small sizes in the test programs
+#   TEST_ONLY      test programs to run, instead of all
 #   TEST_SKIP      test programs to leave out
-#   TEST_WRAPPER   a command to run the test programs under, e.g. valgrind
+#   TEST_WRAPPER   a command to run the test programs under, e.g. valgrind, or qemu-aarch64 with a
+#                  cross compiler as CC, CFLAGS=-static and TEST_PARTS=programs
 #   TEST_SEED      the seed of the random cases; each program prints the one it used
 
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +18,7 @@ CC=${CC:-cc}
 if [ -z "${CXX-}" ] && command -v c++ >/dev/null 2>&1; then CXX=c++; fi
 CXX=${CXX-}
 CFLAGS=${CFLAGS-}
-parts=${TEST_PARTS:-header programs variants docs demo}
+parts=${TEST_PARTS:-header programs variants fuzz docs demo ttembed}
 warnings='-Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Werror'
 c99="-std=c99 $warnings"
 cxx11="-x c++ -std=c++11 $warnings"
@@ -58,7 +60,8 @@ program() {
     shift
     $limit "$@" >"$tmp/out" 2>"$tmp/log" </dev/null
     status=$?
-    counts=$(sed -n '$s/^[^ ]*: \([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p' "$tmp/out")
+    counts=$(tr -d '\r' <"$tmp/out" | # some systems end lines with two bytes
+        sed -n '$s/^[^ ]*: \([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p')
     # shellcheck disable=SC2086
     set -- $counts
     if [ $# -ne 2 ] || [ $(($1 + $2)) -eq 0 ]; then
@@ -275,6 +278,7 @@ build_cxx() {
 sources() { # the files of a test program
     case $1 in
     test_files) echo tests/test_files.c tests/second_unit.c ;;
+    test_threads) echo tests/test_threads.c -pthread ;;
     *) echo "tests/$1.c" ;;
     esac
 }
@@ -286,7 +290,9 @@ build_and_run() {
     test_name=$3
     shift 3
     if $compiler "$test_name" $(sources "$test_name") >"$tmp/log" 2>&1; then
-        program "$label $test_name" ${TEST_WRAPPER-} "$tmp/$test_name" "$@"
+        binary=$tmp/$test_name
+        if [ ! -f "$binary" ]; then binary=$binary.exe; fi # as compilers for Windows name it
+        program "$label $test_name" ${TEST_WRAPPER-} "$binary" "$@"
     else
         fail "$label $test_name: build"
     fi
@@ -294,7 +300,9 @@ build_and_run() {
 
 all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
     test_limits test_recode test_rows test_per_table test_per_table_grow test_per_table_image
-    test_entropy test_reading test_pages'
+    test_entropy test_reading test_pages test_machines test_golden test_golden_decoder test_faults
+    test_threads test_large'
+all_tests=${TEST_ONLY:-$all_tests}
 for t in ${TEST_SKIP-}; do all_tests=$(printf '%s\n' $all_tests | grep -vx "$t"); done
 
 if has_part programs; then
@@ -329,12 +337,27 @@ if has_part variants; then
     if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
         OMP_NUM_THREADS=3
         export OMP_NUM_THREADS
-        for t in test_table test_per_table test_reading; do build_and_run OpenMP build_c $t; done
+        for t in test_table test_per_table test_reading test_threads; do
+            build_and_run OpenMP build_c $t
+        done
         unset OMP_NUM_THREADS
     else
         echo "OpenMP: skipped, $CC cannot link it"
     fi
     TEST_SMALL=$small
+fi
+
+# Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs.
+if has_part fuzz; then
+    how=-O1
+    for f in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$f" .c)
+        if build_c "$name" "$f" >"$tmp/log" 2>&1; then
+            program "fuzz $name" "$tmp/$name" ${TEST_SEED-}
+        else
+            fail "fuzz $name: build"
+        fi
+    done
 fi
 
 # Every status of the enum has been produced by a test above.
@@ -345,7 +368,7 @@ every_status_was_seen() {
     comm -23 "$tmp/codes" "$tmp/seen" | sed 's/^/no test produces /'
     [ -z "$(comm -23 "$tmp/codes" "$tmp/seen")" ]
 }
-if has_part programs; then
+if has_part programs && [ -z "${TEST_ONLY-}" ]; then
     check 'every status is produced' every_status_was_seen
     for code in $(cut -d ' ' -f 1 "$TEST_STATUS_LOG" | sort -u); do
         printf '  %s: %s\n' "$code" "$(sed -n "s/^$code //p" "$TEST_STATUS_LOG" | sort -u | tr '\n' ' ')"
@@ -356,6 +379,7 @@ fi
 
 if has_part docs; then program 'documentation' sh tests/test_docs.sh; fi
 if has_part demo; then program 'demo' sh tests/test_demo.sh; fi
+if has_part ttembed; then program 'ttembed' sh tests/test_ttembed.sh; fi
 
 if [ $((passed + failed)) -eq 0 ]; then
     echo 'nothing ran'

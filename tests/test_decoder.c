@@ -56,6 +56,15 @@ static void rows_of_the_table(void)
     free(table);
 }
 
+static void rows_as_recorded(void)
+{
+    for (int kind = 0; kind < GOLDEN_ALL; kind++) {
+        opened g = open_golden(kind);
+        check_golden_rows(kind, g.rows);
+        close_golden(&g);
+    }
+}
+
 static void all_ways_of_reading_agree(void)
 {
     for (int kind = 0; kind < GOLDEN_ALL; kind++) {
@@ -174,6 +183,7 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_decoder");
     RUN(rows_of_the_table);
+    RUN(rows_as_recorded);
     RUN(all_ways_of_reading_agree);
     RUN(a_single_train);
     RUN(not_finite);
