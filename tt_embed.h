@@ -68,7 +68,8 @@ CONTENTS (search for the words in capitals)
 ==================================================================================================
 
    CONFIGURATION        macros, all optional
-   CONVENTIONS          layouts, order of indices, threads, failures
+   GUARANTEES           what holds for untrusted images, failures, threads
+   CONVENTIONS          layouts, order of indices
    IMAGE FORMAT         the .tte file, byte by byte
    METHOD               what is computed, with references
    API                  every public name and its contract
@@ -107,6 +108,48 @@ CONFIGURATION
    same, bit for bit, for any number of them.
 
 ==================================================================================================
+GUARANTEES
+==================================================================================================
+
+   Trusted are the compiler, libc, and the caller: buffers have the sizes that the contracts ask for,
+   callbacks and allocator keep theirs, and the bytes of an image do not change while a table is open on
+   them. Not trusted is any byte of an image or of a file, nor any number in a table of floats. Each promise
+   names what tests it: a program in tests/ and a case in it.
+
+   Of images, whatever their bytes are:
+   G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
+       and scratch, or divides by zero, overflows a signed number or shifts too far.
+       [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
+   G2  Work. tte_open takes time in proportion to the index at most, a lookup to the scratch and the length of
+       its record; nothing waits for a value that may never come. A small image may ask for much of both when
+       its modes pad few entries to many: bound tte_scratch_len before allocating it.
+       [fuzz/fuzz_open.c fuzz_one, test_golden.c every_truncation]
+   G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
+       [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
+
+   Of every call:
+   G4  Outputs are written only when the status is TTE_OK.
+       [test_faults.c each_call_fails, test_grow.c memory_that_runs_out, test_table.c bad_options]
+   G5  An allocator that says no, at whichever request, gives TTE_ERR_MEMORY, and nothing is left allocated.
+       [test_grow.c memory_that_runs_out, test_per_table_grow.c memory_that_runs_out]
+   G6  NaN and infinity in the input give TTE_ERR_NOT_FINITE, found by their exponent bits, also where
+       -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
+   G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
+       that does is not. [test_limits.c tables_up_to_the_limit, test_large.c rows_beyond_all_small_numbers]
+   G8  tte_save leaves the old file or the new one under its path, whole, whenever the process is killed.
+       [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
+   G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
+       threads may share one table, each with scratch of its own. [test_threads.c readers_share_a_view]
+   G10 The same input gives the same image with one toolchain, whatever the number of threads. An image
+       gives the same rows on every machine, bit for bit, where float is not evaluated in a wider type and the
+       compiler does not fuse multiplications with additions (gcc is told not to); elsewhere they may differ
+       in their last bits, and scores may anywhere.
+       [test_threads.c same_bytes_from_any_number, test_machines.c rows_as_recorded]
+
+   Not promised: rows of any sense from an image that tte_verify would refuse; protection from somebody who
+   computes new checksums for a changed image (they are no signatures); that time does not depend on content.
+
+==================================================================================================
 CONVENTIONS
 ==================================================================================================
 
@@ -114,21 +157,8 @@ CONVENTIONS
    fastest; the cores of one train follow each other, G_1 first. Tokens count from 0. Sizes
    named `len` count floats, sizes named `work` and `size` count bytes.
 
-   Reading calls are pure functions of a const tte_table and the caller's scratch: any number
-   of threads may share one table, each with its own scratch. They never allocate.
-
-   An image gives the same rows on every machine, bit for bit, where float is not evaluated in a wider type
-   and the compiler does not fuse multiplications with additions (gcc is told not to); elsewhere they may
-   differ in their last bits. Scores may anywhere.
-
-   Outputs are written only when the status is TTE_OK. The library never prints, exits or
-   recurses, and has no variable state of its own. NaN and infinity are refused on input
-   (TTE_ERR_NOT_FINITE) by a test on the exponent bits, which survives -ffast-math.
-
-   Trust: tte_open checks everything that memory safety rests on, so bytes from a stranger may
-   give wrong rows (tte_verify tells) but never a read or a write outside the buffers, provided
-   that the bytes do not change while the table is in use. A small image may ask for much scratch
-   and work, when its modes pad few entries to many: bound tte_scratch_len before allocating it.
+   The library never prints, exits or recurses, and has no variable state of its own. Reading never
+   allocates.
 
 ==================================================================================================
 IMAGE FORMAT, version 1
@@ -550,7 +580,7 @@ typedef struct tte_info {
 /* Open an image in place: no allocation, no copy. Safe on untrusted bytes; rows may be garbage.
      data  in, `size` bytes, 8-byte aligned, unchanged as long as t is used
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_FORMAT (also for bytes after the image's end),
-   TTE_ERR_VERSION, TTE_ERR_TRUNCATED, TTE_ERR_CHECKSUM (of the header).
+   TTE_ERR_VERSION, TTE_ERR_TRUNCATED (also for any 7 bytes or fewer), TTE_ERR_CHECKSUM (of the header).
    Reads the header, and where there are any the index, section 4, and of each matrix in section 3 how
    many rows its runs have; no record. */
 TTE_API tte_status tte_open(tte_table *t, const void *data, size_t size);
@@ -611,10 +641,10 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
-/* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), through to the disk,
-   then renamed over it, so that the path holds the old file or the new one, whatever happens to process
-   or power. What a killed process left behind, the next tte_save of this path removes. Returns TTE_OK,
-   TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+/* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), then renamed over it.
+   On POSIX systems it goes through to the disk first, and the path holds the old file or the new one,
+   whatever happens to process or power; what a killed process left behind under such a name, a later
+   tte_save of this path removes. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
 /* Read an image and verify it; free it with tte_free. Returns TTE_OK, TTE_ERR_ARGUMENT,
@@ -928,8 +958,8 @@ typedef double ttei_quad_f64;
 #else
 #define TTEI_INLINE static
 #endif
-/* A frame that is gone before others are needed: a decoder's stack is short. With one layout it is short
-   enough without. */
+/* Kept out of line, so that its frame is gone before deeper calls are made: a decoder's stack is short. With
+   one layout it is short enough without. */
 #if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_ONLY_LAYOUT) && defined(__GNUC__)
 #define TTEI_NOINLINE __attribute__((noinline))
 #else
@@ -2070,6 +2100,7 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, 
 }
 
 /* The same for scores, which unlike rows may differ in their last bits from machine to machine. */
+#define TTEI_PRODUCT_FUSED ttei_product_fused
 TTEI_CLONES_FUSED static void ttei_product_fused(size_t m, size_t k, size_t n, const float *a, size_t down,
                                                  size_t right, const float *b, size_t stride, float *c,
                                                  size_t across)
@@ -2085,13 +2116,12 @@ TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float 
     size_t j, l;
     for (; m > 0; --m, a += down, c += across)
         for (j = 0; j < n; ++j) {
-            const float *x = a, *y = b + j;
             float sum = 0;
-            for (l = k; l > 0; --l, x += right, y += stride) sum += *x * *y;
+            for (l = 0; l < k; ++l) sum += a[l * right] * b[l * stride + j];
             c[j] = sum;
         }
 }
-#define ttei_product_fused ttei_product
+#define TTEI_PRODUCT_FUSED ttei_product
 
 #endif
 
@@ -2174,10 +2204,9 @@ static float ttei_inner(const tte_shape *shape, const int32_t *ra, const float *
         for (p = 0; p < a0; ++p)
             for (i = 0; i < n; ++i, a += a1)  /* a row of A's core */
                 for (q = 0; q < b1; ++q) {
-                    const float *column = b + i * b1 + q;
-                    float sum = 0, *out = next + q;
-                    for (l = 0; l < b0; ++l, column += n * b1) sum += e[p * b0 + l] * *column;
-                    for (l = 0; l < a1; ++l, out += b1) *out += a[l] * sum;
+                    float sum = 0;
+                    for (l = 0; l < b0; ++l) sum += e[p * b0 + l] * b[(l * n + i) * b1 + q];
+                    for (l = 0; l < a1; ++l) next[l * b1 + q] += a[l] * sum;
                 }
         b += b0 * n * b1;
         e = next;
@@ -3301,7 +3330,8 @@ static float ttei_scale_next(int run, const unsigned char **p)
 static unsigned ttei_run_bits(int run) { return 32u >> run; }
 static size_t ttei_run_block(int run) { return 8u << run; }
 
-/* The entry in the lowest bits of a word, before its scale. */
+/* The entry in the lowest bits of a word, before its scale; >> of a negative number keeps its sign wherever
+   this compiles. */
 TTEI_INLINE float ttei_code_of(int run, uint32_t word)
 {
     const unsigned others = 32 - ttei_run_bits(run);
@@ -3312,16 +3342,17 @@ TTEI_INLINE float ttei_code_of(int run, uint32_t word)
 }
 
 /* y[i dy] += x[i dx] * entry j + i for the entries from j to `last` of a coded row, one by one: with dx = 0 a
-   row that is added to others, with dy = 0 a product. Entry j is the first of a block, or behind the last
-   block and at the first bit of a byte. */
-TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t last, const unsigned char *codes,
-                                         const float *x, size_t dx, float *y, size_t dy)
+   row that is added to others, with dy = 0 a product. Entry j is the first of a block, or lies behind the
+   last block, a multiple of 8 entries. */
+TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t last,
+                                         const unsigned char *codes, const float *x, size_t dx, float *y,
+                                         size_t dy)
 {
     const size_t bits = ttei_run_bits(run), block = ttei_run_block(run), whole = cols & ~(block - 1);
-    const unsigned char *end = codes + (last * bits + 7) / 8;
+    const unsigned char *end = codes + ttei_packed_bytes(run, last);
     size_t n = j, i, step, within;
     unsigned bit;
-    codes += j * bits / 8;
+    codes += j / 8 * bits;
     while (n < last) {  /* entries that lie before the next word */
         uint32_t word = 0;
         if (end - codes >= 4)
@@ -3800,7 +3831,8 @@ static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
     int i;
     if (size < TTEI_CODES_FIXED) return 0;
     ttei_codes_view(p, rank, &c);
-    if (ttei_get32(p) - 1 >= 0x7f7fffffu || ttei_get32(p + 4) >= 0x7f800000u ||  /* bits: above 0, and finite */
+    /* By their bits: the step is above 0, the weight not below, both are finite. */
+    if (ttei_get32(p) - 1 >= 0x7f7fffffu || ttei_get32(p + 4) >= 0x7f800000u ||
         c.stride < 1 || c.stride > 8 || c.steps < 1 || c.steps > TTEI_CLASSES || c.scales < 1 ||
         c.scales > TTEI_CLASSES || c.tables < 1 || c.tables > TTEI_TABLES ||
         c.own >= c.scales || c.origin >= 128 || ttei_get16(p + 14) != 0)
@@ -4604,7 +4636,7 @@ static void ttei_columns_scale(const tte_table *t, float *y)
     for (j = 0; j < (size_t)t->ranks[0]; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
 }
 
-/* Bytes of a record of `rank` coefficients; not for TTE_ENTROPY. I8 and I4 begin with the row's own
+/* Bytes of a record of `rank` coefficients; unused for TTE_ENTROPY. I8 and I4 begin with the row's own
    scale; their codes lie as in a row of a matrix. */
 static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
 {
@@ -5213,6 +5245,13 @@ static int ttei_magic_good(const unsigned char *p)
 {
     return ttei_get32(p) == TTEI_MAGIC_LOW && ttei_get32(p + 4) == TTEI_MAGIC_HIGH;
 }
+#ifndef TT_EMBED_DECODE_ONLY
+static void ttei_magic_put(unsigned char *p)
+{
+    ttei_put32(p, TTEI_MAGIC_LOW);
+    ttei_put32(p + 4, TTEI_MAGIC_HIGH);
+}
+#endif
 
 /* CRC-32 of IEEE 802.3, reflected polynomial edb88320, bit by bit. */
 static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
@@ -5551,7 +5590,8 @@ TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
         eps > 0x3f800000u ||  /* the bits of 1: numbers from 0 to 1 are not beyond them */
         ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
         return TTE_ERR_FORMAT;
-    if (ttei_get16(t->data + 18) != (ttei_adapted(t->layout, eps != 0, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
+    if (ttei_get16(t->data + 18) !=
+        (ttei_adapted(t->layout, eps != 0, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
         return TTE_ERR_FORMAT;
 
     t->index_entry = ttei_index_entry(&t->shape, t->max_rank);
@@ -5824,8 +5864,7 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
     int32_t k;
     int i;
     memset(p, 0, at->header);
-    ttei_put32(p, TTEI_MAGIC_LOW);
-    ttei_put32(p + 4, TTEI_MAGIC_HIGH);
+    ttei_magic_put(p);
     ttei_put16(p + 12, 1);
     p[14] = (unsigned char)plan->layout;
     p[15] = (unsigned char)plan->coding;
@@ -5836,7 +5875,7 @@ static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const tte
     ttei_put64(p + 24, vocab);
     ttei_put64(p + 32, at->end);
     ttei_put32(p + 40, (uint32_t)plan->max_rank);
-    ttei_put_f32(p + 44, plan->eps);
+    ttei_put_f32(p + 44, plan->eps > 0 ? plan->eps : 0);  /* not -0 */
     ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->end);
     ttei_put_f64(p + 56, numbers / (double)vocab);
     ttei_put_f64(p + 64, ttei_errors_relative(errors, plan->layout));
@@ -8502,9 +8541,12 @@ typedef struct ttei_common {
 } ttei_common;
 
 /* Floats of intermediate results. One row of TTE_PER_TABLE takes V_1 .. V_d, as many as Z_(d-1) .. Z_0. A
-   score of TTE_PER_TOKEN takes Y_1 .. Y_d, rk (n(k+1)..nd) each, and the rest no more: a contraction the
-   same to the right of its middle m, to its left (n1..nk) rk for k = 2 .. m, which are shorter there, the
-   last of them than Y_1; an inner product r(k-1)^2 + rk^2, for one mode 2. */
+   score of TTE_PER_TOKEN takes Y_1 .. Y_d, rk (n(k+1)..nd) each, and nothing takes more:
+     a contraction the same to the right of its middle m; to its left (n1..nk) rk for k = 2 .. m, which is no
+     more than Y_k for k < m, and for k = m, where Y_m is taken already, no more than Y_1, since
+     rm <= r1 n2..nm and n1..nm <= n(m+1)..nd;
+     an inner product r(k-1)^2 + rk^2; 2 covers one mode.
+   The ranks of a record are not above the header's, and all these grow with the ranks. */
 static size_t ttei_work_len(const tte_table *t)
 {
     const int32_t d = t->shape.modes;
@@ -8830,7 +8872,7 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
         const size_t n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k], r = (size_t)record.ranks[k + 1];
         if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
         entries /= (size_t)t->shape.dim[k];
-        ttei_product_fused(r, n, entries, cores, 1, r, y, entries, next, entries);
+        TTEI_PRODUCT_FUSED(r, n, entries, cores, 1, r, y, entries, next, entries);
         cores += n * r;
         y = next;
         next += r * entries;
@@ -8890,6 +8932,7 @@ static float ttei_table_score(const tte_table *t, size_t token, const ttei_query
 {
     const float *q = query->vector;
     float *y = part->numbers;
+    const int run = ttei_scaled_run(ttei_coding(t->coding));
     ttei_record record;
     ttei_find(t, token, &record);
     switch (ttei_coding(t->coding)) {
@@ -8897,7 +8940,7 @@ static float ttei_table_score(const tte_table *t, size_t token, const ttei_query
     case TTE_I8:
     case TTE_I4:
         return query->mean + ttei_row_scale(record.bytes[0]) *
-                                 ttei_row_dot(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, record.bytes + 1, q);
+                                 ttei_row_dot(run, t->numbers, record.bytes + 1, q);
     case TTE_F16: ttei_codes_decode(TTE_F16, 0, t->numbers, 1, record.bytes, y); break;
     default:      ttei_entropy_decode(t->codes, t->numbers, record.bytes, record.size, y); break;
     }
@@ -8916,7 +8959,7 @@ static void ttei_piece_scores(const tte_table *t, const ttei_query *query, size_
     }
 #ifdef TTEI_SCAN
     if (query->planes != NULL) {
-        ttei_scan(ttei_scaled_run(ttei_coding(t->coding)), t->numbers, count, t->records + first * t->record_size,
+        ttei_scan(ttei_scaled_run(t->coding), t->numbers, count, t->records + first * t->record_size,
                   t->record_size, t->records + t->records_size, query->planes, query->unit, query->mean, out);
         return;
     }
@@ -9056,26 +9099,39 @@ int fsync(int);  /* strict C99 hides it, though the library has it */
 #endif
 #endif
 
-/* Writes a file that must not exist yet, sees it through to the disk and renames it to `path`. Returns 0,
-   1 when the name is taken, -1 on failure, with errno set and nothing left behind. */
+/* Writes a file that must not exist yet, where that can be asked for through to the disk, and renames it to
+   `path`. Returns 0, 1 when the name is taken, -1 on failure, with errno set and nothing left behind. */
 #ifdef TTEI_POSIX
 
 /* A lock shows that a writer is alive: the system takes it back from a process that was killed. Returns 1
    when it is held here now, 0 when another has it or the name means another file, -1 without such locks. */
 static int ttei_lock_file(int file, const char *name)
 {
-    struct stat held, named;
+#if defined(LOCK_EX) && !defined(_AIX)
+    struct stat mine, named;
     if (flock(file, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? 0 : -1;
-    return fstat(file, &held) == 0 && stat(name, &named) == 0 && held.st_dev == named.st_dev &&
-           held.st_ino == named.st_ino && S_ISREG(held.st_mode);
+    if (fstat(file, &mine) != 0) return -1;
+    if (stat(name, &named) != 0) return errno == ENOENT ? 0 : -1;
+    return mine.st_dev == named.st_dev && mine.st_ino == named.st_ino && S_ISREG(mine.st_mode);
+#else
+    (void)file;
+    (void)name;
+    return -1;
+#endif
 }
 
-/* Removes a file that a killed process left behind. */
+/* Removes a file that a killed process left behind: the beginning of an image that nobody holds. */
 static void ttei_remove_left(const char *name)
 {
-    const int file = open(name, O_RDONLY | O_NONBLOCK);
+    unsigned char magic[8], head[8];
+    const int file = open(name, O_RDWR | O_NONBLOCK);  /* some systems lock only what can be written */
+    ssize_t have;
     if (file < 0) return;
-    if (ttei_lock_file(file, name) > 0) (void)remove(name);
+    ttei_magic_put(magic);
+    if (ttei_lock_file(file, name) > 0) {
+        have = read(file, head, sizeof head);
+        if (have >= 0 && memcmp(head, magic, (size_t)have) == 0) (void)remove(name);
+    }
     (void)close(file);
 }
 
@@ -9254,6 +9310,7 @@ tte_status tte_load(const char *path, tte_image *out)
 #undef TTEI_PIECE
 #undef TTEI_POSIX
 #undef TTEI_PRIOR
+#undef TTEI_PRODUCT_FUSED
 #undef TTEI_QUAD
 #undef TTEI_QUANTIZERS
 #undef TTEI_QUICK

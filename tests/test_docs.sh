@@ -85,6 +85,26 @@ run_map_table() {
         mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/map_table" </dev/null)
 }
 
+# Every promise of the header names cases of test programs, and they are run.
+guarantees_are_tested() {
+    sed -n '/^GUARANTEES$/,/^CONVENTIONS$/p' tt_embed.h >"$tmp/guarantees"
+    promises=$(grep -c '^   G[0-9]' "$tmp/guarantees")
+    tr '\n' ' ' <"$tmp/guarantees" | grep -o '\[[^]]*\]' | tr '[],' '   ' |
+        awk '{ n++; for (i = 1; i < NF; i += 2) print n, $i, $(i + 1) }' >"$tmp/cases"
+    echo "$promises promises"
+    [ "$promises" -ge 10 ] && [ "$(cut -d ' ' -f 1 "$tmp/cases" | sort -u | wc -l)" -eq "$promises" ] || return 1
+    while read -r promise file name; do
+        case $file in
+        fuzz/*) runs="^.*\\b$name(" ;;
+        *) runs="^ *RUN[A-Z_]*($name)" ;;
+        esac
+        if ! grep -q "$runs" "tests/$file"; then
+            echo "G$promise: tests/$file does not run $name"
+            return 1
+        fi
+    done <"$tmp/cases"
+}
+
 # Names of the library that a document uses must exist.
 names_exist() { # names_exist DOCUMENT
     grep -o '\(tte\|TTE\|TT_EMBED\)_[A-Za-z0-9_]*[A-Za-z0-9]' "$1" | sort -u >"$tmp/names"
@@ -103,6 +123,8 @@ fi
 try_document README.md readme
 run_map_table >"$tmp/log" 2>&1
 report $? 'README.md: map_table'
+guarantees_are_tested >"$tmp/log" 2>&1
+report $? 'GUARANTEES: tests'
 blocks_of_header
 try_document tt_embed.h header
 

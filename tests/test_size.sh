@@ -47,6 +47,7 @@ END_C
 build() { # build OBJECT FLAGS..: one decoder, every function in a section of its own
     out=$1
     shift
+    rm -f "$tmp/$out.o" "$tmp/$out.ci"
     (cd "$tmp" && "$cc" -std=c99 -Os -mthumb -ffunction-sections -fdata-sections -fcallgraph-info=su \
         -Wall -Wextra -Werror $cpu "$@" -I"$root" -c unit.c -o "$out.o")
 }
@@ -107,8 +108,8 @@ measure() { # measure NAME LIMIT_F32 LIMIT_OTHER COMPILER_FLAGS..
         limit=$others
         if [ $coding = F32 ]; then limit=$f32; fi
         check "open and lookup, per token, $coding" "$(linked token)" "$limit"
+        check_stack token
     done
-    check_stack token
     build table -DTT_EMBED_ONLY_CODING=TTE_ENTROPY
     check 'open and lookup, per table, ENTROPY' "$(linked table)" 4096
     build table -DTT_EMBED_ONLY_LAYOUT=TTE_PER_TABLE

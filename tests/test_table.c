@@ -492,6 +492,25 @@ static void ratio_together_with_eps(void)
 
 /* A table a thousand times smaller or larger loses no more. Far outside of what the coding can
  * hold, the image at least tells the truth about its error, and no row becomes NaN. */
+/* As a bound, -0 is none; the image must not hold it as something else than 0. */
+static void minus_zero_is_no_bound(void)
+{
+    float *table = random_floats(20 * 12);
+    for (int kind = 0; kind < 2; kind++) {
+        tte_options options = make_options(TTE_I8, 0, 0, NULL);
+        tte_image image, same;
+        tte_table t;
+        options.layout = kind ? TTE_PER_TABLE : TTE_PER_TOKEN;
+        image = make_image(table, 20, 12, &options);
+        options.eps = -0.0f;
+        same = make_image(table, 20, 12, &options);
+        CHECK_STATUS(tte_open(&t, same.data, same.size), TTE_OK);
+        CHECK(same_image(&image, &same));
+        free(image.data), free(same.data);
+    }
+    free(table);
+}
+
 static void scales_of_tables(void)
 {
     static const float scale[] = {1e-3f, 1e-2f, 1e2f, 1e3f, 1e-20f, 1e-9f, 1e9f, 1e20f};
@@ -1038,6 +1057,7 @@ int main(int argc, char **argv)
     RUN(ratio_in_a_given_shape);
     RUN(impossible_budgets);
     RUN(ratio_together_with_eps);
+    RUN(minus_zero_is_no_bound);
     RUN(scales_of_tables);
     RUN(automatic_shape);
     RUN(zero_table);

@@ -1,0 +1,272 @@
+#!/bin/sh
+# test_mpi.sh: the jobs by hand of examples/README.md, as they stand there; then builds
+# examples/mpi_compress.c and runs it with 1, 2 and 4 ranks on this machine: against what ttembed makes
+# alone, by error at the same ratio, and with what must fail: bad files and options, a killed rank. Ends
+# with its own count. Without Open MPI only the jobs by hand run.
+
+cd "$(dirname "$0")/.." || exit 1
+root=$(pwd)
+CC=${CC:-cc}
+MPICC=${MPICC:-mpicc}
+model=examples/tiny-gpt2/model.safetensors
+glove=../shared/data/glove-50k.npy
+passed=0
+failed=0
+tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/mpi.$$
+mkdir -p "$tmp" || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+LC_ALL=C
+export LC_ALL
+
+# One machine without a network, perhaps as root, with fewer cores than ranks.
+OMPI_ALLOW_RUN_AS_ROOT=1
+OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+OMPI_MCA_pml=ob1
+OMPI_MCA_btl=self,vader
+OMPI_MCA_btl_vader_single_copy_mechanism=none
+OMPI_MCA_oob_tcp_if_include=lo
+OMPI_MCA_plm=isolated
+OMPI_MCA_rmaps_base_oversubscribe=1
+OMPI_MCA_hwloc_base_binding_policy=none
+OMPI_MCA_mpi_yield_when_idle=1
+OMPI_MCA_orte_tmpdir_base=$tmp
+export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_pml OMPI_MCA_btl OMPI_MCA_plm \
+    OMPI_MCA_btl_vader_single_copy_mechanism OMPI_MCA_oob_tcp_if_include OMPI_MCA_orte_tmpdir_base \
+    OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle
+
+report() { # report STATUS NAME
+    if [ "$1" -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        {
+            echo "FAILED $2"
+            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
+        } >&2
+    fi
+}
+
+finish() {
+    echo "test_mpi: $passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+tool() { "$tmp/ttembed" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
+mpi() { # mpi RANKS ARGUMENTS..
+    ranks=$1
+    shift
+    mpirun -n "$ranks" --oversubscribe "$tmp/mpi_compress" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+}
+number() { # number IMAGE KEY: of ttembed info --json
+    "$tmp/ttembed" info "$1" --json | sed -n "s/.*\"$2\": *\([0-9.e+-]*\).*/\1/p"
+}
+
+: >"$tmp/err"
+# shellcheck disable=SC2086
+$CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
+report $? 'ttembed'
+$CC -O2 -o "$tmp/files" tests/ttembed_files.c -lm >"$tmp/out" 2>&1
+report $? 'ttembed_files.c'
+$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
+report $? 'patch_file.c'
+if [ "$failed" -ne 0 ]; then finish; fi
+
+# ---- jobs by hand: the blocks of examples/README.md, in order ----------------------------------------
+
+awk -v out="$tmp/block" '/^```sh$/ { inside = 1; file = out (++n) ".sh"; printf "" > file; next }
+    /^```/ { inside = 0; next }
+    inside { print > file }' examples/README.md
+mkdir "$tmp/job"
+ln -s "$root/examples" "$tmp/job/examples"
+ln -s "$tmp/ttembed" "$tmp/job/ttembed"
+job() { (cd "$tmp/job" && TASK=$1 TASKS=2 sh -e "$tmp/block$2.sh") >"$tmp/out$1" 2>"$tmp/err$1"; }
+two_jobs() { # two_jobs BLOCK: at the same time
+    job 0 "$1" &
+    job 1 "$1" && wait $!
+}
+token='--layout token --coding i8 --shape 8x16 --max-rank 4'
+# shellcheck disable=SC2086
+tool compress "$model" "$tmp/token.tte" --tensor wte.weight $token &&
+    two_jobs 2 && job 0 3 && cmp -s "$tmp/job/table.tte" "$tmp/token.tte" &&
+    [ "$(number "$tmp/job/part0000.tte" vocab)" -eq 2048 ]
+report $? 'two jobs by hand, --layout token: the same bytes'
+job 0 4 && two_jobs 5 && job 0 6 && cmp -s "$tmp/job/basis.tte" "$tmp/job/like.tte"
+report $? 'two jobs by hand, --like: the same bytes'
+
+# ---- MPI --------------------------------------------------------------------------------------------
+
+if ! command -v "$MPICC" >/dev/null 2>&1 || ! command -v mpirun >/dev/null 2>&1; then
+    echo 'MPI: skipped, there is no mpicc or no mpirun'
+    finish
+fi
+warnings='-std=c99 -Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion'
+# shellcheck disable=SC2086
+$MPICC -O2 $warnings -Werror -o "$tmp/mpi_compress" examples/mpi_compress.c -lm >"$tmp/out" 2>&1
+report $? 'mpicc -O2 -o mpi_compress examples/mpi_compress.c -lm'
+if [ "$failed" -ne 0 ]; then finish; fi
+ln -s "$tmp/mpi_compress" "$tmp/job/mpi_compress"
+rm -f "$tmp/job/table.tte"
+job 0 1 && cmp -s "$tmp/job/table.tte" "$tmp/token.tte"
+report $? 'the command of README.md'
+
+# A train for each token: the bytes of one machine, for any number of ranks.
+"$tmp/files" make npy-F32 "$tmp/t.npy" "$tmp/t.f32" 300 24 7
+for ranks in 1 2 4; do
+    # shellcheck disable=SC2086
+    mpi $ranks "$model" "$tmp/a.tte" --force --tensor wte.weight $token &&
+        cmp -s "$tmp/a.tte" "$tmp/token.tte"
+    report $? "$ranks ranks, --layout token: the same bytes"
+done
+settings() { # as they were printed
+    sed -n 's/.* ranks, shape \([0-9x]*\), cap \([0-9]*\)$/--shape \1 --max-rank \2/p' "$tmp/out"
+}
+for ratio in 2 4.5 8; do
+    # shellcheck disable=SC2046
+    mpi 4 "$model" "$tmp/a.tte" --force --tensor wte.weight --layout token --coding i8 --ratio $ratio &&
+        ratio_is=$(number "$tmp/a.tte" ratio) &&
+        awk -v a="$ratio_is" -v b=$ratio 'BEGIN { exit !(a >= b) }' &&
+        tool compress "$model" "$tmp/b.tte" --force --layout token --coding i8 $(settings) &&
+        cmp -s "$tmp/a.tte" "$tmp/b.tte"
+    report $? "--layout token --ratio $ratio: the same bytes with shape and cap as printed"
+done
+mpi 2 "$model" "$tmp/a.tte" --force --tensor wte.weight --layout token --coding i8 --eps 0.3 &&
+    tool compress "$model" "$tmp/b.tte" --force --layout token --coding i8 --eps 0.3 &&
+    cmp -s "$tmp/a.tte" "$tmp/b.tte"
+report $? '--layout token --eps: the same bytes'
+mpi 4 "$tmp/t.npy" "$tmp/a.tte" --force --layout token --coding f32 --max-rank 2 &&
+    tool compress "$tmp/t.npy" "$tmp/b.tte" --force --layout token --coding f32 --max-rank 2 &&
+    cmp -s "$tmp/a.tte" "$tmp/b.tte"
+report $? '.npy, and the usual shape: the same bytes'
+mpi 4 "$tmp/t.f32" "$tmp/c.tte" --dim 24 --force --layout token --coding f32 --max-rank 2 &&
+    cmp -s "$tmp/c.tte" "$tmp/b.tte"
+report $? 'raw float32: the same bytes'
+"$tmp/files" make raw "$tmp/three.f32" "$tmp/dense" 3 24 8
+few='--dim 24 --force --layout token --coding f16 --max-rank 2'
+# shellcheck disable=SC2086
+mpi 4 "$tmp/three.f32" "$tmp/a.tte" $few && tool compress "$tmp/three.f32" "$tmp/b.tte" $few &&
+    cmp -s "$tmp/a.tte" "$tmp/b.tte"
+report $? 'fewer rows than ranks: the same bytes'
+
+# One train for the table: where the sample is all rows, the bytes of one machine; else its error at the
+# same ratio to half a per cent, and never more bytes than asked.
+mpi 2 "$model" "$tmp/a.tte" --force --tensor wte.weight --sample 4096 &&
+    tool compress "$model" "$tmp/b.tte" --force && cmp -s "$tmp/a.tte" "$tmp/b.tte"
+report $? 'a sample of all rows: the same bytes'
+sample=
+as_good() { # as_good RANKS TABLE OPTIONS..: options for both, $sample for ours
+    ranks=$1
+    table=$2
+    shift 2
+    rm -f "$tmp/a.tte"
+    mpi "$ranks" "$table" "$tmp/a.tte" "$@" ${sample:+--sample "$sample"} && tool compress "$table" "$tmp/b.tte" --force "$@" &&
+        "$tmp/ttembed" verify "$tmp/a.tte" >/dev/null &&
+        awk -v a="$(number "$tmp/a.tte" rel_error)" -v b="$(number "$tmp/b.tte" rel_error)" \
+            -v r="$(number "$tmp/a.tte" ratio)" -v s="$(number "$tmp/b.tte" ratio)" \
+            -v asked="$asked" 'BEGIN {
+                print "error", a, "beside", b, "ratio", r, "beside", s
+                exit !(a > 0 && a <= 1.005 * b && (asked ? r >= asked : r >= 0.995 * s)) }' >"$tmp/err"
+    report $? "$ranks ranks, $(basename "$table") $* $sample: $(cat "$tmp/err")"
+}
+asked=8
+for ranks in 1 2 4; do as_good $ranks "$model" --tensor wte.weight --ratio 8; done
+asked=16
+as_good 4 "$model" --tensor wte.weight --ratio 16
+sample=2048 # so few that they need the moments of the table: without, the error is 1 per cent larger
+as_good 3 "$model" --tensor wte.weight --ratio 16
+sample=
+asked=6
+as_good 2 "$model" --tensor wte.weight --ratio 6 --coding i8
+asked=
+as_good 2 "$model" --tensor wte.weight --eps 0.1
+as_good 2 "$model" --tensor wte.weight --max-rank 60 --coding f16
+if [ -f "$glove" ]; then
+    asked=8
+    as_good 2 "$glove" --ratio 8
+else
+    echo 'GloVe: skipped, it is not there'
+fi
+
+# ---- what must fail: one line of ours, its exit status, nothing written -------------------------------
+
+nothing_left() {
+    for file_left in "$tmp"/no.tte*; do
+        if [ -e "$file_left" ]; then return 1; fi
+    done
+}
+refused() { # refused STATUS WORD ARGUMENTS..: with 3 ranks
+    want=$1
+    word=$2
+    shift 2
+    mpi 3 "$@"
+    status=$?
+    [ $status -eq "$want" ] && [ "$(grep -c '^mpi_compress: ' "$tmp/err")" -eq 1 ] &&
+        grep '^mpi_compress: ' "$tmp/err" | grep -q -e "$word" && [ ! -s "$tmp/out" ] && nothing_left
+    result=$?
+    echo "exit status $status, expected $want and one line with '$word'" >>"$tmp/out"
+    report $result "refusal: $*"
+}
+no=$tmp/no.tte
+refused 2 'expected TABLE' "$tmp/t.npy"
+refused 2 'ratio x' "$tmp/t.npy" "$no" --ratio x
+refused 2 'layout row' "$tmp/t.npy" "$no" --layout row
+refused 2 'shape' "$tmp/t.npy" "$no" --shape 4x
+refused 2 'raito' "$tmp/t.npy" "$no" --raito 3
+refused 2 'max-rank' "$tmp/t.npy" "$no" --max-rank
+refused 2 'layout table' "$tmp/t.npy" "$no" --layout token --coding entropy
+refused 1 'none.npy: No such' "$tmp/none.npy" "$no"
+refused 1 'which tensor' "$model" "$no"
+refused 1 'tensor nope: missing' "$model" "$no" --tensor nope
+refused 1 'dim' "$tmp/t.f32" "$no"
+refused 1 'no rows' "$tmp/t.f32" "$no" --dim 23
+refused 1 'modes' "$tmp/t.npy" "$no" --layout token --shape 3x5
+refused 1 'no setting' "$tmp/t.npy" "$no" --ratio 1000
+refused 1 'no setting' "$tmp/t.npy" "$no" --ratio 1000 --layout token
+refused 1 'No such file' "$tmp/t.npy" "$tmp/none/no.tte"
+cp "$tmp/b.tte" "$tmp/there.tte"
+refused 1 'there.tte: is there already; --force' "$tmp/t.npy" "$tmp/there.tte"
+cmp -s "$tmp/b.tte" "$tmp/there.tte"
+report $? 'what was there is as it was'
+size=$(wc -c <"$tmp/t.npy")
+"$tmp/patch_file" "$tmp/t.npy" "$tmp/cut.npy" keep $((size - 4))
+refused 1 'cut.npy: ' "$tmp/cut.npy" "$no"
+"$tmp/patch_file" "$tmp/t.npy" "$tmp/nan.npy" set $((size - 4)) 0000c07f   # a row of the last rank
+refused 1 'rank 2: .*row 299, column 23 is not finite' "$tmp/nan.npy" "$no" --layout token --max-rank 2
+refused 1 'rank 2: .*row 299, column 23 is not finite' "$tmp/nan.npy" "$no" --sample 200
+mkdir "$tmp/folder.tte"
+refused 1 'rank 0: .*folder.tte' "$tmp/t.npy" "$tmp/folder.tte" --force --ratio 2
+for file_left in "$tmp"/folder.tte.tmp*; do [ ! -e "$file_left" ] || rm -rf "$tmp/folder.tte"; done
+[ -d "$tmp/folder.tte" ]
+report $? 'an output that cannot be replaced: no temporary file is left'
+
+# A rank that is killed in the midst of its work takes all with it.
+"$tmp/files" make raw "$tmp/long.f32" "$tmp/dense" 20000 768 3
+rm -f "$tmp/dense"
+mpirun -n 2 --oversubscribe "$tmp/mpi_compress" "$tmp/long.f32" "$no" --dim 768 >"$tmp/out" 2>"$tmp/err" \
+    </dev/null &
+run=$!
+victim=
+tries=0
+while [ -z "$victim" ] && [ $tries -lt 50 ]; do
+    sleep 0.2 2>/dev/null || sleep 1
+    tries=$((tries + 1))
+    victim=$(cat /proc/[0-9]*/stat 2>/dev/null |
+        awk -v parent=$run '$4 == parent && $2 == "(mpi_compress)" { pid = $1 } END { print pid }')
+done
+if [ -n "$victim" ]; then
+    sleep 1
+    kill -9 "$victim" 2>/dev/null
+    killed=$?
+    wait $run
+    status=$?
+    [ $killed -eq 0 ] && [ $status -ne 0 ] && nothing_left && grep -q 'signal 9' "$tmp/err" &&
+        [ ! -s "$tmp/out" ] && ! kill -0 "$victim" 2>/dev/null
+    report $? "a killed rank ends all, status $status"
+else
+    kill $run 2>/dev/null
+    wait $run
+    echo 'a killed rank: skipped, /proc does not show it'
+fi
+
+finish
