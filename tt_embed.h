@@ -91,8 +91,10 @@ CONTENTS (search for the words in capitals)
 CONFIGURATION
 ==================================================================================================
 
+   All of them stand before the first include of the header. int and size_t have 32 bits or more.
+
    TT_EMBED_IMPLEMENTATION    compile the bodies here (in one file of the program)
-   TT_EMBED_STATIC            every function static: a private copy in this file
+   TT_EMBED_STATIC            with the bodies: every function static, a private copy in this file
    TT_EMBED_DECODE_ONLY       only the reading side: no compression, no SVD, no heap, no stdio,
                               no libm, no double arithmetic
    TT_EMBED_ONLY_LAYOUT       with TT_EMBED_DECODE_ONLY, for a smaller decoder: the one tte_layout or
@@ -8040,8 +8042,8 @@ static tte_status ttei_options_check(const tte_options *options, size_t vocab, s
 {
     const int per_table = options->layout == TTE_PER_TABLE;
     size_t entries, i;
-    if ((options->layout != TTE_PER_TOKEN && !per_table) || (int)options->coding < 0 ||
-        options->coding > (per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 ||
+    if ((options->layout != TTE_PER_TOKEN && !per_table) ||
+        (unsigned)options->coding > (unsigned)(per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 ||
         !ttei_finite_f32(options->eps) || options->eps < 0 ||
         options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
         (!per_table && (options->row_weight != NULL || options->like != NULL)))
@@ -8470,8 +8472,8 @@ tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
     size_t size, token;
     void *block;
     tte_status status;
-    if (t == NULL || out == NULL || (int)coding < 0 ||
-        coding > (t->layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
+    if (t == NULL || out == NULL ||
+        (unsigned)coding > (unsigned)(t->layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
         return TTE_ERR_ARGUMENT;
     if (t->layout == TTE_PER_TABLE) return ttei_recode_table(t, coding, out);
     plan = ttei_plan_of(t);
