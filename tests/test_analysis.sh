@@ -1,0 +1,245 @@
+#!/bin/sh
+# test_analysis.sh: clang-tidy, cppcheck and gcc -fanalyzer on the header (all of it, and the decoder) and on
+# the examples; shellcheck on the scripts. Every finding is mended or stands in the list of exceptions below
+# with the reason why it is no bug. Ends with 'analysis: N passed, N failed'.
+#
+# Written with the versions of Debian 12: clang-tidy 14, cppcheck 2.10, gcc 12, shellcheck 0.9. About
+# two and a half minutes of one core. What keeps it there:
+# - The header's bodies are analyzed once; the examples see its declarations only.
+# - gcc's analyzer takes vectors for integers of three bits, and needs more than six minutes and 4 GB
+#   with them. It gets the header as processors without vectors compile it; clang's gets it with them.
+
+cd "$(dirname "$0")/.." || exit 1
+root=$(pwd)
+tmp=${TMPDIR:-/tmp}/tt_embed_analysis.$$
+(umask 077 && mkdir "$tmp") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+passed=0
+failed=0
+
+# ---- exceptions: check | file | what the line holds | why it is no bug -------------------------------
+
+cat >"$tmp/exceptions" <<'END'
+clang-analyzer-core.NullDereference | tt_embed.h | uint32_t)p[0] | ranks_good walks t->index, which the header's check has found where the flag is set
+clang-analyzer-core.NullDereference | tt_embed.h | x[0] * x[0] < 1 / TTEI_SQUARE_MIN | row is NULL only in the last column, which leaves the loop before
+clang-analyzer-core.NullDereference | tt_embed.h | *beta = x[0]; | the same
+clang-analyzer-core.NullDereference | tt_embed.h | TTEI_N(abs)(x[0]) > top | the same
+clang-analyzer-core.NullDereference | tt_embed.h | -old * pending[ | old is 0 until pending is set; analyzers do not follow floats
+-Wanalyzer-null-dereference | tt_embed.h | -old * pending[ | the same
+clang-analyzer-deadcode.DeadStores | tt_embed.h | now = left; | the initial value is for modes == 1, where the loop runs not at all
+clang-analyzer-deadcode.DeadStores | tt_embed.h | row = ttei_add(t->numbers, t->work) | the decoder makes one row at a time, whatever its length
+clang-analyzer-deadcode.DeadStores | tt_embed.h | (entry -= TTEI_SECTION_BYTES) + 8 | the last step back is written as the one before
+clang-analyzer-optin.portability.UnixAPI | tt_embed.h | TT_EMBED_MALLOC(room_size) | a table has at least one column and one coefficient
+clang-analyzer-core.UndefinedBinaryOperatorResult | tt_embed.h | ranks[k] > b->largest[k] | every caller that is not of one train for the table gives ranks 1 .. modes - 1
+clang-analyzer-core.uninitialized.Assign | tt_embed.h | dim = c->plan[0].dim; | there is at least one candidate
+clang-analyzer-core.uninitialized.Assign | tt_embed.h | bytes[i] = record.bytes; | count is at least 1, so the first turn finds a record
+clang-analyzer-core.DivideZero | tt_embed.h | TTEI_SAMPLE / f->dim | dim is not 0: checked where options are
+clang-analyzer-core.DivideZero | tt_embed.h | (n + piece - 1) / piece | ttei_together is at least 1: row < room there
+bugprone-branch-clone | tt_embed.h | TTEI_ROWS : 1; | the same only where there are no vectors
+objectIndex | tt_embed.h | ((const int32_t *)&bits)[lane] | bits is a vector of eight integers
+ctuuninitvar | tt_embed.h | ttei_mul(groups, l->group) | group is set in the line above the call
+END
+cat >>"$tmp/exceptions" <<'END'
+clang-analyzer-core.NullDereference | examples/tensor_files.h | i < t->rank; | without trouble, which check() has asked for, there is a tensor
+clang-analyzer-core.NullDereference | examples/tensor_files.h | t->type >= TENSOR_READABLE | the same
+clang-analyzer-unix.Malloc | examples/tensor_files.h | block_unlink((block *)p - 1); | a block leaves the list before it is freed
+clang-analyzer-core.NonNullParamChecker | examples/ttembed.c | memchr(file.data + at | a view without trouble has data
+clang-analyzer-core.CallAndMessage | examples/ttembed.c | give(in->scratch); | o.like is set only where that image was opened
+bugprone-narrowing-conversions | examples/ttembed.c | ? c : '_'; | a char or an underscore
+clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2_demo.c | SIZE_MAX / sizeof(float) / cols | all members of a model are set, from zeros on
+clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2_demo.c | hex_digit(hex.data[0]) << 4 | the condition above asks for two digits
+clang-analyzer-core.uninitialized.Assign | examples/gpt2_demo.c | float top = x[0] | a vocabulary of no token is refused, so n is at least 1
+uninitvar | examples/gpt2_demo.c | float top = x[0] | the same
+uninitvar | examples/gpt2_demo.c | score[best[k - 1]] | entries below `found` have been written
+va_end_missing | examples/ttembed.c | } | end_with does not return
+-Wanalyzer-null-argument | examples/ttembed.c | memcpy(folder | take() ends the program where there is no memory
+-Wanalyzer-null-argument | examples/ttembed.c | access(folder | the same
+-Wanalyzer-null-argument | examples/ttembed.c | memcpy(path, image, stem); | the same
+-Wanalyzer-null-dereference | examples/ttembed.c | v.text.data[i] | a file read without trouble has data
+-Wanalyzer-malloc-leak | examples/tensor_files.h | all.data | every block is in a list until it is given back
+SC2013 | tests/run.sh | for code in $(cut | names without spaces
+SC1122 | tests/test_demo.sh | END { | awk's END inside of a here-document, whose end is a line of END alone
+SC2116 | tests/test_size.sh | needs $(echo $needs) | makes one line of many
+END
+
+# found NAME FINDINGS: a test, passed when nothing is left; findings are file:line:column: kind: text [check].
+found() {
+    sed "s#^$root/##; s#^$tmp/##; s#^\./##" "$2" | awk -v list="$tmp/exceptions" -v used="$tmp/used" -v root="$root" '
+        BEGIN {
+            while ((getline line <list) > 0) {
+                if (split(line, part, / \| /) < 4) continue
+                n++; check[n] = part[1]; file[n] = part[2]; text[n] = part[3]
+            }
+        }
+        match($0, /^[^ :]+:[0-9]+:[0-9]+: (fatal )?(warning|error|note|style): .*\[[^ ]+\]$/) {
+            split($0, at, ":")
+            name = $NF; gsub(/[][]/, "", name)
+            if (seen[at[1] at[2] name]++) next
+            source = ""
+            for (i = 0; i < at[2]; i++) if ((getline source <(root "/" at[1])) <= 0) break
+            close(root "/" at[1])
+            for (i = 1; i <= n; i++)
+                if (check[i] == name && file[i] == at[1] && index(source, text[i]) > 0) {
+                    print i >>used
+                    next
+                }
+            print
+            print "    " source
+        }' >"$tmp/left"
+    if [ -s "$tmp/left" ]; then
+        failed=$((failed + 1))
+        printf 'FAILED %s\n' "$1"
+        sed 's/^/    /' "$tmp/left"
+    else
+        passed=$((passed + 1))
+    fi
+}
+: >"$tmp/used"
+
+# finds NAME FINDINGS CHECK: the tool works: it finds what is wrong with the file made for that.
+finds() {
+    if grep -q "\[$3[],]" "$2"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED %s: does not find a fault that is there\n' "$1"
+        tail -n 5 "$2"
+    fi
+}
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    failed=$((failed + 1))
+    printf 'FAILED %s is missing\n' "$1"
+    return 1
+}
+
+cat >"$tmp/fault.c" <<'END'
+#include <stdlib.h>
+int fault(int n);
+int fault(int n)
+{
+    int *p = NULL, *q = (int *)malloc(sizeof *q);
+    if (q == NULL)
+        return 0;
+    if (n > 3)
+        p = &n;
+    return *p + *q;
+}
+END
+printf '#!/bin/sh\nrm -r "$%s"/*\n' 1 >"$tmp/fault.sh"
+printf '#define TT_EMBED_IMPLEMENTATION\n#include "tt_embed.h"\n' >"$tmp/full.c"
+printf '#define TT_EMBED_DECODE_ONLY\n' | cat - "$tmp/full.c" >"$tmp/decoder.c"
+examples='ttembed gpt2_demo'
+for name in $examples; do
+    # The lines stay where they are.
+    sed 's/^#define TT_EMBED_IMPLEMENTATION$//; s#"\.\./tt_embed.h"#"tt_embed.h"#' "examples/$name.c" \
+        >"$tmp/$name.c"
+done
+seconds() { date +%s; }
+begun=$(seconds)
+took() { # took NAME
+    now=$(seconds)
+    printf '  %s: %d s\n' "$1" $((now - begun))
+    begun=$now
+}
+
+# ---- shellcheck --------------------------------------------------------------------------------------
+
+if need shellcheck; then
+    # SC2086, SC2046: flags and lists of names are meant to split. SC2030, SC2031: a change that ends with
+    # its subshell is meant to. SC2154: run.sh's lists come by eval.
+    shell='shellcheck -f gcc -e SC2086,SC2046,SC2030,SC2031,SC2154'
+    $shell "$tmp/fault.sh" >"$tmp/log"
+    finds shellcheck "$tmp/log" SC2115
+    for script in $(find . -path ./.git -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print | sort); do
+        script=${script#./}
+        $shell "$script" >"$tmp/log"
+        found "shellcheck $script" "$tmp/log"
+    done
+    took shellcheck
+fi
+
+# ---- cppcheck ----------------------------------------------------------------------------------------
+
+if need cppcheck; then
+    cpp() { # cpp FILE FLAGS..
+        file=$1
+        shift
+        cppcheck -q --std=c99 --enable=warning,performance,portability --error-exitcode=9 "$@" -I. -Iexamples \
+            --template='{file}:{line}:{column}: warning: {message} [{id}]' "$file" >"$tmp/log" 2>&1
+    }
+    cpp "$tmp/fault.c"
+    finds cppcheck "$tmp/log" memleak
+    for name in full decoder $examples; do
+        cpp "$tmp/$name.c" -D__unix__=1 -D__GNUC__=12
+        sed "s#^$tmp/\(ttembed\|gpt2_demo\)#examples/\1#" "$tmp/log" >"$tmp/found"
+        found "cppcheck $name" "$tmp/found"
+    done
+    took cppcheck
+fi
+
+# ---- clang-tidy --------------------------------------------------------------------------------------
+
+if need clang-tidy; then
+    checks='-*,bugprone-*,cert-*,clang-analyzer-*,misc-*,performance-*,portability-*'
+    # Sizes, strides and pointers follow each other in most functions of this kind.
+    checks="$checks,-bugprone-easily-swappable-parameters"
+    # Counts of symbols, modes and lanes times 2, 4 or 8 as an offset: far below the range of int.
+    checks="$checks,-bugprone-implicit-widening-of-multiplication-result"
+    # Messages to people may get lost; files are checked with ferror and fclose, lengths beforehand.
+    checks="$checks,-cert-err33-c"
+    # _POSIX_C_SOURCE and _FILE_OFFSET_BITS are asked for by the system.
+    checks="$checks,-bugprone-reserved-identifier,-cert-dcl37-c,-cert-dcl51-cpp"
+    # MAP_FAILED and SIG_ERR are the system's.
+    checks="$checks,-performance-no-int-to-ptr"
+    # Nested JSON and GGUF are read so, to a depth that is checked.
+    checks="$checks,-misc-no-recursion"
+    # An attribute's name and arguments: parentheses would be wrong.
+    checks="$checks,-bugprone-macro-parentheses"
+    # Bytes with a length, not strings.
+    checks="$checks,-bugprone-not-null-terminated-result"
+    tidy() { # tidy FILE: bodies that stand in headers, too
+        clang-tidy --quiet --header-filter='.*' --checks="$checks" "$1" -- -std=c99 -I. -Iexamples \
+            -Xclang -analyzer-opt-analyze-headers >"$tmp/log" 2>/dev/null
+    }
+    tidy "$tmp/fault.c"
+    finds clang-tidy "$tmp/log" clang-analyzer-core.NullDereference
+    for name in full decoder $examples; do
+        tidy "$tmp/$name.c"
+        sed "s#^$tmp/\(ttembed\|gpt2_demo\)#examples/\1#" "$tmp/log" >"$tmp/found"
+        found "clang-tidy $name" "$tmp/found"
+    done
+    took clang-tidy
+fi
+
+# ---- gcc -fanalyzer ----------------------------------------------------------------------------------
+
+if need gcc; then
+    analyze() { # analyze FILE FLAGS..
+        file=$1
+        shift
+        gcc -std=c99 -fanalyzer -fdiagnostics-plain-output -fanalyzer-verbosity=0 "$@" -I. -Iexamples -S \
+            -o "$tmp/code.s" "$file" >"$tmp/log" 2>&1
+    }
+    analyze "$tmp/fault.c"
+    finds 'gcc -fanalyzer' "$tmp/log" -Wanalyzer-null-dereference
+    # It loses sight of what memcpy copies into a variable from places it does not know: the header's vectors,
+    # the examples' list of blocks. Valgrind and clang's memory of values see to such reads.
+    memory=-Wno-analyzer-use-of-uninitialized-value
+    for name in full decoder $examples; do
+        plain=
+        if [ $name = full ]; then plain=-U__SSE2_MATH__; fi
+        analyze "$tmp/$name.c" $memory $plain
+        sed "s#^$tmp/\(ttembed\|gpt2_demo\)#examples/\1#" "$tmp/log" >"$tmp/found"
+        found "gcc -fanalyzer $name" "$tmp/found"
+    done
+    took 'gcc -fanalyzer'
+fi
+
+# An exception that nothing needs any more may go; other versions of the tools need others.
+awk 'NR == FNR { used[$1] = 1; next } / \| .* \| / && ++n && !(n in used) { print "  not needed here: " $0 }' \
+    "$tmp/used" "$tmp/exceptions"
+
+printf 'analysis: %s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
