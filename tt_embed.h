@@ -3138,7 +3138,7 @@ static void ttei_codes_decode(tte_coding coding, size_t i, size_t n, float scale
 #ifdef TTEI_CODE_LANES
     size_t done;
     if (coding == TTE_I4 && i % 2 != 0 && n > 0) *out++ = ttei_code_at(coding, scale, codes, i++);
-    done = ttei_codes_lanes(coding, end - i, scale, codes + ttei_record_bytes(coding, 0, i), out);
+    done = ttei_codes_lanes(coding, end - i, scale, codes + ttei_packed_bytes((int)coding, i), out);
     i += done;
     out += done;
 #endif

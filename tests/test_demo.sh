@@ -5,39 +5,17 @@
 # TEST_SMALL=1 leaves that out, and the default table, which takes most of the time.
 
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc}
+test_name=demo
+. tests/harness.sh
+mkdir "$tmp/model" || exit 1
 model=examples/tiny-gpt2
 reference=$model/reference.json
 held_out=${TEST_HELD_OUT:-../shared/text/wizard-of-oz.txt}
-passed=0
-failed=0
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/demo.$$
-mkdir -p "$tmp/model" || exit 1
-trap 'rm -rf "$tmp"' EXIT
-
-report() { # report STATUS NAME
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        {
-            echo "FAILED $2"
-            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
-        } >&2
-    fi
-}
 
 demo() { "$tmp/demo" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 
-finish() {
-    echo "test_demo: $passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
-    exit
-}
-
 # ---- building, and what must work -------------------------------------------------------------
 
-: >"$tmp/err"
 # shellcheck disable=SC2086
 $CC -O2 ${CFLAGS-} -o "$tmp/demo" examples/gpt2_demo.c -lm >"$tmp/out" 2>&1
 report $? 'cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm'

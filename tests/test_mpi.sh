@@ -5,17 +5,12 @@
 # with its own count. Without Open MPI only the jobs by hand run.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=mpi
+. tests/harness.sh
 root=$(pwd)
-CC=${CC:-cc}
 MPICC=${MPICC:-mpicc}
 model=examples/tiny-gpt2/model.safetensors
 glove=../shared/data/glove-50k.npy
-passed=0
-failed=0
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/mpi.$$
-mkdir -p "$tmp" || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
 LC_ALL=C
 export LC_ALL
 
@@ -35,24 +30,6 @@ export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_pml OMPI_M
     OMPI_MCA_btl_vader_single_copy_mechanism OMPI_MCA_oob_tcp_if_include OMPI_MCA_orte_tmpdir_base \
     OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle
 
-report() { # report STATUS NAME
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        {
-            echo "FAILED $2"
-            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
-        } >&2
-    fi
-}
-
-finish() {
-    echo "test_mpi: $passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
-    exit
-}
-
 tool() { "$tmp/ttembed" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 mpi() { # mpi RANKS ARGUMENTS..
     ranks=$1
@@ -63,7 +40,6 @@ number() { # number IMAGE KEY: of ttembed info --json
     "$tmp/ttembed" info "$1" --json | sed -n "s/.*\"$2\": *\([0-9.e+-]*\).*/\1/p"
 }
 
-: >"$tmp/err"
 # shellcheck disable=SC2086
 $CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
 report $? 'ttembed'

@@ -4,39 +4,16 @@
 # PYTHON is the interpreter; default /usr/bin/python3.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=numpy
+. tests/harness.sh
 root=$(pwd)
-CC=${CC:-cc}
 python=${PYTHON:-/usr/bin/python3}
 model=examples/tiny-gpt2/model.safetensors
-passed=0
-failed=0
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/numpy.$$
-mkdir -p "$tmp" || exit 1
-trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
 LC_ALL=C
 PYTHONDONTWRITEBYTECODE=1
 XDG_CACHE_HOME=$tmp/cache
 export CC LC_ALL PYTHONDONTWRITEBYTECODE XDG_CACHE_HOME
 unset TTE_NUMPY_SO TT_EMBED_H TT_EMBED_CFLAGS
-
-report() { # report STATUS NAME
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        {
-            echo "FAILED $2"
-            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
-        } >&2
-    fi
-}
-
-finish() {
-    echo "test_numpy: $passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
-    exit
-}
 
 if ! "$python" -c 'import numpy' 2>/dev/null; then
     echo "NumPy: skipped, $python has none"
@@ -44,7 +21,6 @@ if ! "$python" -c 'import numpy' 2>/dev/null; then
     exit 0
 fi
 
-: >"$tmp/err"
 # shellcheck disable=SC2086
 $CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1 &&
     $CC -O2 -o "$tmp/patch_file" tests/patch_file.c >>"$tmp/out" 2>&1

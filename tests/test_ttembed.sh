@@ -5,39 +5,15 @@
 # TEST_SMALL=1 leaves out what needs a large table: little memory, and signals.
 
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc}
+test_name=ttembed
+. tests/harness.sh
 model=examples/tiny-gpt2/model.safetensors
-passed=0
-failed=0
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/ttembed.$$
-mkdir -p "$tmp" || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
 LC_ALL=C
 export LC_ALL
-
-report() { # report STATUS NAME
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        {
-            echo "FAILED $2"
-            tail -n 15 "$tmp/out" "$tmp/err" | sed 's/^/    /'
-        } >&2
-    fi
-}
 
 tool() { "$tmp/ttembed" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 files() { "$tmp/files" "$@" 2>>"$tmp/err"; }
 
-finish() {
-    echo "test_ttembed: $passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
-    exit
-}
-
-: >"$tmp/err"
 # shellcheck disable=SC2086
 $CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
 report $? 'cc -O2 -o ttembed examples/ttembed.c -lm'
