@@ -138,8 +138,9 @@ GUARANTEES
        -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
    G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
        that does is not. [test_limits.c tables_up_to_the_limit, test_large.c rows_beyond_all_small_numbers]
-   G8  tte_save leaves the old file or the new one under its path, whole, whenever the process is killed.
-       [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
+   G8  tte_save leaves the old file or the new one under its path, whole, whenever the process is killed; on
+       POSIX systems also when power fails, and after TTE_OK it is the new one, as far as the folder's file
+       system can promise it. [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
    G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
        threads may share one table, each with scratch of its own. [test_threads.c readers_share_a_view]
    G10 The same input gives the same image with one toolchain, whatever the number of threads. An image
@@ -256,8 +257,6 @@ IMAGE FORMAT, version 1
          |coefficient| = (2 i - q + shift) s 2^(-a/2), 0 for i = 0. The next state is the number at
          place `state` (from 0) of 0, 4, 3, 7, 2, 6, 1, 5, its lowest bit flipped where i is odd.
 
-==================================================================================================
-METHOD
 ==================================================================================================
 METHOD
 ==================================================================================================
@@ -395,8 +394,8 @@ TTE_API size_t tte_decompose_work(const tte_shape *shape);
      cores     out, room for tte_core_cap floats, tte_core_len of them written; all but the last
                left-orthonormal: sum over a, i of G[a,i,b]*G[a,i,c] = (b == c)
      work      tte_decompose_work bytes, any alignment
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when |x| exceeds the
-   range of float), TTE_ERR_CONVERGENCE.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when |x| > 0.9999 FLT_MAX:
+   the train's own error could make its tensor infinite), TTE_ERR_CONVERGENCE.
    Accuracy (tests/test_train.c): without truncation |x - x^| below 1e-5*|x|, at any scale.
    Cost: one SVD for each bond. */
 TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps,
@@ -646,7 +645,10 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 /* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), then renamed over it.
    On POSIX systems it goes through to the disk first, and the path holds the old file or the new one,
    whatever happens to process or power; what a killed process left behind under such a name, a later
-   tte_save of this path removes. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+   tte_save of this path removes. Then the folder goes through to the disk, so that after TTE_OK the new
+   file survives a power cut, too; not where the folder may not be read or its file system cannot do that,
+   which is no error. When the disk fails only then, the status is TTE_ERR_IO and the path holds the new file.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
 /* Read an image and verify it; free it with tte_free. Returns TTE_OK, TTE_ERR_ARGUMENT,
@@ -2488,6 +2490,9 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
     if (status != TTE_OK) return status;
     if (tte_decompose_work(shape) == 0) return TTE_ERR_SHAPE;
     if (!ttei_all_finite_f32(x, entries)) return TTE_ERR_NOT_FINITE;
+    /* All but the last core are orthonormal: then no sum in tte_reconstruct exceeds |x^| <= |x| (1 + 1e-5). */
+    if (ttei_norm2(x, entries) > 0.9999 * 0.9999 * (double)FLT_MAX * (double)FLT_MAX)
+        return TTE_ERR_NOT_FINITE;
 
     (void)ttei_decompose_carve(shape, work, &room, &train);
     ttei_rank_caps(shape, (int32_t)max_rank, caps);
@@ -9137,10 +9142,31 @@ static void ttei_remove_left(const char *name)
     (void)close(file);
 }
 
-static int ttei_write_file(const char *name, const char *path, const void *data, size_t size)
+/* Opens the folder of a file, whose name is as before afterwards; -1 with errno set on failure. */
+static int ttei_open_folder(char *name)
+{
+    char *slash = strrchr(name, '/'), first;
+    int folder;
+    if (slash == NULL) return open(".", O_RDONLY);
+    first = slash[1];
+    slash[1] = 0;
+    folder = open(name, O_RDONLY);
+    slash[1] = first;
+    return folder;
+}
+
+/* Whether an error of open or fsync says that this folder cannot go through to the disk, rather than that
+   something failed: it may not be read, or the file system does not have that for folders. */
+static int ttei_folder_unable(int error)
+{
+    return error == EACCES || error == EISDIR || error == EINVAL || error == EBADF || error == ENOTSUP ||
+           error == ENOSYS;
+}
+
+static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
 {
     const unsigned char *p = (const unsigned char *)data;
-    int file, bad, error;
+    int file, folder = -1, bad, error;
     file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (file < 0 && errno == EEXIST) {
         ttei_remove_left(name);
@@ -9158,9 +9184,19 @@ static int ttei_write_file(const char *name, const char *path, const void *data,
         p += done;
         size -= (size_t)done;
     }
-    bad = size > 0 || fsync(file) != 0 || rename(name, path) != 0;
+    bad = size > 0 || fsync(file) != 0;
+    if (!bad) {
+        folder = ttei_open_folder(name);
+        bad = (folder < 0 && !ttei_folder_unable(errno)) || rename(name, path) != 0;
+    }
     error = errno;
-    if (bad) (void)remove(name);
+    if (bad) {
+        (void)remove(name);
+    } else if (folder >= 0 && fsync(folder) != 0) {  /* the name is another's to take by now */
+        error = errno;
+        bad = !ttei_folder_unable(error);
+    }
+    if (folder >= 0) (void)close(folder);
     (void)close(file);  /* after fsync it has nothing more to say */
     errno = error;
     return bad ? -1 : 0;
@@ -9168,7 +9204,7 @@ static int ttei_write_file(const char *name, const char *path, const void *data,
 
 #else
 
-static int ttei_write_file(const char *name, const char *path, const void *data, size_t size)
+static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
 {
     FILE *file = fopen(name, "rb");
     int bad, error;

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/types.h>
@@ -25,9 +26,26 @@ static struct {
     long calls, fail_at, kill_at;  /* counted from 1; 0: none                                        */
     int error;                     /* the errno of the one that fails                                */
     size_t most;                   /* bytes that one write takes                                     */
-    int open_files, synced;        /* synced: everything that was written has been seen through      */
-    int renames, renamed_early;
+    int open_files, folder;        /* folder: the one that is open for reading, or -1                */
+    int folder_error;              /* the errno of fsync for a folder; 0: it works                   */
+    struct stat synced;            /* the folder that fsync was called for                           */
+    char trace[100];               /* w: writes, s, S: fsync of a file, of a folder, r: rename       */
 } fault;
+
+static void fault_trace(char what)
+{
+    size_t length = strlen(fault.trace);
+    if ((what != 'w' || length == 0 || fault.trace[length - 1] != 'w') && length + 1 < sizeof fault.trace)
+        fault.trace[length] = what;
+}
+
+static int follows(char what, char before) /* each time */
+{
+    int bad = fault.trace[0] == what;
+    for (size_t i = 0; fault.trace[i] != 0; i++)
+        bad |= fault.trace[i + 1] == what && fault.trace[i] != before;
+    return !bad;
+}
 
 /* Before each call: whether it has to fail; or the process ends here. */
 static int fault_now(void)
@@ -60,6 +78,8 @@ int fault_open(const char *path, int flags, ...)
         return -1;
     file = open(path, flags, 0666);
     fault.open_files += file >= 0;
+    if (file >= 0 && flags == O_RDONLY)
+        fault.folder = file;
     return file;
 }
 
@@ -67,7 +87,7 @@ ssize_t fault_write(int file, const void *bytes, size_t size)
 {
     if (fault_now())
         return -1;
-    fault.synced = 0;
+    fault_trace('w');
     return write(file, bytes, size < fault.most ? size : fault.most);
 }
 
@@ -75,7 +95,13 @@ int fault_fsync(int file)
 {
     if (fault_now())
         return -1;
-    fault.synced = 1;
+    fault_trace(file == fault.folder ? 'S' : 's');
+    if (file == fault.folder) {
+        (void)fstat(file, &fault.synced);
+        errno = fault.folder_error;
+        if (errno != 0)
+            return -1;
+    }
     return fsync(file);
 }
 
@@ -83,6 +109,8 @@ int fault_close(int file)  /* a file is closed even where the call says that it 
 {
     int failed = fault_now(), error = errno;
     (void)close(file);
+    if (file == fault.folder)
+        fault.folder = -1;
     fault.open_files--;
     errno = error;
     return failed ? -1 : 0;
@@ -92,8 +120,7 @@ int fault_rename(const char *from, const char *to)
 {
     if (fault_now())
         return -1;
-    fault.renames++;
-    fault.renamed_early |= !fault.synced;
+    fault_trace('r');
     return rename(from, to);
 }
 
@@ -117,6 +144,7 @@ static void no_faults(void)
 {
     memset(&fault, 0, sizeof fault);
     fault.most = SIZE_MAX;
+    fault.folder = -1;
 }
 
 /* ---- images ---------------------------------------------------------------------------------------- */
@@ -138,8 +166,8 @@ static void free_both(tte_image *a, tte_image *b) { free(a->data), free(b->data)
 
 /* ---- faults ------------------------------------------------------------------------------------------ */
 
-/* The n-th call fails, with errors of every kind: the old file stays, no rest is left, no file stays
- * open. (An interrupted write is tried again.) */
+/* The n-th call fails, with errors of every kind: the old file stays unless the new one had been renamed to
+ * it, no rest is left, no file stays open. (An interrupted write is tried again.) */
 static void each_call_fails(void)
 {
     static const int reasons[] = {ENOSPC, EIO, EDQUOT, EACCES, EMFILE, EROFS, EINTR};
@@ -159,7 +187,7 @@ static void each_call_fails(void)
             errno = 0;
             status = tte_save(path, &after);
             error = errno;
-            CHECK(fault.open_files == 0 && heap.live == 0 && !fault.renamed_early);
+            CHECK(fault.open_files == 0 && heap.live == 0 && follows('r', 's') && follows('S', 'r'));
             if (fault.calls < n)
                 break;
             CHECK(files_in(folder) == 1);
@@ -172,9 +200,11 @@ static void each_call_fails(void)
             }
             failed++;
             CHECK(error == reasons[e]);
-            CHECK(file_is(path, &before));
+            CHECK(file_is(path, strchr(fault.trace, 'r') != NULL ? &after : &before));
+            no_faults();
+            CHECK_STATUS(tte_save(path, &before), TTE_OK);
         }
-        CHECK(n > 10 && failed >= (reasons[e] == EINTR ? 1 : 9));
+        CHECK(n > 13 && failed >= (reasons[e] == EINTR ? 1 : 9));
         CHECK_STATUS(status, TTE_OK);
         CHECK(file_is(path, &after));
     }
@@ -194,7 +224,7 @@ static void short_writes(void)
         CHECK_STATUS(tte_save(path, &before), TTE_OK);
         fault.most = most[i];
         CHECK_STATUS(tte_save(path, &after), TTE_OK);
-        CHECK(file_is(path, &after) && files_in(folder) == 1 && !fault.renamed_early);
+        CHECK(file_is(path, &after) && files_in(folder) == 1 && follows('r', 's'));
     }
     no_faults();
     fault.most = 0; /* a file that takes nothing more, and does not say why */
@@ -204,17 +234,84 @@ static void short_writes(void)
     free_both(&before, &after);
 }
 
-/* What is renamed has been seen through to the disk: after a power cut the new name means the new
- * bytes. */
+/* What is renamed has been seen through to the disk: after a power cut the new name means the new bytes.
+ * Then the folder has, so that the new name is there. */
 static void disk_before_name(void)
 {
+    char back[1000];
+    struct stat about;
     tte_image before, after;
     two_images(1, &before, &after);
     empty_the_folder();
     no_faults();
     CHECK_STATUS(tte_save(path_of("table.tte"), &before), TTE_OK);
+    CHECK(strcmp(fault.trace, "wsrS") == 0 && fault.open_files == 0);
+    fault.most = after.size / 3;
     CHECK_STATUS(tte_save(path_of("table.tte"), &after), TTE_OK);
-    CHECK(fault.renames == 2 && !fault.renamed_early && fault.open_files == 0);
+    CHECK(strcmp(fault.trace, "wsrSwsrS") == 0 && fault.open_files == 0);
+    CHECK(stat(folder, &about) == 0);
+    CHECK(fault.synced.st_ino == about.st_ino && fault.synced.st_dev == about.st_dev);
+    memset(&fault.synced, 0, sizeof fault.synced);
+    if (CHECK(getcwd(back, sizeof back) != NULL && chdir(folder) == 0)) { /* a path of a name alone */
+        CHECK_STATUS(tte_save("table.tte", &before), TTE_OK);
+        CHECK(fault.synced.st_ino == about.st_ino && fault.synced.st_dev == about.st_dev);
+        CHECK(chdir(back) == 0);
+    }
+    CHECK(file_is(path_of("table.tte"), &before));
+    free_both(&before, &after);
+}
+
+/* A file system that has no fsync for folders is none of ours to blame; a disk that fails is. */
+static void folders_that_cannot_sync(void)
+{
+    static const struct { int error; tte_status status; } answers[] = {
+        {EINVAL, TTE_OK}, {ENOTSUP, TTE_OK}, {EBADF, TTE_OK}, {ENOSYS, TTE_OK},
+        {EIO, TTE_ERR_IO}, {ENOSPC, TTE_ERR_IO}, {EDQUOT, TTE_ERR_IO}};
+    const char *path = path_of("table.tte");
+    tte_image before, after;
+    two_images(0, &before, &after);
+    empty_the_folder();
+    for (int i = 0; i < 7; i++) {
+        no_faults();
+        fault.folder_error = answers[i].error;
+        CHECK_STATUS(tte_save(path, i % 2 ? &before : &after), answers[i].status);
+        CHECK(answers[i].status == TTE_OK || errno == answers[i].error);
+        CHECK(file_is(path, i % 2 ? &before : &after) && files_in(folder) == 1);
+        CHECK(strcmp(fault.trace, "wsrS") == 0 && fault.open_files == 0 && heap.live == 0);
+    }
+    no_faults();
+    free_both(&before, &after);
+}
+
+/* As somebody to whom folders can be closed; root goes there in a child that gives its rights away. */
+static void folders_that_are_closed(void)
+{
+    const char *inner = path_of("closed"), *path = path_of("closed/table.tte");
+    tte_image before, after;
+    int how = 1;
+    pid_t child;
+    two_images(0, &before, &after);
+    empty_the_folder();
+    CHECK(mkdir(inner, 0700) == 0);
+    no_faults();
+    CHECK_STATUS(tte_save(path, &before), TTE_OK);
+    child = fork();
+    if (child == 0) {
+        if (chdir(inner) != 0 || (geteuid() == 0 && (chown(".", 12345, 12345) != 0 || setuid(12345) != 0)))
+            _exit(1);
+        if (chmod(".", 0500) != 0 || tte_save("table.tte", &after) != TTE_ERR_IO || errno != EACCES)
+            _exit(2);
+        no_faults();
+        if (chmod(".", 0300) != 0 || tte_save("table.tte", &after) != TTE_OK)
+            _exit(3);
+        if (strcmp(fault.trace, "wsr") != 0) /* what may not be read cannot be opened for fsync */
+            _exit(4);
+        _exit(chmod(".", 0700) != 0 || fault.open_files != 0 ? 5 : 0);
+    }
+    CHECK(child > 0 && waitpid(child, &how, 0) == child && WIFEXITED(how));
+    CHECK(WEXITSTATUS(how) == 0);
+    CHECK(file_is(path, &after) && files_in(inner) == 1);
+    CHECK(remove(path) == 0 && rmdir(inner) == 0);
     free_both(&before, &after);
 }
 
@@ -400,6 +497,8 @@ int main(int argc, char **argv)
     RUN(each_call_fails);
     RUN(short_writes);
     RUN(disk_before_name);
+    RUN(folders_that_cannot_sync);
+    RUN(folders_that_are_closed);
     RUN(full_device);
     RUN(memory_for_a_long_file);
     RUN(killed_at_each_call);

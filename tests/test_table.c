@@ -966,6 +966,38 @@ static void not_finite(void)
     free(scratch), free(image.data), free(table);
 }
 
+/* Rows whose norm is at the end of float: what rounding would carry beyond it is refused, not stored. */
+static void largest_rows(void)
+{
+    int made = 0, refused = 0;
+    for (int round = 0; round < (test.small ? 100 : 600); round++) {
+        size_t vocab = (size_t)rng_int(1, 20), dim = (size_t)rng_int(1, 30);
+        float *table = new_floats(vocab * dim), *rows;
+        tte_options options = make_options(all_codings[round % 4], rng_int(0, 5), 0, NULL);
+        tte_image image;
+        tte_status status;
+        options.layout = round % 2 ? TTE_PER_TABLE : TTE_PER_TOKEN;
+        if (options.layout == TTE_PER_TABLE && round % 3 == 0) options.coding = TTE_ENTROPY;
+        for (size_t i = 0; i < vocab * dim; i++) { /* one entry of a row is nearly as large as can be */
+            double value = i % dim == 3 % dim ? 1 - 1e-4 * rng_uniform() : 1e-7 * rng_normal();
+            table[i] = (float)((rng_int(0, 1) ? value : -value) * (double)FLT_MAX);
+        }
+        status = tte_compress(table, vocab, dim, &options, &image);
+        CHECK(status == TTE_OK || status == TTE_ERR_NOT_FINITE || status == TTE_ERR_BUDGET);
+        refused += status == TTE_ERR_NOT_FINITE;
+        if (status == TTE_OK) {
+            tte_table t = open_image(&image);
+            rows = lookup_all(&t);
+            for (size_t i = 0; i < vocab * dim; i++)
+                CHECK(fabs((double)rows[i]) <= (double)FLT_MAX);
+            made += options.layout == TTE_PER_TABLE || options.coding == TTE_F32;
+            free(rows), tte_free(&image);
+        }
+        free(table);
+    }
+    CHECK(made > 0 && refused > 0);
+}
+
 static void bad_arguments_of_reading(void)
 {
     size_t dim = 12;
@@ -1074,6 +1106,7 @@ int main(int argc, char **argv)
     RUN(bad_shapes);
     RUN(enormous_sizes);
     RUN(not_finite);
+    RUN(largest_rows);
     RUN(bad_arguments_of_reading);
     RUN(texts_of_statuses);
     return test_end();

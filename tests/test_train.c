@@ -492,6 +492,44 @@ static void not_finite(void)
     }
 }
 
+/* Up to the end of float, what is a train gives a finite tensor; what has a larger norm is refused. */
+static void largest_numbers(void)
+{
+    static const double norms[] = {0.99, 0.99989, 0.99991, 0.99999995, 1, 1.00000006, 1.0001, 3};
+    int good = 0;
+    for (int round = 0; round < (test.small ? 200 : 2000); round++) {
+        tte_shape shape = random_shape(64);
+        size_t count = shape_size(&shape), one = (size_t)(rng_next() % count), cap = tte_core_cap(&shape, 0);
+        const double most = norms[round % 8] * (double)FLT_MAX;
+        float *x = new_floats(count), *back = new_floats(count), *cores = new_floats(cap);
+        float *scratch = new_floats(4096);
+        int32_t ranks[TTE_MAX_MODES + 1];
+        void *work = test_alloc(tte_decompose_work(&shape));
+        double spread = rng_int(0, 2) ? 0 : pow(10, -rng_int(0, 7)), sum = 0;
+        tte_status status;
+        for (size_t i = 0; i < count; i++) { /* one entry has nearly all of the norm, or all of them share it */
+            x[i] = (float)(i == one ? 1 : spread * rng_normal());
+            sum += (double)x[i] * (double)x[i];
+        }
+        for (size_t i = 0; i < count; i++)
+            x[i] = (float)fmax(-(double)FLT_MAX, fmin((double)x[i] / sqrt(sum) * most, (double)FLT_MAX));
+        sum = norm(x, count) / (double)FLT_MAX;
+        status = tte_decompose(&shape, x, rng_int(0, 3), 0, ranks, cores, work);
+        if (sum > 0.9999) {
+            CHECK_STATUS(status, TTE_ERR_NOT_FINITE);
+            CHECK(is_untouched(cores, cap * sizeof(float)));
+        } else if (CHECK_STATUS(status, TTE_OK)) {
+            CHECK(tte_reconstruct_len(&shape, ranks) <= 4096);
+            CHECK_STATUS(tte_reconstruct(&shape, ranks, cores, back, scratch), TTE_OK);
+            for (size_t i = 0; i < count; i++)
+                CHECK(fabs((double)back[i]) <= (double)FLT_MAX);
+            good++;
+        }
+        free(work), free(scratch), free(cores), free(back), free(x);
+    }
+    CHECK(good > 0);
+}
+
 /* Buffers that no call may touch: every shape below must be refused before anything is read. */
 static void check_refused_shape(const tte_shape *shape, int modes)
 {
@@ -632,6 +670,7 @@ int main(int argc, char **argv)
     RUN(largest_shape);
     RUN(same_bytes_each_time);
     RUN(not_finite);
+    RUN(largest_numbers);
     RUN(bad_shapes);
     RUN(bad_arguments);
     RUN(bad_ranks);

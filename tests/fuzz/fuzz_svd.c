@@ -185,7 +185,7 @@ static void train(fuzz_input *in)
         finite = finite && fabs((double)x[i]) <= (double)FLT_MAX;
         length2 += (double)x[i] * (double)x[i];
     }
-    safe = finite && sqrt(length2) < 0.9999 * (double)FLT_MAX;  /* nothing rounds to infinity */
+    safe = finite && sqrt(length2) < 0.99989 * (double)FLT_MAX;  /* what is promised to work */
     room = tte_core_cap(&shape, max_rank < 0 ? 0 : max_rank);
     cores = new_floats(room), work = test_alloc(tte_decompose_work(&shape));
     memset(ranks, 0xA5, sizeof ranks);
@@ -197,7 +197,7 @@ static void train(fuzz_input *in)
         CHECK(finite || status == TTE_ERR_NOT_FINITE);
         CHECK(!safe || status == TTE_OK);
     }
-    if (status == TTE_OK && safe)
+    if (status == TTE_OK)
         check_train(&shape, x, max_rank, eps, ranks, cores);
     else if (status != TTE_OK)
         CHECK(is_untouched(ranks, sizeof ranks) && is_untouched(cores, room * sizeof *cores));
