@@ -264,17 +264,28 @@ if [ -z "$CXX" ]; then echo 'C++: skipped, there is no C++ compiler'; fi
 
 # ---- the test programs ---------------------------------------------------------------------------
 
-build_c() { # build_c PROGRAM SOURCES..: in C99
-    out=$1
-    shift
-    $CC $c99 $how $CFLAGS -o "$tmp/$out" "$@" -lm
+# The header's bodies take from 2 to 14 s to compile, most of what a stage of tests takes. So they are
+# compiled once for all programs that are built alike and get them from bodies.h. (TT_EMBED_STATIC cannot be
+# linked; the reader alone is compiled sooner than shared.)
+takes_bodies() { # takes_bodies SOURCE
+    case $CFLAGS in *TT_EMBED_STATIC*) return 1 ;; esac
+    grep -q '^#include ".*bodies.h"' "$1" && ! grep -q '^#define TT_EMBED_DECODE_ONLY' "$1"
 }
-
-build_cxx() {
-    out=$1
-    shift
-    $CXX $cxx11 $how $CFLAGS -o "$tmp/$out" "$@" -lm
+build() { # build COMPILER AND FLAGS -- PROGRAM SOURCES..
+    command=
+    while [ "$1" != -- ]; do command="$command $1" && shift; done
+    out=$tmp/$2
+    shift 2
+    if takes_bodies "$1"; then
+        object=$tmp/bodies$(printf '%s' "$command" | cksum | tr ' ' _).o
+        if [ ! -f "$object" ]; then $command -c -o "$object" tests/bodies.c || return 1; fi
+        case $command in *' -x c++ '*) set -- "$@" -x none ;; esac
+        set -- -DTEST_LINKED "$@" "$object"
+    fi
+    $command -o "$out" "$@" -lm
 }
+build_c() { build $CC $c99 $how $CFLAGS -- "$@"; }
+build_cxx() { build $CXX $cxx11 $how $CFLAGS -- "$@"; }
 
 sources() { # the files of a test program
     case $1 in
@@ -350,7 +361,7 @@ fi
 
 # Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs.
 if has_part fuzz; then
-    how=-O1
+    how=-O2
     for f in tests/fuzz/fuzz_*.c; do
         name=$(basename "$f" .c)
         if build_c "$name" "$f" >"$tmp/log" 2>&1; then

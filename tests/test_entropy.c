@@ -1,9 +1,6 @@
 /* test_entropy.c: TTE_ENTROPY. Sizes and errors that are asked for are met, from the right side; the
  * bits are few against what theory allows; records stand alone. */
-#include "counted_heap.h"
-
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 #include "per_table.h"

@@ -1,8 +1,5 @@
 /* test_grow.c: rows from a callback, progress, append, replace, merge, and memory that runs out. */
-#include "counted_heap.h"
-
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 

@@ -3,8 +3,7 @@
  * The offsets below and the checksum are written from the header's IMAGE FORMAT section alone, so
  * that a change of the format, or a page that no longer describes it, fails here.
  */
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 #include "golden.h"

@@ -1,7 +1,6 @@
 /* test_machines.c: what must come out the same on every machine, whatever its byte order and word size:
  * the rows of the golden images (test_decoder has them for the reading side alone), and what is saved. */
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 #include "golden.h"

@@ -1,9 +1,6 @@
 /* test_per_table.c: one train for the whole table, in every coding: what it loses, how it is read, and
  * what is refused. */
-#include "counted_heap.h"
-
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 #include "per_table.h"

@@ -1,9 +1,6 @@
 /* test_per_table_image.c: images of TTE_PER_TABLE that are cut, lengthened, changed; and images of
  * earlier days. */
-#include "counted_heap.h"
-
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 #include "per_table.h"
@@ -41,7 +38,7 @@ static void repair_header(unsigned char *image, size_t size)
 {
     size_t end = header_size(image);
     if (end > AT_VERSION && end <= size) {
-        uint32_t crc = ttei_crc32(image + AT_VERSION, end - AT_VERSION);
+        uint32_t crc = test_crc32(image + AT_VERSION, end - AT_VERSION);
         for (int i = 0; i < 4; i++)
             image[AT_CRC + i] = (unsigned char)(crc >> 8 * i & 0xFF);
     }

@@ -1,8 +1,7 @@
 /* test_rows.c: rows stay independent. A row gives the same record whatever rows stand beside it, at
    any scale, for sparse rows as well, and user shapes of every kind go through the search. */
 
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 
@@ -134,9 +133,9 @@ static void ranks_no_train_can_have(void)
     p[180 + 8] = (unsigned char)((size - header) & 255);    /* the section's size                 */
     p[180 + 9] = (unsigned char)((size - header) >> 8);
     {
-        uint32_t crc = ttei_crc32(p + header, size - header);
+        uint32_t crc = test_crc32(p + header, size - header);
         for (int i = 0; i < 4; i++) p[180 + 16 + i] = (unsigned char)(crc >> 8 * i);
-        crc = ttei_crc32(p + 12, 204 - 12);
+        crc = test_crc32(p + 12, 204 - 12);
         for (int i = 0; i < 4; i++) p[8 + i] = (unsigned char)(crc >> 8 * i);
     }
     CHECK_STATUS(tte_open(&t, p, size), TTE_ERR_FORMAT);

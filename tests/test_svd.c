@@ -4,8 +4,7 @@
  * ratios are those of LAPACK's ddrvbd (norms are 1-norms, ulp is the spacing at 1):
  *     |A - U S Vt| / (|A| max(m, n) ulp)    |I - Ut U| / (m ulp)    |I - Vt V| / (n ulp)
  */
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 
 #define MAX_RATIO 6.0

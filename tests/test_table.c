@@ -1,20 +1,5 @@
 /* test_table.c: compressing tables and reading them. */
-#include <stdlib.h>
-
-static long allocations;
-static void *counting_malloc(size_t size)
-{
-#ifdef _OPENMP
-#pragma omp atomic
-#endif
-    allocations++;
-    return malloc(size);
-}
-
-#define TT_EMBED_MALLOC(size) counting_malloc(size)
-#define TT_EMBED_FREE(pointer) free(pointer)
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 
@@ -793,10 +778,10 @@ static void reading_allocates_nothing(void)
     for (int kind = 0; kind < reading_kinds(); kind++) {
         tte_image image = reading_image(kind, table, vocab, dim);
         tte_table t;
-        long before = allocations;
+        long before = heap.requests;
         CHECK_STATUS(tte_open(&t, image.data, image.size), TTE_OK);
         use_everything(&t);
-        CHECK(allocations == before);
+        CHECK(heap.requests == before);
         free(image.data);
     }
     CHECK(sizeof(tte_table) < 256);

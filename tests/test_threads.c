@@ -6,8 +6,7 @@
 #define _XOPEN_SOURCE 700
 #include <pthread.h>
 
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 #include "tables.h"
 

@@ -3,8 +3,7 @@
  * Reconstructions are repeated here in double by plain sums over the cores, so that neither
  * tte_reconstruct nor rounding in it can hide an error of the decomposition.
  */
-#define TT_EMBED_IMPLEMENTATION
-#include "../tt_embed.h"
+#include "bodies.h"
 #include "harness.h"
 
 #define EXACT 5e-6 /* relative error that a train without truncation may have */

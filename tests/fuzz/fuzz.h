@@ -1,4 +1,4 @@
-/* fuzz.h: what the fuzzers share. Include it after tt_embed.h and tests/harness.h.
+/* fuzz.h: what the fuzzers share. Include it after tests/bodies.h and tests/harness.h.
  *
  * A fuzzer is one source file with two functions and its name:
  *
@@ -172,9 +172,9 @@ static inline void fuzz_repair(unsigned char *image, size_t size, int what)
     for (size_t entry = first; entry < header && what >= FUZZ_CHECKSUMS; entry += 24) {
         uint64_t begin = fuzz_get(image + entry, 8), length = fuzz_get(image + entry + 8, 8);
         if (begin <= size && length <= size - begin)
-            fuzz_put(image + entry + 16, 4, ttei_crc32(image + begin, (size_t)length));
+            fuzz_put(image + entry + 16, 4, test_crc32(image + begin, (size_t)length));
     }
-    fuzz_put(image + 8, 4, ttei_crc32(image + 12, header - 12));
+    fuzz_put(image + 8, 4, test_crc32(image + 12, header - 12));
 }
 
 /* ---- running ---------------------------------------------------------------------------------- */

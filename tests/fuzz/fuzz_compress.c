@@ -1,8 +1,7 @@
 /* fuzz_compress.c: small tables with any options. An input is the options, then what the numbers of the
  * table are like. What comes out is a status, or an image that opens, verifies, reads, and keeps the
  * bounds that were asked for. */
-#define TT_EMBED_IMPLEMENTATION
-#include "../../tt_embed.h"
+#include "../bodies.h"
 #include "../harness.h"
 #include "../tables.h"
 #include "../golden.h"

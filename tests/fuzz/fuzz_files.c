@@ -3,8 +3,7 @@
  * blocks of the exact size; what it refuses comes with a line that says why. Another format is one
  * more entry in `readers` and one more text in `make_text`. */
 #define TT_EMBED_DECODE_ONLY
-#define TT_EMBED_IMPLEMENTATION
-#include "../../tt_embed.h"
+#include "../bodies.h"
 #include "../harness.h"
 #define FUZZ_NAME "fuzz_files"
 #include "fuzz.h"

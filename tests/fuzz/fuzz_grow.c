@@ -1,8 +1,7 @@
 /* fuzz_grow.c: append, replace, merge and `like` on images that need not be good ones. An input is a
  * byte for what is done, one for how the images are repaired, the length of the first image in two
  * bytes, then the first image and the second. */
-#define TT_EMBED_IMPLEMENTATION
-#include "../../tt_embed.h"
+#include "../bodies.h"
 #include "../harness.h"
 #include "../tables.h"
 #include "../golden.h"

@@ -1,8 +1,7 @@
 /* fuzz_open.c: bytes of anyone, opened and read; recoded as well. An input is a byte, which says what is
  * repaired first (two bits) and what is recoded to (the others), then an image. fuzz_decoder.c is the
  * same for the reader alone. */
-#define TT_EMBED_IMPLEMENTATION
-#include "../../tt_embed.h"
+#include "../bodies.h"
 #include "../harness.h"
 #include "../tables.h"
 #include "../golden.h"

@@ -1,8 +1,7 @@
 /* fuzz_svd.c: singular values and tensor trains of any numbers, NaN and the ends of the range among
  * them. An input is a byte, even for an SVD in float32 or float64, odd for a train, then sizes, then
  * numbers. */
-#define TT_EMBED_IMPLEMENTATION
-#include "../../tt_embed.h"
+#include "../bodies.h"
 #include "../harness.h"
 #define FUZZ_NAME "fuzz_svd"
 #include "fuzz.h"
