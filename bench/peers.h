@@ -1,6 +1,7 @@
-/* peers.h: what a compressed table is measured against: the rate that a Gaussian needs, blocks of
- * codes with a scale each, and a truncated singular value decomposition in float16. Include it
- * behind tt_embed.h with its implementation, whose float16 and SVD it uses.
+/* peers.h: what a compressed table is measured against: the rate that a Gaussian needs, blocks of codes
+ * with a scale each, a truncated singular value decomposition, and product quantization. Each peer gives
+ * the table as it comes back from what it stores, and the bytes of that. Include it behind tt_embed.h
+ * with its implementation, whose float16 and SVD it uses.
  */
 #ifndef BENCH_PEERS_H
 #define BENCH_PEERS_H
@@ -60,39 +61,44 @@ static inline double gaussian_bits(const double *variance, size_t dim, double di
 
 /* ---- blocks of codes ------------------------------------------------------------------------ */
 
-static inline float to_half(double value)
+static inline double to_half(double value)
 {
-    return ttei_f16_decode(ttei_f16_encode((float)value));
+    return (double)ttei_f16_decode(ttei_f16_encode((float)value));
 }
 
 /* Codes of `bits` bits, -2^(bits-1) and up, in blocks of `block` numbers of the table read as one
    array, each with a scale of two bytes (float16) or four (float32). */
 typedef struct block_kind {
-    const char *name;
     int bits;
     size_t block, scale_bytes;  /* block 0: a row */
 } block_kind;
 
 typedef struct block_fit { double scale, error, numbers_codes, codes_codes; } block_fit;
 
+/* The code of number / scale. */
+static inline double block_code(double number, double inverse, int bits)
+{
+    const int low = -(1 << (bits - 1));
+    double at = number * inverse;
+    at = at > low ? at < -low - 1 ? at : -low - 1 : low;
+    return (double)((int)(at - low + 0.5) + low);  /* above zero casting rounds downwards */
+}
+
 /* The squared error with this scale, and the sums from which the best scale for the same codes
    follows. */
 static inline block_fit block_try(const float *x, size_t count, const block_kind *kind,
                                   double scale)
 {
-    const int low = -(1 << (kind->bits - 1));
     block_fit fit = {0, HUGE_VAL, 0, 0};
     double inverse;
     size_t i;
-    fit.scale = kind->scale_bytes == 2 ? (double)to_half(scale) : (double)(float)scale;
+    fit.scale = kind->scale_bytes == 2 ? to_half(scale) : (double)(float)scale;
     if (!(fabs(fit.scale) > 0) || fit.scale - fit.scale != 0) return fit;
     inverse = 1 / fit.scale;
     fit.error = 0;
     for (i = 0; i < count; i++) {
-        double number = (double)x[i], at = number * inverse, code, off;
-        at = at > low ? at < -low - 1 ? at : -low - 1 : low;
-        code = (double)((int)(at - low + 0.5) + low);  /* above zero casting rounds downwards */
-        off = number - fit.scale * code;
+        double number = (double)x[i], code = block_code(number, inverse, kind->bits);
+        double off = number - fit.scale * code;
         fit.error += off * off;
         fit.numbers_codes += number * code;
         fit.codes_codes += code * code;
@@ -100,13 +106,13 @@ static inline block_fit block_try(const float *x, size_t count, const block_kind
     return fit;
 }
 
-/* The least squared error found: the largest magnitude becomes the code `low`, or more or less than
-   that, with either sign, since there is one code more on the side of `low`; then the best of these
-   is moved to where least squares want it. */
-static inline double block_error(const float *x, size_t count, const block_kind *kind)
+/* The scale of the least squared error found: the largest magnitude becomes the code `low`, or more or
+   less than that, with either sign, since there is one code more on the side of `low`; then the best of
+   these is moved to where least squares want it. 0 where all codes are. */
+static inline double block_scale(const float *x, size_t count, const block_kind *kind)
 {
-    double largest = 0, least;
-    block_fit best = {0, 0, 0, 0};  /* all codes 0 */
+    double largest = 0;
+    block_fit best = {0, 0, 0, 0}, next;  /* all codes 0 */
     size_t i;
     int step, sign;
     for (i = 0; i < count; i++) {
@@ -119,84 +125,258 @@ static inline double block_error(const float *x, size_t count, const block_kind 
             block_fit fit = block_try(x, count, kind, scale);
             if (fit.error < best.error) best = fit;
         }
-    do {
-        least = best.error;
-        if (!(best.codes_codes > 0)) break;
-        best = block_try(x, count, kind, best.numbers_codes / best.codes_codes);
-    } while (best.error < least);
-    return least;
+    while (best.codes_codes > 0) {
+        next = block_try(x, count, kind, best.numbers_codes / best.codes_codes);
+        if (!(next.error < best.error)) break;
+        best = next;
+    }
+    return best.scale;
 }
 
-/* The squared error of the table; `bytes` receives what its codes and scales take. */
-static inline double peer_blocks(const float *rows, size_t vocab, size_t dim,
-                                 const block_kind *kind, size_t *bytes)
+/* The table as its codes and scales give it back, and the bytes they take. */
+static inline size_t peer_blocks(const float *rows, size_t vocab, size_t dim, const block_kind *kind,
+                                 float *back)
 {
     const size_t count = vocab * dim, block = kind->block > 0 ? kind->block : dim;
-    double error = 0;
-    size_t i;
-    *bytes = 0;
+    size_t bytes = 0, i, j;
     for (i = 0; i < count; i += block) {
-        size_t n = block < count - i ? block : count - i;
-        error += block_error(rows + i, n, kind);
-        *bytes += kind->scale_bytes + (n * (size_t)kind->bits + 7) / 8;
+        const size_t n = block < count - i ? block : count - i;
+        const double scale = block_scale(rows + i, n, kind);
+        for (j = i; j < i + n; j++)
+            back[j] = fabs(scale) > 0 ? (float)(scale * block_code((double)rows[j], 1 / scale, kind->bits)) : 0;
+        bytes += kind->scale_bytes + (n * (size_t)kind->bits + 7) / 8;
     }
-    return error;
+    return bytes;
 }
 
 /* ---- truncated singular value decomposition ------------------------------------------------- */
 
-/* Rows - mean as (U S) V^T with the leading `rank` components, both factors in float16. The squared
-   error of the table; `basis` is rounded in place. The mean is float16 as well. */
-static inline double svd_error(const float *rows, size_t vocab, size_t dim, const double *mean,
-                               double *basis, size_t rank)
+/* A number of a factor as it is stored: in float16, or as a multiple of `scale` by -127 to 127. */
+static inline double svd_stored(double x, double scale)
+{
+    double code;
+    if (!(scale > 0)) return to_half(x);
+    code = floor(x / scale + 0.5);
+    return scale * (code > 127 ? 127 : code < -127 ? -127 : code);
+}
+
+/* The float32 scale for the largest of these magnitudes. */
+static inline double svd_scale(double largest) { return (double)(float)(largest / 127); }
+
+/* Rows - mean as (U S) V^T with the leading `rank` components, both factors in float16, or in 8 bits with
+   a float32 scale for each component of each factor. A coefficient is the projection of what those
+   before it leave. The mean is in float16. `basis` is rounded in place. Returns the squared error. */
+static inline double svd_rows(const float *rows, size_t vocab, size_t dim, const double *mean,
+                              double *basis, size_t rank, int bits, float *back)
 {
     double *row = (double *)bench_alloc(dim, sizeof *row), error = 0;
+    double *scale = (double *)bench_alloc(rank, sizeof *scale), sum;
     size_t t, a, i;
-    for (i = 0; i < rank * dim; i++) basis[i] = (double)to_half(basis[i]);
+    for (a = 0; a < rank && bits == 8; a++) {
+        double largest = 0;
+        for (t = 0; t < vocab; t++) {
+            for (sum = 0, i = 0; i < dim; i++) sum += ((double)rows[t * dim + i] - mean[i]) * basis[a * dim + i];
+            scale[a] = fmax(scale[a], fabs(sum));
+        }
+        scale[a] = svd_scale(scale[a]);
+        for (i = 0; i < dim; i++) largest = fmax(largest, fabs(basis[a * dim + i]));
+        for (i = 0; i < dim; i++) basis[a * dim + i] = svd_stored(basis[a * dim + i], svd_scale(largest));
+    }
+    for (i = 0; i < rank * dim && bits != 8; i++) basis[i] = to_half(basis[i]);
     for (t = 0; t < vocab; t++) {
-        for (i = 0; i < dim; i++)
-            row[i] = (double)rows[t * dim + i] - (double)to_half(mean[i]);
+        for (i = 0; i < dim; i++) row[i] = (double)rows[t * dim + i] - to_half(mean[i]);
         for (a = 0; a < rank; a++) {
             const double *v = basis + a * dim;
-            double sum = 0;
-            for (i = 0; i < dim; i++) sum += row[i] * v[i];
-            sum = (double)to_half(sum);
+            double square = 0;
+            for (sum = 0, i = 0; i < dim; i++) {
+                sum += row[i] * v[i];
+                square += v[i] * v[i];
+            }
+            sum = svd_stored(square > 0 ? sum / square : 0, scale[a]);
             for (i = 0; i < dim; i++) row[i] -= sum * v[i];
         }
-        for (i = 0; i < dim; i++) error += row[i] * row[i];
+        for (i = 0; i < dim; i++) {
+            error += row[i] * row[i];
+            back[t * dim + i] = (float)((double)rows[t * dim + i] - row[i]);
+        }
     }
     free(row);
+    free(scale);
     return error;
 }
 
-/* As many components as `bytes` hold, with the mean removed and stored, or not. The squared error
-   of the better way; *bytes becomes what it takes, *rank its components. */
-static inline double peer_svd(const float *rows, size_t vocab, size_t dim, size_t *bytes,
-                              size_t *rank)
+/* As many components as `bytes` hold, with the mean removed and stored, or not, whichever loses less.
+   Returns the bytes taken; *rank becomes the number of components, 0 when none fits. */
+static inline size_t peer_svd(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits,
+                              float *back, size_t *rank)
 {
+    const size_t component = (vocab + dim) * (size_t)bits / 8 + (bits == 8 ? 8 : 0);
     double *mean = (double *)bench_alloc(dim, sizeof *mean), least = HUGE_VAL;
     double *variance = (double *)bench_alloc(dim, sizeof *variance);
     double *basis = (double *)bench_alloc(dim * dim, sizeof *basis);
-    const size_t room = *bytes;
+    float *other = (float *)bench_alloc(vocab * dim, sizeof *other);
+    size_t taken = 0;
     int centred;
+    *rank = 0;
     for (centred = 0; centred <= 1; centred++) {
-        size_t extra = centred ? 2 * dim : 0;
-        size_t kept = room > extra ? (room - extra) / (2 * (vocab + dim)) : 0;
+        const size_t extra = centred ? 2 * dim : 0;
+        size_t kept = bytes > extra ? (bytes - extra) / component : 0;
         double error;
+        if (kept == 0) break;
         if (centred) table_mean(rows, vocab, dim, mean);
         table_spectrum(rows, vocab, dim, mean, variance, basis);
         if (kept > dim) kept = dim;
-        error = svd_error(rows, vocab, dim, mean, basis, kept);
+        error = svd_rows(rows, vocab, dim, mean, basis, kept, bits, other);
         if (error < least) {
             least = error;
             *rank = kept;
-            *bytes = extra + 2 * kept * (vocab + dim);
+            taken = extra + kept * component;
+            memcpy(back, other, vocab * dim * sizeof *back);
         }
     }
     free(mean);
     free(variance);
     free(basis);
-    return least;
+    free(other);
+    return taken;
+}
+
+/* ---- product quantization ------------------------------------------------------------------- */
+
+#define PQ_CENTROIDS 256
+#define PQ_ITERATIONS 12   /* of Lloyd's algorithm                  */
+#define PQ_TRAINING 8192   /* rows that it sees, 32 for each centroid */
+
+/* The squared distances, less |x|^2, from a subvector to all centroids, which lie column by column:
+   number j of centroid c is at centroids[j * PQ_CENTROIDS + c]. */
+static inline void pq_distances(const float *x, size_t width, const float *centroids, const float *norms,
+                                float *distance)
+{
+    size_t j, c;
+    memcpy(distance, norms, PQ_CENTROIDS * sizeof *distance);
+    for (j = 0; j < width; j++) {
+        const float twice = 2 * x[j];
+        const float *number = centroids + j * PQ_CENTROIDS;
+        for (c = 0; c < PQ_CENTROIDS; c++) distance[c] -= twice * number[c];
+    }
+}
+
+static inline void pq_norms(size_t width, const float *centroids, float *norms)
+{
+    size_t i;
+    memset(norms, 0, PQ_CENTROIDS * sizeof *norms);
+    for (i = 0; i < width * PQ_CENTROIDS; i++) norms[i % PQ_CENTROIDS] += centroids[i] * centroids[i];
+}
+
+static inline size_t pq_nearest(const float *distance)
+{
+    size_t best = 0, c;
+    for (c = 1; c < PQ_CENTROIDS; c++)
+        if (distance[c] < distance[best]) best = c;
+    return best;
+}
+
+static inline void pq_place(float *centroids, size_t c, const float *x, size_t width)
+{
+    size_t j;
+    for (j = 0; j < width; j++) centroids[j * PQ_CENTROIDS + c] = x[j];
+}
+
+/* First centroids by k-means++ (Arthur and Vassilvitskii, 2007): each is a row drawn with a probability
+   in proportion to its squared distance from those before. */
+static inline void pq_begin(const float *x, size_t count, size_t dim, size_t width, float *centroids,
+                            uint64_t *state)
+{
+    double *off = (double *)bench_alloc(count, sizeof *off), all = (double)count;
+    size_t c, i, j;
+    for (i = 0; i < count; i++) off[i] = 1;
+    for (c = 0; c < PQ_CENTROIDS; c++) {
+        double at = bench_uniform(state) * all;
+        const float *chosen;
+        for (i = 0; i + 1 < count && at > off[i]; i++) at -= off[i];
+        chosen = x + i * dim;
+        pq_place(centroids, c, chosen, width);
+        for (all = 0, i = 0; i < count; i++) {
+            double distance = 0;
+            for (j = 0; j < width; j++) {
+                const double d = (double)x[i * dim + j] - (double)chosen[j];
+                distance += d * d;
+            }
+            if (c == 0 || distance < off[i]) off[i] = distance;
+            all += off[i];
+        }
+    }
+    free(off);
+}
+
+/* k-means by Lloyd's algorithm. A centroid that no subvector is nearest to becomes the one that is
+   farthest from its own. */
+static inline void pq_train(const float *x, size_t count, size_t dim, size_t width, float *centroids,
+                            uint64_t *state)
+{
+    double *sum = (double *)bench_alloc(PQ_CENTROIDS * width, sizeof *sum);
+    size_t members[PQ_CENTROIDS], iteration, i, j, c;
+    float norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
+    pq_begin(x, count, dim, width, centroids, state);
+    for (iteration = 0; iteration < PQ_ITERATIONS; iteration++) {
+        size_t farthest = 0;
+        double most = -1;
+        pq_norms(width, centroids, norms);
+        memset(sum, 0, PQ_CENTROIDS * width * sizeof *sum);
+        memset(members, 0, sizeof members);
+        for (i = 0; i < count; i++) {
+            double off;
+            pq_distances(x + i * dim, width, centroids, norms, distance);
+            c = pq_nearest(distance);
+            members[c]++;
+            for (off = (double)distance[c], j = 0; j < width; j++) {
+                const double number = (double)x[i * dim + j];
+                sum[c * width + j] += number;
+                off += number * number;
+            }
+            if (off > most) {
+                most = off;
+                farthest = i;
+            }
+        }
+        for (c = 0; c < PQ_CENTROIDS; c++) {
+            if (members[c] == 0) {
+                pq_place(centroids, c, x + farthest * dim, width);
+                continue;
+            }
+            for (j = 0; j < width; j++)
+                centroids[j * PQ_CENTROIDS + c] = (float)(sum[c * width + j] / (double)members[c]);
+        }
+    }
+    free(sum);
+}
+
+/* Rows in as many subvectors of about equal width as `bytes` allow, a byte for each, which names one of
+   256 centroids in float16 (Jegou, Douze and Schmid, 2011). Returns the bytes taken; *parts becomes the
+   number of subvectors, 0 when not one fits. */
+static inline size_t peer_pq(const float *rows, size_t vocab, size_t dim, size_t bytes, float *back,
+                             size_t *parts)
+{
+    const size_t books = PQ_CENTROIDS * dim * 2, step = vocab / PQ_TRAINING + (vocab % PQ_TRAINING > 0);
+    size_t m = bytes > books ? (bytes - books) / vocab : 0, part, t, i, c;
+    float *centroids = (float *)bench_alloc(PQ_CENTROIDS * dim, sizeof *centroids);
+    float norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
+    uint64_t state = vocab;
+    if (m > dim) m = dim;
+    for (part = 0; part < m; part++) {
+        const size_t begin = part * dim / m, width = (part + 1) * dim / m - begin;
+        pq_train(rows + begin, (vocab + step - 1) / step, dim * step, width, centroids, &state);
+        for (i = 0; i < PQ_CENTROIDS * width; i++) centroids[i] = (float)to_half((double)centroids[i]);
+        pq_norms(width, centroids, norms);
+        for (t = 0; t < vocab; t++) {
+            pq_distances(rows + t * dim + begin, width, centroids, norms, distance);
+            c = pq_nearest(distance);
+            for (i = 0; i < width; i++) back[t * dim + begin + i] = centroids[i * PQ_CENTROIDS + c];
+        }
+    }
+    free(centroids);
+    *parts = m;
+    return m > 0 ? books + m * vocab : 0;
 }
 
 #endif

@@ -2,8 +2,7 @@
  *
  *   rate         tables from files and a Gaussian one: bytes, error, the bits that a Gaussian of
  *                the same covariance needs for that error and what is spent beyond, seconds to
- *                compress, microseconds of a lookup; of TTE_PER_TABLE in every coding, quantization
- *                in blocks, a truncated SVD in float16, and a train for each token
+ *                compress, microseconds of a lookup; of every way in methods.h
  *   rate_block4  the bytes of TTE_ENTROPY at the error of 4-bit blocks of 32
  *   rate_speed   a table of 50257 x 768: seconds, beside Gram matrix and ssyev, and a lookup
  *
@@ -22,7 +21,7 @@
 #include "../tt_embed.h"
 #include "loads.h"
 #include "peers.h"
-#include "views.h"
+#include "methods.h"
 #include "tables.h"
 
 #define LOOKUPS 64           /* calls of tte_lookup in one run  */
@@ -55,10 +54,10 @@ typedef struct outcome {
     double seconds, microseconds;
 } outcome;
 
-static outcome outcome_begin(const char *method, double asked)
+static outcome outcome_begin(const char *name, double asked)
 {
     outcome o;
-    o.method = method;
+    o.method = name;
     o.asked = asked;
     o.bytes = o.columns = o.error = o.records = o.index = bench_nothing();
     o.seconds = o.microseconds = bench_nothing();
@@ -163,32 +162,30 @@ static double lookup_time(const tte_table *view, size_t vocab, size_t dim)
     return 1e6 * peer.fastest / LOOKUPS;
 }
 
-/* Compress and measure; what was asked may be too much, and then there are no numbers. */
-static outcome library(subject *s, const char *method, const tte_options *options)
+/* What only the library's images tell. */
+static void outcome_of_image(subject *s, const tte_image *image, outcome *o)
 {
-    outcome o = outcome_begin(method, options->ratio > 0 ? (double)options->ratio
-                                                         : bench_nothing());
-    tte_image image;
-    tte_table view;
+    const tte_table view = open_image(o->method, image);
     tte_info info;
-    tte_status status;
-    double start = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-    int k;
-    status = tte_compress(s->rows, s->vocab, s->dim, options, &image);
-    o.seconds = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - start;
-    if (status == TTE_ERR_BUDGET) return outcome_begin(method, o.asked);
-    if (status != TTE_OK) bench_stop(method, tte_status_text(status));
-    view = open_image(method, &image);
     tte_get_info(&view, &info);
-    o.bytes = (double)image.size;
-    o.columns = 0;
-    for (k = 0; k <= info.shape.modes; k++) o.columns = fmax(o.columns, (double)info.ranks[k]);
-    o.records = section_bytes(&image, KIND_RECORDS);
-    o.index = section_bytes(&image, KIND_INDEX);
-    o.error = sqrt(lookup_error(&view, s->rows, s->vocab, s->dim) / s->energy);
-    o.microseconds = lookup_time(&view, s->vocab, s->dim);
-    s->info_off = fmax(s->info_off, fabs(info.rel_error - o.error) / o.error);
-    tte_free(&image);
+    o->records = section_bytes(image, KIND_RECORDS);
+    o->index = section_bytes(image, KIND_INDEX);
+    o->microseconds = lookup_time(&view, s->vocab, s->dim);
+    s->info_off = fmax(s->info_off, fabs(info.rel_error - o->error) / o->error);
+}
+
+/* The table stored in one way; what was asked may be too much, and then there are no numbers. */
+static outcome stored(subject *s, const char *name, double ratio)
+{
+    outcome o = outcome_begin(name, ratio > 0 ? ratio : bench_nothing());
+    rebuilt back;
+    if (!method_apply(method_named(name), s->rows, s->vocab, s->dim, ratio, NULL, &back)) return o;
+    o.bytes = back.bytes;
+    o.columns = back.columns;
+    o.seconds = back.seconds;
+    o.error = relative_off(s->rows, back.rows, s->vocab * s->dim);
+    if (back.image.size > 0) outcome_of_image(s, &back.image, &o);
+    rebuilt_end(&back);
     return o;
 }
 
@@ -204,16 +201,9 @@ static void note_worst(double *worst, double *worst_at, double value, double at)
 /* TTE_ENTROPY at a ratio, and what the bars want to know of it. */
 static outcome entropy(subject *s, double ratio)
 {
-    tte_options options;
-    outcome o;
-    double off, excess;
-    memset(&options, 0, sizeof options);
-    options.layout = TTE_PER_TABLE;
-    options.coding = TTE_ENTROPY;
-    options.ratio = (float)ratio;
-    o = library(s, "entropy", &options);
-    off = 1 - o.bytes * (double)options.ratio / raw_bytes(s);
-    excess = bits(s, o.records + o.index) - bound(s, o.error);
+    const outcome o = stored(s, "entropy", ratio);
+    const double off = 1 - o.bytes * ratio / raw_bytes(s);
+    const double excess = bits(s, o.records + o.index) - bound(s, o.error);
     note_worst(&s->ratio_off, &s->ratio_at, off >= 0 ? off : HUGE_VAL, ratio);
     note_worst(&s->excess, &s->excess_at, excess, ratio);
     return o;
@@ -250,81 +240,38 @@ static void rate_row(const subject *s, const outcome *o)
     bench_number(o->microseconds, 2);
 }
 
-static void rate_codings(subject *s)
+static void rate_entropy(subject *s)
 {
-    static const struct { const char *name; tte_coding coding; } codings[] = {
-        {"table F32", TTE_F32}, {"table F16", TTE_F16}, {"table I8", TTE_I8}, {"table I4", TTE_I4}};
-    size_t c, r;
+    size_t r;
     for (r = 0; r < BENCH_COUNT(ratios); r++) {
         outcome o = entropy(s, ratios[r]);
         rate_row(s, &o);
         glove_bar(s, &o);
     }
-    for (c = 0; c < BENCH_COUNT(codings); c++)
-        for (r = 0; r < BENCH_COUNT(ratios); r++) {
-            tte_options options;
-            outcome o;
-            memset(&options, 0, sizeof options);
-            options.layout = TTE_PER_TABLE;
-            options.coding = codings[c].coding;
-            options.ratio = (float)ratios[r];
-            o = library(s, codings[c].name, &options);
+}
+
+static void rate_others(subject *s)
+{
+    static const struct { const char *name; double at[7]; } others[] = {  /* 0: at its own size, and the end */
+        {"table F32", {4, 8, 12, 16, 24, 38.4, 0}},   {"table F16", {4, 8, 12, 16, 24, 38.4, 0}},
+        {"table I8", {4, 8, 12, 16, 24, 38.4, 0}},    {"table I4", {4, 8, 12, 16, 24, 38.4, 0}},
+        {"int8 rows", {0}},     {"int4 rows", {0}},   {"8-bit blocks", {0}},  {"4-bit blocks", {0}},
+        {"3-bit blocks", {0}},  {"2-bit blocks", {0}},
+        {"SVD float16", {4, 8, 16, 38.4, 0}},         {"SVD int8", {4, 8, 16, 38.4, 0}},
+        {"PQ", {8, 16, 24, 38.4, 0}},
+        {"trains F32", {2, 4, 8, 0}},                 {"trains F16", {2, 4, 8, 0}},
+        {"trains I8", {4, 8, 16, 0}},                 {"trains I4", {4, 8, 16, 0}},
+        {"TensorGPT 2^k rank 1", {0}},                {"TensorGPT 2^k cap 4", {0}}};
+    size_t i, r;
+    for (i = 0; i < BENCH_COUNT(others); i++)
+        for (r = 0; r == 0 || others[i].at[r] > 0; r++) {
+            outcome o = stored(s, others[i].name, others[i].at[r]);
             rate_row(s, &o);
+            if (strcmp(o.method, "4-bit blocks") == 0) {
+                s->block4_error = o.error;
+                s->block4_bytes = o.bytes;
+            }
         }
-}
-
-static void rate_trains(subject *s)
-{
-    static const struct { const char *name; tte_coding coding; } codings[] = {
-        {"trains I8", TTE_I8}, {"trains I4", TTE_I4}};
-    size_t c, r;
-    for (c = 0; c < BENCH_COUNT(codings); c++)
-        for (r = 0; r < 2; r++) {
-            tte_options options;
-            outcome o;
-            memset(&options, 0, sizeof options);
-            options.coding = codings[c].coding;
-            options.ratio = (float)(4 << r);
-            o = library(s, codings[c].name, &options);
-            rate_row(s, &o);
-        }
-}
-
-static void rate_blocks(subject *s)
-{
-    static const block_kind kinds[] = {{"int8 rows", 8, 0, 4},       {"8-bit blocks", 8, 32, 2},
-                                       {"4-bit blocks", 4, 32, 2},   {"3-bit blocks", 3, 32, 2},
-                                       {"2-bit blocks", 2, 32, 2}};
-    size_t k;
-    for (k = 0; k < BENCH_COUNT(kinds); k++) {
-        outcome o = outcome_begin(kinds[k].name, bench_nothing());
-        double start = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-        size_t bytes = 0;
-        o.error = sqrt(peer_blocks(s->rows, s->vocab, s->dim, &kinds[k], &bytes) / s->energy);
-        o.seconds = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - start;
-        o.bytes = (double)bytes;
-        rate_row(s, &o);
-        if (kinds[k].bits == 4) {
-            s->block4_error = o.error;
-            s->block4_bytes = o.bytes;
-        }
-    }
-}
-
-static void rate_svd(subject *s)
-{
-    static const double at[] = {4, 8, 16, 38.4};
-    size_t r;
-    for (r = 0; r < BENCH_COUNT(at); r++) {
-        outcome o = outcome_begin("SVD float16", at[r]);
-        double start = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-        size_t bytes = (size_t)(raw_bytes(s) / at[r]), rank = 0;
-        o.error = sqrt(peer_svd(s->rows, s->vocab, s->dim, &bytes, &rank) / s->energy);
-        o.seconds = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - start;
-        o.bytes = (double)bytes;
-        o.columns = (double)rank;
-        rate_row(s, &o);
-    }
 }
 
 /* The bars of one table; glove-50k is asked between the printed ratios as well. */
@@ -346,7 +293,7 @@ static void rate_bars(subject *s)
 static void rate_table(subject *subjects, size_t count)
 {
     static const bench_column columns[] = {
-        {"table", -12, NULL},      {"method", -12, NULL},
+        {"table", -12, NULL},      {"method", -20, NULL},
         {"asked", 5, "ratio"},     {"bytes", 8, NULL},
         {"ratio", 6, NULL},        {"columns", 7, NULL},
         {"error", 7, NULL},        {"bound", 6, "bits per dimension"},
@@ -357,10 +304,8 @@ static void rate_table(subject *subjects, size_t count)
     bench_table("rate", "relative error and bytes, one thread; bits beyond what a Gaussian of the "
                 "same covariance needs for this error", columns, BENCH_COUNT(columns));
     for (i = 0; i < count; i++) {
-        rate_codings(&subjects[i]);
-        rate_blocks(&subjects[i]);
-        rate_svd(&subjects[i]);
-        rate_trains(&subjects[i]);
+        rate_entropy(&subjects[i]);
+        rate_others(&subjects[i]);
         rate_bars(&subjects[i]);
     }
     bench_table_end();
@@ -370,13 +315,16 @@ static void rate_table(subject *subjects, size_t count)
 
 static outcome block4_row(subject *s)
 {
-    tte_options options;
-    outcome o;
-    memset(&options, 0, sizeof options);
-    options.layout = TTE_PER_TABLE;
-    options.coding = TTE_ENTROPY;
-    options.eps = (float)s->block4_error;
-    o = library(s, "entropy", &options);
+    outcome o = outcome_begin("entropy", bench_nothing());
+    const method *m = method_named(o.method);
+    tte_table view;
+    tte_image image;
+    if (!method_image(m, s->rows, s->vocab, s->dim, 0, s->block4_error, NULL, &image))
+        bench_stop(m->name, "cannot have the error of the blocks");
+    view = open_image(m->name, &image);
+    o.bytes = (double)image.size;
+    o.error = sqrt(lookup_error(&view, s->rows, s->vocab, s->dim) / s->energy);
+    tte_free(&image);
     bench_text(s->name);
     bench_number(s->block4_error, 5);
     bench_number(s->block4_bytes, 0);

@@ -13,20 +13,37 @@ static inline tte_table open_image(const char *what, const tte_image *image)
     return view;
 }
 
+/* Rows `first` to `first + count - 1`, at most VIEW_BATCH of them. */
+static inline void lookup_some(const tte_table *view, size_t first, size_t count, float *rows, float *scratch)
+{
+    uint32_t tokens[VIEW_BATCH];
+    size_t i;
+    tte_status status;
+    for (i = 0; i < count; i++) tokens[i] = (uint32_t)(first + i);
+    status = tte_lookup_batch(view, tokens, count, rows, scratch);
+    if (status != TTE_OK) bench_stop("tte_lookup_batch", tte_status_text(status));
+}
+
+/* All rows. */
+static inline void lookup_all(const tte_table *view, size_t vocab, size_t dim, float *rows)
+{
+    float *scratch = (float *)bench_alloc(tte_scratch_len(view), sizeof *scratch);
+    size_t t;
+    for (t = 0; t < vocab; t += VIEW_BATCH)
+        lookup_some(view, t, vocab - t < VIEW_BATCH ? vocab - t : VIEW_BATCH, rows + t * dim, scratch);
+    free(scratch);
+}
+
 /* The squared error of what tte_lookup_batch gives. */
 static inline double lookup_error(const tte_table *view, const float *rows, size_t vocab, size_t dim)
 {
-    uint32_t tokens[VIEW_BATCH];
     float *back = (float *)bench_alloc(VIEW_BATCH * dim, sizeof *back);
     float *scratch = (float *)bench_alloc(tte_scratch_len(view), sizeof *scratch);
     double error = 0;
     size_t t, i, count;
     for (t = 0; t < vocab; t += count) {
-        tte_status status;
         count = vocab - t < VIEW_BATCH ? vocab - t : VIEW_BATCH;
-        for (i = 0; i < count; i++) tokens[i] = (uint32_t)(t + i);
-        status = tte_lookup_batch(view, tokens, count, back, scratch);
-        if (status != TTE_OK) bench_stop("tte_lookup_batch", tte_status_text(status));
+        lookup_some(view, t, count, back, scratch);
         for (i = 0; i < count * dim; i++) {
             double off = (double)rows[t * dim + i] - (double)back[i];
             error += off * off;
