@@ -56,7 +56,7 @@ enum { RATIOS = 9 };
 /* At least the ratio, and at most one per cent more; fewer bytes, more error. */
 static void ratio_is_met(void)
 {
-    size_t vocab = test.small ? 1000 : 2000, dim = 64;
+    size_t vocab = 2000, dim = 64;
     for (int spectrum = 0; spectrum < SPECTRA; spectrum += spectrum_step()) {
         float *table = gaussian_table(spectrum, vocab, dim);
         double last = 0;
@@ -85,7 +85,7 @@ static void ratio_is_met(void)
 static void eps_is_met(void)
 {
     static const float eps[] = {0.9f, 0.5f, 0.2f, 0.1f, 0.05f, 0.01f, 0.002f};
-    size_t vocab = test.small ? 800 : 1500, dim = 40;
+    size_t vocab = 1500, dim = 40;
     for (int spectrum = 0; spectrum < SPECTRA; spectrum += spectrum_step()) {
         float *table = gaussian_table(spectrum, vocab, dim);
         double last = 0;
