@@ -148,8 +148,8 @@ took() { # took NAME
 # ---- shellcheck --------------------------------------------------------------------------------------
 
 if need shellcheck; then
-    # SC2086, SC2046: flags and lists of names are meant to split. SC2016: programs of awk are quoted. SC2030, SC2031: a change that ends with
-    # its subshell is meant to. SC2154: run.sh's lists come by eval.
+    # SC2086, SC2046: flags and lists of names are meant to split. SC2016: programs of awk are quoted. SC2030,
+    # SC2031: a change that ends with its subshell is meant to. SC2154: run.sh's lists come by eval.
     shell='shellcheck -x -f gcc -e SC2016,SC2086,SC2046,SC2030,SC2031,SC2154'
     $shell "$tmp/fault.sh" >"$tmp/log"
     finds shellcheck "$tmp/log" SC2115
