@@ -5,6 +5,9 @@
  * know gcc's OpenMP; built with that, images are compared instead. */
 #define _XOPEN_SOURCE 700
 #include <pthread.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include "bodies.h"
 #include "harness.h"
