@@ -20,7 +20,7 @@ static
 #endif
 counted_heap heap;
 
-static void *counted_malloc(size_t size) /* from any thread */
+static void *counted_malloc(size_t size) /* from OpenMP's threads as well, not from others */
 {
     void *block;
     long request;

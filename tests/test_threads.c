@@ -5,11 +5,10 @@
  * know gcc's OpenMP; built with that, images are compared instead. */
 #define _XOPEN_SOURCE 700
 #include <pthread.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-#include "bodies.h"
+/* Its threads compress, too, which a heap that counts would not bear. */
+#define TT_EMBED_IMPLEMENTATION
+#include "../tt_embed.h"
 #include "harness.h"
 #include "tables.h"
 
