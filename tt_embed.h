@@ -8046,7 +8046,7 @@ static int ttei_like_good(const tte_options *o, size_t dim)
 static tte_status ttei_options_check(const tte_options *options, size_t vocab, size_t dim)
 {
     const int per_table = options->layout == TTE_PER_TABLE;
-    size_t entries, i;
+    size_t entries = 0, i;
     if ((options->layout != TTE_PER_TOKEN && !per_table) ||
         (unsigned)options->coding > (unsigned)(per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 ||
         !ttei_finite_f32(options->eps) || options->eps < 0 ||
