@@ -160,7 +160,7 @@ static inline double bench_clock(clockid_t clock)
 typedef struct bench_peer {
     void (*run)(void *context);
     void *context;
-    double median, fastest;  /* out: seconds for one call */
+    double median, fastest, slowest;  /* out: seconds for one call */
 } bench_peer;
 
 #define BENCH_PEERS 5
@@ -213,6 +213,7 @@ static inline void bench_race(bench_peer *peers, size_t count, clockid_t clock, 
     for (p = 0; p < count; p++) {
         peers[p].median = bench_median(seconds[p], BENCH_RUNS);
         peers[p].fastest = seconds[p][0];
+        peers[p].slowest = seconds[p][BENCH_RUNS - 1];
     }
 }
 

@@ -163,29 +163,46 @@ static inline double svd_stored(double x, double scale)
 /* The float32 scale for the largest of these magnitudes. */
 static inline double svd_scale(double largest) { return (double)(float)(largest / 127); }
 
-/* Rows - mean as (U S) V^T with the leading `rank` components, both factors in float16, or in 8 bits with
-   a float32 scale for each component of each factor. A coefficient is the projection of what those
-   before it leave. The mean is in float16. `basis` is rounded in place. Returns the squared error. */
-static inline double svd_rows(const float *rows, size_t vocab, size_t dim, const double *mean,
-                              double *basis, size_t rank, int bits, float *back)
+/* What is stored: rows are nearly mean + coefficients * basis, of vocab x rank and rank x dim numbers. */
+typedef struct svd_factors {
+    double *mean, *basis;  /* basis has room for dim x dim */
+    float *coefficients;   /* room for vocab x rank        */
+    size_t rank;
+} svd_factors;
+
+static inline void svd_drop(svd_factors *f)
 {
-    double *row = (double *)bench_alloc(dim, sizeof *row), error = 0;
-    double *scale = (double *)bench_alloc(rank, sizeof *scale), sum;
+    free(f->mean);
+    free(f->basis);
+    free(f->coefficients);
+    memset(f, 0, sizeof *f);
+}
+
+/* Rows - mean as (U S) V^T with the leading components, both factors in float16, or in 8 bits with
+   a float32 scale for each component of each factor. A coefficient is the projection of what those
+   before it leave. The mean is in float16. Mean and basis are rounded in place. Returns the squared
+   error. */
+static inline double svd_fit(const float *rows, size_t vocab, size_t dim, int bits, svd_factors *f)
+{
+    double *row = (double *)bench_alloc(dim, sizeof *row), *basis = f->basis, error = 0;
+    double *scale = (double *)bench_alloc(f->rank, sizeof *scale), sum;
     size_t t, a, i;
-    for (a = 0; a < rank && bits == 8; a++) {
+    for (i = 0; i < dim; i++) f->mean[i] = to_half(f->mean[i]);
+    for (a = 0; a < f->rank && bits == 8; a++) {
         double largest = 0;
         for (t = 0; t < vocab; t++) {
-            for (sum = 0, i = 0; i < dim; i++) sum += ((double)rows[t * dim + i] - mean[i]) * basis[a * dim + i];
+            for (sum = 0, i = 0; i < dim; i++)
+                sum += ((double)rows[t * dim + i] - f->mean[i]) * basis[a * dim + i];
             scale[a] = fmax(scale[a], fabs(sum));
         }
         scale[a] = svd_scale(scale[a]);
         for (i = 0; i < dim; i++) largest = fmax(largest, fabs(basis[a * dim + i]));
         for (i = 0; i < dim; i++) basis[a * dim + i] = svd_stored(basis[a * dim + i], svd_scale(largest));
     }
-    for (i = 0; i < rank * dim && bits != 8; i++) basis[i] = to_half(basis[i]);
+    for (i = 0; i < f->rank * dim && bits != 8; i++) basis[i] = to_half(basis[i]);
     for (t = 0; t < vocab; t++) {
-        for (i = 0; i < dim; i++) row[i] = (double)rows[t * dim + i] - to_half(mean[i]);
-        for (a = 0; a < rank; a++) {
+        for (i = 0; i < dim; i++) row[i] = (double)rows[t * dim + i] - f->mean[i];
+        for (a = 0; a < f->rank; a++) {
             const double *v = basis + a * dim;
             double square = 0;
             for (sum = 0, i = 0; i < dim; i++) {
@@ -193,12 +210,10 @@ static inline double svd_rows(const float *rows, size_t vocab, size_t dim, const
                 square += v[i] * v[i];
             }
             sum = svd_stored(square > 0 ? sum / square : 0, scale[a]);
+            f->coefficients[t * f->rank + a] = (float)sum;
             for (i = 0; i < dim; i++) row[i] -= sum * v[i];
         }
-        for (i = 0; i < dim; i++) {
-            error += row[i] * row[i];
-            back[t * dim + i] = (float)((double)rows[t * dim + i] - row[i]);
-        }
+        for (i = 0; i < dim; i++) error += row[i] * row[i];
     }
     free(row);
     free(scale);
@@ -206,38 +221,60 @@ static inline double svd_rows(const float *rows, size_t vocab, size_t dim, const
 }
 
 /* As many components as `bytes` hold, with the mean removed and stored, or not, whichever loses less.
-   Returns the bytes taken; *rank becomes the number of components, 0 when none fits. */
+   Returns the bytes taken, 0 when no component fits. */
+static inline size_t svd_store(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits,
+                               svd_factors *best)
+{
+    const size_t component = (vocab + dim) * (size_t)bits / 8 + (bits == 8 ? 8 : 0);
+    double *variance = (double *)bench_alloc(dim, sizeof *variance), least = HUGE_VAL;
+    size_t taken = 0;
+    int centred;
+    memset(best, 0, sizeof *best);
+    for (centred = 0; centred <= 1; centred++) {
+        const size_t extra = centred ? 2 * dim : 0;
+        svd_factors f;
+        double error;
+        f.rank = bytes > extra ? (bytes - extra) / component : 0;
+        if (f.rank == 0) break;
+        if (f.rank > dim) f.rank = dim;
+        f.mean = (double *)bench_alloc(dim, sizeof *f.mean);
+        f.basis = (double *)bench_alloc(dim * dim, sizeof *f.basis);
+        f.coefficients = (float *)bench_alloc(vocab * f.rank, sizeof *f.coefficients);
+        if (centred) table_mean(rows, vocab, dim, f.mean);
+        table_spectrum(rows, vocab, dim, f.mean, variance, f.basis);
+        error = svd_fit(rows, vocab, dim, bits, &f);
+        if (error < least) {
+            least = error;
+            taken = extra + f.rank * component;
+            svd_drop(best);
+            *best = f;
+        } else {
+            svd_drop(&f);
+        }
+    }
+    free(variance);
+    return taken;
+}
+
+/* The table as its factors give it back, and the bytes they take. *rank becomes the number of components. */
 static inline size_t peer_svd(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits,
                               float *back, size_t *rank)
 {
-    const size_t component = (vocab + dim) * (size_t)bits / 8 + (bits == 8 ? 8 : 0);
-    double *mean = (double *)bench_alloc(dim, sizeof *mean), least = HUGE_VAL;
-    double *variance = (double *)bench_alloc(dim, sizeof *variance);
-    double *basis = (double *)bench_alloc(dim * dim, sizeof *basis);
-    float *other = (float *)bench_alloc(vocab * dim, sizeof *other);
-    size_t taken = 0;
-    int centred;
-    *rank = 0;
-    for (centred = 0; centred <= 1; centred++) {
-        const size_t extra = centred ? 2 * dim : 0;
-        size_t kept = bytes > extra ? (bytes - extra) / component : 0;
-        double error;
-        if (kept == 0) break;
-        if (centred) table_mean(rows, vocab, dim, mean);
-        table_spectrum(rows, vocab, dim, mean, variance, basis);
-        if (kept > dim) kept = dim;
-        error = svd_rows(rows, vocab, dim, mean, basis, kept, bits, other);
-        if (error < least) {
-            least = error;
-            *rank = kept;
-            taken = extra + kept * component;
-            memcpy(back, other, vocab * dim * sizeof *back);
+    svd_factors f;
+    const size_t taken = svd_store(rows, vocab, dim, bytes, bits, &f);
+    double *row = (double *)bench_alloc(dim, sizeof *row);
+    size_t t, a, i;
+    for (t = 0; t < vocab && taken > 0; t++) {
+        memcpy(row, f.mean, dim * sizeof *row);
+        for (a = 0; a < f.rank; a++) {
+            const double c = (double)f.coefficients[t * f.rank + a];
+            for (i = 0; i < dim; i++) row[i] += c * f.basis[a * dim + i];
         }
+        for (i = 0; i < dim; i++) back[t * dim + i] = (float)row[i];
     }
-    free(mean);
-    free(variance);
-    free(basis);
-    free(other);
+    free(row);
+    *rank = f.rank;
+    svd_drop(&f);
     return taken;
 }
 
@@ -351,32 +388,56 @@ static inline void pq_train(const float *x, size_t count, size_t dim, size_t wid
     free(sum);
 }
 
-/* Rows in as many subvectors of about equal width as `bytes` allow, a byte for each, which names one of
-   256 centroids in float16 (Jegou, Douze and Schmid, 2011). Returns the bytes taken; *parts becomes the
-   number of subvectors, 0 when not one fits. */
+/* Where subvector `part` of m begins. */
+static inline size_t pq_begins(size_t part, size_t m, size_t dim) { return part * dim / m; }
+
+/* Rows in m subvectors of about equal width, a byte for each, which names one of 256 centroids in float16
+   (Jegou, Douze and Schmid, 2011). Those of a subvector that begins at entry i are at 256 i. */
+static inline void pq_store(const float *rows, size_t vocab, size_t dim, size_t m, float *centroids,
+                            unsigned char *codes)
+{
+    const size_t step = vocab / PQ_TRAINING + (vocab % PQ_TRAINING > 0);
+    float norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
+    uint64_t state = vocab;
+    size_t part, t, i;
+    for (part = 0; part < m; part++) {
+        const size_t begin = pq_begins(part, m, dim), width = pq_begins(part + 1, m, dim) - begin;
+        float *book = centroids + PQ_CENTROIDS * begin;
+        pq_train(rows + begin, (vocab + step - 1) / step, dim * step, width, book, &state);
+        for (i = 0; i < PQ_CENTROIDS * width; i++) book[i] = (float)to_half((double)book[i]);
+        pq_norms(width, book, norms);
+        for (t = 0; t < vocab; t++) {
+            pq_distances(rows + t * dim + begin, width, book, norms, distance);
+            codes[t * m + part] = (unsigned char)pq_nearest(distance);
+        }
+    }
+}
+
+/* As many subvectors as `bytes` allow. */
+static inline size_t pq_parts(size_t vocab, size_t dim, size_t bytes)
+{
+    const size_t books = PQ_CENTROIDS * dim * 2, m = bytes > books ? (bytes - books) / vocab : 0;
+    return m < dim ? m : dim;
+}
+
+/* The table as its centroids give it back, and the bytes taken; *parts becomes the number of subvectors,
+   0 when not one fits. */
 static inline size_t peer_pq(const float *rows, size_t vocab, size_t dim, size_t bytes, float *back,
                              size_t *parts)
 {
-    const size_t books = PQ_CENTROIDS * dim * 2, step = vocab / PQ_TRAINING + (vocab % PQ_TRAINING > 0);
-    size_t m = bytes > books ? (bytes - books) / vocab : 0, part, t, i, c;
+    const size_t m = pq_parts(vocab, dim, bytes);
     float *centroids = (float *)bench_alloc(PQ_CENTROIDS * dim, sizeof *centroids);
-    float norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
-    uint64_t state = vocab;
-    if (m > dim) m = dim;
-    for (part = 0; part < m; part++) {
-        const size_t begin = part * dim / m, width = (part + 1) * dim / m - begin;
-        pq_train(rows + begin, (vocab + step - 1) / step, dim * step, width, centroids, &state);
-        for (i = 0; i < PQ_CENTROIDS * width; i++) centroids[i] = (float)to_half((double)centroids[i]);
-        pq_norms(width, centroids, norms);
-        for (t = 0; t < vocab; t++) {
-            pq_distances(rows + t * dim + begin, width, centroids, norms, distance);
-            c = pq_nearest(distance);
-            for (i = 0; i < width; i++) back[t * dim + begin + i] = centroids[i * PQ_CENTROIDS + c];
-        }
-    }
+    unsigned char *codes = (unsigned char *)bench_alloc(vocab * m, 1);
+    size_t part, t, i;
+    pq_store(rows, vocab, dim, m, centroids, codes);
+    for (part = 0; part < m; part++)
+        for (t = 0; t < vocab; t++)
+            for (i = pq_begins(part, m, dim); i < pq_begins(part + 1, m, dim); i++)
+                back[t * dim + i] = centroids[PQ_CENTROIDS * i + codes[t * m + part]];
     free(centroids);
+    free(codes);
     *parts = m;
-    return m > 0 ? books + m * vocab : 0;
+    return m > 0 ? PQ_CENTROIDS * dim * 2 + m * vocab : 0;
 }
 
 #endif

@@ -10,32 +10,10 @@
  * errors of the peers differ, since speeds of different results cannot be compared.
  */
 #include "bench.h"
+#include "counted.h"
 #include "lapack.h"
 #include "ratios.h"
 
-/* The allocator of the header counts the bytes it holds, and their peak. */
-static size_t held, peak;
-
-static void *count_malloc(size_t size)
-{
-    size_t *block = (size_t *)malloc(size + 64);  /* 64 keeps the alignment */
-    if (block == NULL) return NULL;
-    *block = size;
-    held += size;
-    if (held > peak) peak = held;
-    return (char *)block + 64;
-}
-
-static void count_free(void *pointer)
-{
-    size_t *block = (size_t *)(void *)((char *)pointer - 64);
-    if (pointer == NULL) return;
-    held -= *block;
-    free(block);
-}
-
-#define TT_EMBED_MALLOC(size) count_malloc(size)
-#define TT_EMBED_FREE(pointer) count_free(pointer)
 #define TT_EMBED_STATIC
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
