@@ -1,24 +1,29 @@
 /*
  * tensor_files.h - the files that tables of numbers come in
  *
- * safetensors, NumPy's .npy, GGUF and the text of word vectors, for gpt2_demo.c and ttembed.c. A parser
+ * safetensors, NumPy's .npy, GGUF and the text of word vectors, for the programs beside it. A parser
  * gets bytes, mostly those of a mapped file, and gives a list of tensors: name, type, shape, place. It
  * trusts nothing: every number of a file is checked before it is used, so that afterwards tensor_rows
  * reads inside the file, whatever the file is. It ends with a list, or with one line in `why->text` that
  * says which file, where in it, and what is wrong.
  *
  * Everything is here, in reading order: troubles, memory, files, numbers, UTF-8, JSON, tensors,
- * safetensors, .npy, raw numbers, GGUF, word vectors. C99 that is also C++11. Where there is POSIX,
+ * safetensors, .npy, raw numbers, GGUF, word vectors; for commands about one table words and numbers of a
+ * command, input, the table, its rows and their weights. C99 that is also C++11. Where there is POSIX,
  * files are mapped; elsewhere they are read whole.
  *
  * A program may define before it includes this file
  *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
+ *     TENSOR_FILES_TABLES        what ttembed.c and mpi_compress.c share: a table in any of these formats
  */
 #ifndef TENSOR_FILES_H
 #define TENSOR_FILES_H
 
 #include <errno.h>
 #include <limits.h>
+#ifdef TENSOR_FILES_TABLES
+#include <math.h>
+#endif
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -766,6 +771,7 @@ static const tensor_kind tensor_kinds[] = {
     {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
     /* not read */
     {"Q8_1", 9, 32, 36}, {"Q2_K", 10, 256, 84}, {"Q3_K", 11, 256, 110}, {"Q8_K", 15, 256, 292},
+    {"IQ4_NL", 20, 32, 18}, {"IQ4_XS", 23, 256, 136},
     {"I8", 24, 1, 1}, {"I16", 25, 1, 2}, {"I32", 26, 1, 4}, {"I64", 27, 1, 8},
     {"U8", -1, 1, 1}, {"U16", -1, 1, 2}, {"U32", -1, 1, 4}, {"U64", -1, 1, 8}, {"BOOL", -1, 1, 1},
     {"F8_E4M3", -1, 1, 1}, {"F8_E5M2", -1, 1, 1}
@@ -1790,4 +1796,408 @@ SHARED int words_rows(trouble *why, const word_vectors *v, size_t first, size_t 
     return 0;
 }
 
+#ifdef TENSOR_FILES_TABLES
+
+/* ======================================================================================= */
+/* WORDS AND NUMBERS OF A COMMAND                                                          */
+/* ======================================================================================= */
+
+static const char *const layout_names[] = {"token", "table", NULL};   /* as tt_embed.h numbers them */
+static const char *const coding_names[] = {"f32", "f16", "i8", "i4", "entropy", NULL};
+
+SHARED int ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* The place of a word in a list that ends with NULL, or -1. */
+static int word_place(const char *text, const char *const *words)
+{
+    int i;
+
+    for (i = 0; words[i]; i++)
+        if (strcmp(text, words[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* A whole number that fills the text; 0 when it is none, or beyond `most`. */
+static int whole_number(const char *text, uint64_t most, uint64_t *value)
+{
+    uint64_t n = 0;
+    const char *c = text;
+
+    for (; *c >= '0' && *c <= '9'; c++) {
+        if (n > (UINT64_MAX - 9) / 10)
+            return 0;
+        n = n * 10 + (uint64_t)(*c - '0');
+    }
+    *value = n;
+    return c != text && *c == 0 && n <= most;
+}
+
+/* The modes of "8x4x4", at most `most`; 0 when it is no shape. */
+SHARED int32_t shape_read(const char *text, int32_t *modes, int32_t most)
+{
+    const char *c = text;
+    int32_t count = 0;
+
+    do {
+        int64_t side = 0;
+        for (; *c >= '0' && *c <= '9' && side < INT32_MAX; c++)
+            side = side * 10 + (*c - '0');
+        if (side < 1 || side > INT32_MAX || count == most || (*c != 'x' && *c != 0))
+            return 0;
+        modes[count++] = (int32_t)side;
+    } while (*c++);
+    return count;
+}
+
+SHARED void shape_text(const int32_t *modes, int32_t count, char *text, size_t size)
+{
+    int32_t k;
+
+    text[0] = 0;
+    for (k = 0; k < count; k++)
+        add_text(text, size, k ? "x%d" : "%d", (int)modes[k]);
+}
+
+/* ======================================================================================= */
+/* INPUT: a file, or standard input for "-"                                                */
+/* ======================================================================================= */
+
+/* What messages call it. */
+static const char *input_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+/* Standard input is read into memory, once. */
+static file_view input_view(trouble *why, const char *path)
+{
+    static int taken;
+    file_view view = {NULL, 0, 0};
+    bytes all;
+
+    if (strcmp(path, "-") != 0)
+        return view_file(why, path);
+    if (taken++) {
+        trouble_set(why, "standard input: it can be read only once");
+        return view;
+    }
+    all = read_stream(why, input_name(path), stdin);
+    view.data = all.data;
+    view.size = all.size;
+    return view;
+}
+
+/* ======================================================================================= */
+/* FINDING THE TABLE                                                                       */
+/* ======================================================================================= */
+
+typedef enum { SAFETENSORS, NPY, GGUF, TEXT, RAW, INDEX } table_kind;
+
+static const char *const format_names[] = {"safetensors", "npy", "gguf", "text", "raw", NULL};
+
+typedef struct {
+    const char *tensor, *format, *rows;   /* NULL: whichever it is, and all rows */
+    size_t dim;                           /* numbers a row of raw float32; 0: not known */
+} source_request;
+
+typedef struct {
+    char *path;
+    file_view file;
+    tensors all;
+    const tensor *t;           /* NULL: a table of words */
+    word_vectors words;
+    size_t first, rows, dim;   /* of the rows that are asked for */
+    size_t whole;              /* rows of the whole table */
+    int misused;               /* the request makes no sense, whatever the file holds */
+    trouble why;               /* of source_open, source_rows and source_weights */
+} source;
+
+/* A folder stands for the model in it. */
+static char *table_path(trouble *why, const char *path)
+{
+    char *inside = NULL;
+#ifdef TENSOR_FILES_POSIX
+    struct stat about;
+    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        inside = path_join(why, path, "model.safetensors.index.json");
+        if (inside && file_missing(inside)) {
+            give(inside);
+            inside = path_join(why, path, "model.safetensors");
+        }
+        return inside;
+    }
+#endif
+    inside = (char *)resize_or(why, NULL, strlen(path) + 1, 1);
+    if (inside)
+        memcpy(inside, path, strlen(path) + 1);
+    return inside;
+}
+
+/* By what is asked for, by its first bytes, by its name, and last by there being a --dim. */
+static table_kind kind_of_table(source *s, const source_request *r)
+{
+    static const char *const ends[] = {".safetensors", ".npy", ".gguf", ".txt", ".vec", ".index.json"};
+    static const table_kind means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX};
+    const unsigned char *p = s->file.data;
+    const size_t size = s->file.size;
+    const int asked = r->format ? word_place(r->format, format_names) : -1;
+    size_t i;
+
+    if (asked >= 0)
+        return (table_kind)asked;
+    s->misused = r->format != NULL;
+    if (r->format)
+        trouble_set(&s->why, "--format %s: expected one of safetensors, npy, gguf, text, raw", r->format);
+    if (size >= 8 && memcmp(p, "\x89TTE\r\n\x1a\n", 8) == 0)
+        trouble_set(&s->why, "%s: an image, not a table; shrink makes it smaller, export makes a table of "
+                    "it", s->path);
+    if (size >= 6 && memcmp(p, "\x93NUMPY", 6) == 0)
+        return NPY;
+    if (size >= 4 && memcmp(p, "GGUF", 4) == 0)
+        return GGUF;
+    if (size >= 4 && memcmp(p, "PK\3\4", 4) == 0)
+        trouble_set(&s->why, "%s: a zip, perhaps PyTorch's: save the table as .safetensors or .npy",
+                    s->path);
+    for (i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends_with(s->path, ends[i]))
+            return means[i];
+    if (size >= 9 && p[8] == '{' && get64(p) <= size - 8)   /* a length, then JSON */
+        return SAFETENSORS;
+    if (!r->dim)
+        trouble_set(&s->why, "%s: which format? --format tells, and --dim for raw float32", s->path);
+    return RAW;
+}
+
+/* "model.embed_tokens.weight" is an embedding by the last of its names. */
+static int looks_like_embedding(const char *name)
+{
+    static const char *const usual[] = {"wte", "embed_tokens", "word_embeddings", "tok_embeddings",
+                                        "token_embd", "embed_in", "embeddings", "embedding", "shared"};
+    size_t length = strlen(name), i;
+    const char *last;
+
+    if (ends_with(name, ".weight"))
+        length -= 7;
+    for (last = name + length; last > name && last[-1] != '.'; last--)
+        ;
+    length -= (size_t)(last - name);
+    for (i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (strlen(usual[i]) == length && memcmp(last, usual[i], length) == 0)
+            return 1;
+    return 0;
+}
+
+/* The tensor that is named, or the one that looks like an embedding, or the only one with two sides. */
+static const tensor *choose_tensor(trouble *why, const tensors *w, const char *name)
+{
+    const tensor *chosen = name ? tensors_find(w, name) : NULL;
+    char names[400] = "";
+    size_t i, found = 0;
+    int by_name;
+
+    if (chosen)
+        return chosen;
+    for (by_name = 1; by_name >= 0 && !found; by_name--)   /* by its name; if none, by its shape */
+        for (i = 0; i < w->count; i++) {
+            const tensor *t = &w->list[i];
+            const int two = t->rank == 2 || t->rank == 0;   /* an index does not know shapes */
+            if (!two || (by_name && !looks_like_embedding(t->name)))
+                continue;
+            chosen = t;
+            if (found++ == 0 || strlen(names) < 300)
+                add_text(names, sizeof names, found > 1 ? ", %.100s" : "%.100s", t->name);
+        }
+    if (found == 1 && !name)
+        return chosen;
+    if (!found)
+        trouble_set(why, "%s: no tensor with two sides", w->path);
+    else if (name)
+        trouble_set(why, "%s: tensor %s: missing; perhaps it is %s", w->path, name, names);
+    else
+        trouble_set(why, "%s: which tensor is the table? --tensor names one of %s", w->path, names);
+    return NULL;
+}
+
+/* The shard that an index names for the tensor takes the place of the index. */
+static const tensor *open_shard(source *s, const char *name)
+{
+    const tensor *t = choose_tensor(&s->why, &s->all, name);
+    char *path = t ? index_file(&s->why, &s->all, t) : NULL;
+    file_view file = {NULL, 0, 0};
+    tensors shard;
+
+    memset(&shard, 0, sizeof shard);
+    if (path)
+        file = view_file(&s->why, path);
+    if (file.data)
+        shard = safetensors_parse(&s->why, path, file.data, file.size);
+    if (s->why.text[0])
+        return NULL;
+    name = t->name;
+    t = tensors_find(&shard, name);
+    if (!t)
+        trouble_set(&s->why, "%s: tensor %s: missing, though %s says it is here", path, name, s->path);
+    tensors_give(&s->all);
+    close_view(&s->file);
+    give(s->path);
+    s->path = path;
+    s->file = file;
+    s->all = shard;
+    return t;
+}
+
+/* FIRST:LAST within `whole` rows. */
+static void choose_rows(source *s, const char *text)
+{
+    const char *colon = text ? strchr(text, ':') : NULL;
+    uint64_t first = 0, last = s->whole;
+    char begin[32];
+
+    if (text) {
+        snprintf(begin, sizeof begin, "%.*s", colon ? (int)(colon - text < 31 ? colon - text : 31) : 0,
+                 text);
+        if (!colon || (begin[0] && !whole_number(begin, UINT64_MAX, &first))
+            || (colon[1] && !whole_number(colon + 1, UINT64_MAX, &last))) {
+            s->misused = 1;
+            trouble_set(&s->why, "--rows %s: expected FIRST:LAST", text);
+        } else if (first >= last || last > s->whole) {
+            trouble_set(&s->why, "%s: --rows %s: the table has rows 0 to %zu", s->path, text, s->whole - 1);
+        }
+    }
+    s->first = (size_t)first;
+    s->rows = (size_t)(last - first);
+}
+
+/* Its tensor, or its words, in a file of this format. */
+static void find_table(source *s, const source_request *r, table_kind f)
+{
+    trouble *why = &s->why;
+
+    if (f == TEXT) {
+        s->words = words_parse(why, s->path, s->file.data, s->file.size);
+        return;
+    }
+    s->all = f == NPY ? npy_parse(why, s->path, s->file.data, s->file.size)
+           : f == GGUF ? gguf_parse(why, s->path, s->file.data, s->file.size)
+           : f == INDEX ? index_parse(why, s->path, s->file.data, s->file.size)
+           : f == RAW ? raw_parse(why, s->path, s->file.data, s->file.size, r->dim)
+                      : safetensors_parse(why, s->path, s->file.data, s->file.size);
+    if (why->text[0])
+        return;
+    s->t = f == NPY || f == RAW ? &s->all.list[0] : f == INDEX ? open_shard(s, r->tensor)
+                                                               : choose_tensor(why, &s->all, r->tensor);
+    if (s->t)
+        (void)tensor_is_table(why, &s->all, s->t);
+}
+
+/* Opens a table. Nothing is read yet but headers and, of word vectors, where the lines are; of standard
+   input all. After a trouble the source is to be closed, too. */
+SHARED source source_open(const char *path, const source_request *r)
+{
+    source s;
+    table_kind f = RAW;
+
+    memset(&s, 0, sizeof s);
+    s.path = table_path(&s.why, input_name(path));
+    if (s.path)
+        s.file = input_view(&s.why, strcmp(path, "-") == 0 ? path : s.path);
+    if (!s.why.text[0])
+        f = kind_of_table(&s, r);
+    if (!s.why.text[0] && f == RAW && !r->dim) {
+        s.misused = 1;
+        trouble_set(&s.why, "--format raw: --dim tells how many numbers a row has");
+    }
+    if (!s.why.text[0])
+        find_table(&s, r, f);
+    if (s.why.text[0])
+        return s;
+    s.all.path = s.path;
+    s.whole = s.t ? s.t->shape[0] : s.words.count;
+    s.dim = s.t ? s.t->shape[1] : s.words.dim;
+    if (s.dim > INT32_MAX || s.whole > UINT32_MAX)
+        trouble_set(&s.why, "%s: %zu x %zu: too large", s.path, s.whole, s.dim);
+    else
+        choose_rows(&s, r->rows);
+    return s;
+}
+
+SHARED void source_close(source *s)
+{
+    tensors_give(&s->all);
+    words_give(&s->words);
+    close_view(&s->file);
+    give(s->path);
+}
+
+/* ======================================================================================= */
+/* ITS ROWS AND THEIR WEIGHTS                                                              */
+/* ======================================================================================= */
+
+/* Of the rows that were asked for; a tte_rows_fn. */
+SHARED int source_rows(void *user, size_t first, size_t count, float *dst)
+{
+    source *s = (source *)user;
+
+    if (s->t)
+        return tensor_rows(&s->why, &s->all, s->t, s->first + first, count, dst);
+    return words_rows(&s->why, &s->words, s->first + first, count, dst);
+}
+
+/* One line of a file of weights; NULL when it is no number above 0, else where the next one begins. */
+static const unsigned char *weight_line(const unsigned char *p, const unsigned char *end, float *weight)
+{
+    const unsigned char *stop = (const unsigned char *)memchr(p, '\n', (size_t)(end - p));
+
+    stop = stop ? stop : end;
+    while (p < stop && is_blank(*p))
+        p++;
+    p = decimal(p, stop, weight);
+    while (p && p < stop && is_blank(*p))
+        p++;
+    return p == stop && *weight > 0.0f && is_finite(*weight) ? stop + (stop < end) : NULL;
+}
+
+/* The weights of `rows` rows from `first` on of a table of `whole`, in a new block; NULL after a trouble.
+   `path` is a file with one number a line, for the whole table or for these rows; or it is zipf, by that
+   law: the count of a token is about 1 / id, and the root of the count is a good weight. */
+SHARED float *read_weights(trouble *why, const char *path, size_t first, size_t rows, size_t whole)
+{
+    float *weight = (float *)resize_or(why, NULL, rows ? rows : 1, sizeof *weight), skipped;
+    const unsigned char *p, *end;
+    file_view file;
+    size_t lines = 0, skip, i;
+
+    if (!weight)
+        return NULL;
+    if (strcmp(path, "zipf") == 0) {
+        for (i = 0; i < rows; i++)
+            weight[i] = (float)(1.0 / sqrt((double)(first + i) + 3.0));
+        return weight;
+    }
+    file = input_view(why, path);
+    p = file.data;
+    end = p ? p + file.size : p;
+    for (i = 0; i < file.size; i++)
+        lines += p[i] == '\n' || i + 1 == file.size;
+    skip = lines == whole ? first : 0;
+    if (lines != whole && lines != rows)
+        trouble_set(why, "%s: %zu lines for %zu rows", input_name(path), lines, rows);
+    for (i = 0; i < skip + rows && !why->text[0]; i++) {
+        p = weight_line(p, end, i < skip ? &skipped : &weight[i - skip]);
+        if (!p)
+            trouble_set(why, "%s: line %zu: expected a number above 0", input_name(path), i + 1);
+    }
+    close_view(&file);
+    if (!why->text[0])
+        return weight;
+    give(weight);
+    return NULL;
+}
+
+#endif /* TENSOR_FILES_TABLES */
 #endif /* TENSOR_FILES_H */

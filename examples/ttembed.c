@@ -8,13 +8,13 @@
  *
  * Tables come as safetensors (with an index of shards, too), .npy, GGUF, the text of word vectors, or
  * plain float32; tensor_files.h reads them. They are mapped and read row by row, so that a table may be
- * larger than memory. Errors are one line on stderr; the exit status is 0, 1 for a failure, 2 for a
- * command that makes no sense. No file is overwritten without --force, and none is left half written:
- * new ones get a temporary name first, which Ctrl-C removes, too.
+ * larger than memory; "-" is standard input. Errors are one line on stderr; the exit status is
+ * 0, 1 for a failure, 2 for a command that makes no sense. No file is overwritten without --force, and none
+ * is left half written: new ones get a temporary name first, which Ctrl-C removes, too.
  *
- * In reading order: terminal and signals, numbers as text, commands and options, writing files, tables,
- * images, words, compress; commands that read (info, lookup, nearest, verify, export, c-array); commands
- * that make a new image (append, replace, merge, shrink); help and main.
+ * In reading order: terminal and signals, numbers as text, commands and options, writing files, tables and
+ * images, words, compress; commands that read (info, lookup, nearest, verify, export, c-array); commands that
+ * make a new image (append, replace, merge, shrink); help and main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -28,6 +28,7 @@
 
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
+#define TENSOR_FILES_TABLES
 #include "tensor_files.h"
 
 #include <math.h>
@@ -47,12 +48,13 @@
 /* ======================================================================================= */
 
 static const char *command_name = "";   /* of the command that runs, for messages */
-static char temp_path[4096];            /* a file to remove unless it gets its own name */
-static volatile sig_atomic_t temp_there;
-static volatile sig_atomic_t caught;    /* the signal that asks to stop */
-static volatile sig_atomic_t stoppable; /* the library asks now and then whether to stop */
-static volatile sig_atomic_t saving;    /* not now: the file is being put in place */
 static volatile sig_atomic_t bar_there; /* a bar stands on the line of the terminal */
+
+#define TEMPS 2   /* an image and its words */
+static struct {   /* files to remove unless they get their own names */
+    char path[4096];
+    volatile sig_atomic_t there;
+} temps[TEMPS];
 
 static struct {
     int on, lines;       /* a bar on a terminal; or a line a second */
@@ -80,11 +82,15 @@ static int is_terminal(int stream)   /* 0: stdin, 1: stdout, 2: stderr */
 #endif
 }
 
-static void temp_remove(void)
+static void temps_remove(void)
 {
-    if (temp_there)
-        (void)remove(temp_path);
-    temp_there = 0;
+    int i;
+
+    for (i = 0; i < TEMPS; i++) {
+        if (temps[i].there)
+            (void)remove(temps[i].path);
+        temps[i].there = 0;
+    }
 }
 
 static void bar_clear(void)
@@ -105,7 +111,7 @@ NEVER_RETURNS static void end_with(int status, const char *format, va_list list)
             *c = '?';
     fflush(stdout);
     bar_clear();
-    temp_remove();
+    temps_remove();
     fprintf(stderr, "ttembed%s%s: %s\n", *command_name ? " " : "", command_name, line);
     exit(status);
 }
@@ -130,51 +136,61 @@ static void check(const trouble *why)
         fail("%s", why->text);
 }
 
-/* Dies of the signal, as the shell expects it. */
-static void die_of(int number)
+#ifdef TENSOR_FILES_POSIX
+static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+
+/* Whether signals have to wait, while a file is made or put in its place. */
+static void signals_wait(int wait)
 {
-    (void)signal(number, SIG_DFL);
-    (void)raise(number);
-    exit(1);
+    sigset_t set;
+    size_t i;
+
+    sigemptyset(&set);
+    for (i = 0; i < sizeof stops / sizeof *stops; i++)
+        sigaddset(&set, stops[i]);
+    (void)sigprocmask(wait ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-/* While the library can be asked to stop, the first signal asks; the second one ends at once. */
+/* Removes what is half written and dies of the signal, as the shell expects it, at once, also while the
+   library computes: with nothing but calls that a handler may make. */
 static void on_signal(int number)
 {
-    const int again = caught != 0;
+    static const char said[] = "ttembed: stopped\n";
+    int i;
 
-    caught = number;
-    if (saving || (stoppable && !again))
-        return;
-#ifdef TENSOR_FILES_POSIX
-    if (temp_there)
-        (void)unlink(temp_path);
-    if (bar_there && write(2, "\n", 1) == 1)   /* the prompt gets a line of its own */
-        bar_there = 0;
-#endif
+    for (i = 0; i < TEMPS; i++)
+        if (temps[i].there)
+            (void)unlink(temps[i].path);
+    if (bar_there && write(2, "\n", 1) != 1)
+        _exit(1);
+    if (write(2, said, sizeof said - 1) < 0)
+        _exit(1);
     (void)signal(number, SIG_DFL);
+    signals_wait(0);
     (void)raise(number);
 }
+#else
+static void signals_wait(int wait)
+{
+    (void)wait;
+}
+#endif
 
 static void catch_signals(void)
 {
 #ifdef TENSOR_FILES_POSIX
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action, before;
     size_t i;
 
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART | SA_NODEFER;
-    sigemptyset(&action.sa_mask);
-    for (i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            (void)sigaction(numbers[i], &action, NULL);
+    sigfillset(&action.sa_mask);
+    for (i = 0; i < sizeof stops / sizeof *stops; i++)
+        if (sigaction(stops[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            (void)sigaction(stops[i], &action, NULL);
 #ifdef SIGXFSZ
     (void)signal(SIGXFSZ, SIG_IGN);   /* a limit on file sizes is then an error of write */
 #endif
-#else
-    (void)signal(SIGINT, on_signal);
 #endif
 }
 
@@ -195,8 +211,6 @@ static int bar_show(void *user, double fraction)
     char left[32] = "", rate[32] = "";
 
     (void)user;
-    if (caught)
-        return 1;
     if ((!bar.on && !bar.lines) || since < (bar.on ? 0.1 : 1.0))
         return 0;
     if (bar.speed > 0.0)   /* the last few seconds count most: steps differ in speed */
@@ -267,15 +281,6 @@ static const char *commas(uint64_t n)
     return end;
 }
 
-static void shape_text(const tte_shape *shape, char *text, size_t size)
-{
-    int32_t k;
-
-    text[0] = 0;
-    for (k = 0; k < shape->modes; k++)
-        add_text(text, size, k ? "x%d" : "%d", (int)shape->dim[k]);
-}
-
 /* A string as JSON wants it; bytes beyond ASCII go through when they are UTF-8, else become '?'. */
 static void print_json_string(const char *text)
 {
@@ -296,21 +301,6 @@ static void print_json_string(const char *text)
     putchar('"');
 }
 
-/* A whole number that fills the text; 0 when it is none, or beyond `most`. */
-static int whole_number(const char *text, uint64_t most, uint64_t *value)
-{
-    uint64_t n = 0;
-    const char *c = text;
-
-    for (; *c >= '0' && *c <= '9'; c++) {
-        if (n > (UINT64_MAX - 9) / 10)
-            return 0;
-        n = n * 10 + (uint64_t)(*c - '0');
-    }
-    *value = n;
-    return c != text && *c == 0 && n <= most;
-}
-
 /* ======================================================================================= */
 /* COMMANDS AND OPTIONS                                                                    */
 /* ======================================================================================= */
@@ -318,7 +308,7 @@ static int whole_number(const char *text, uint64_t most, uint64_t *value)
 typedef enum {
     O_TENSOR, O_FORMAT, O_DIM, O_ROWS,
     O_LAYOUT, O_CODING, O_RATIO, O_EPS, O_SHAPE, O_MAX_RANK, O_LIKE, O_WEIGHTS,
-    O_TABLE, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
+    O_TABLE, O_VOCAB, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
     O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
 } option_id;
 
@@ -338,6 +328,8 @@ static const struct {
     {"like", "FILE.tte", "mean, cores, steps and code tables of this image, so that both can be merged"},
     {"weights", "FILE", "how much each row matters, a number a line; zipf: less with rising token id"},
     {"table", "FILE", "the dense table that the image was made from"},
+    {"vocab", "FILE", "the words: a word a line, or a vocab.json or tokenizer.json; default: those of\n"
+     "                     IMAGE.vocab or, with --table, those beside the table"},
     {"worst", "N", "with --table: the N tokens whose rows lost most"},
     {"by-frequency", NULL, "with --table: errors by tenths of the token ids, which in BPE vocabularies\n"
      "                     rise with rarity"},
@@ -407,37 +399,26 @@ static size_t whole_option(const request *r, option_id o, size_t usual, uint64_t
 /* The place of a word in a list that ends with NULL. */
 static int word_option(const request *r, option_id o, int usual, const char *const *words)
 {
+    const int place = given(r, o) ? word_place(r->option[o], words) : usual;
     char all[128] = "";
     int i;
 
-    if (!given(r, o))
-        return usual;
-    for (i = 0; words[i]; i++) {
-        if (strcmp(r->option[o], words[i]) == 0)
-            return i;
+    if (place >= 0)
+        return place;
+    for (i = 0; words[i]; i++)
         add_text(all, sizeof all, i ? ", %s" : "%s", words[i]);
-    }
     misused("--%s %s: expected one of %s", option_list[o].name, r->option[o], all);
 }
 
-static const char *const layout_names[] = {"token", "table", NULL};
-static const char *const coding_names[] = {"f32", "f16", "i8", "i4", "entropy", NULL};
-
 static tte_shape shape_option(const request *r)
 {
-    const char *c = r->option[O_SHAPE];
     tte_shape shape;
 
     memset(&shape, 0, sizeof shape);
-    while (c) {
-        int64_t side = 0;
-        for (; *c >= '0' && *c <= '9' && side < INT32_MAX; c++)
-            side = side * 10 + (*c - '0');
-        if (side < 1 || side > INT32_MAX || shape.modes == TTE_MAX_MODES || (*c != 'x' && *c != 0))
-            misused("--shape %s: expected up to %d modes like 8x4x4", r->option[O_SHAPE], TTE_MAX_MODES);
-        shape.dim[shape.modes++] = (int32_t)side;
-        c = *c ? c + 1 : NULL;
-    }
+    if (given(r, O_SHAPE))
+        shape.modes = shape_read(r->option[O_SHAPE], shape.dim, TTE_MAX_MODES);
+    if (given(r, O_SHAPE) && !shape.modes)
+        misused("--shape %s: expected up to %d modes like 8x4x4", r->option[O_SHAPE], TTE_MAX_MODES);
     return shape;
 }
 
@@ -476,32 +457,38 @@ static void check_output(const request *r, const char *path)
 typedef struct {
     const char *path;   /* "-": standard output */
     FILE *file;
+    int temp;           /* a place in temps */
 } output;
 
 /* A new file under a temporary name beside its own. */
 static output output_begin(const char *path)
 {
-    output out = {path, stdout};
+    output out = {path, stdout, 0};
     int attempt;
+    char *name;
 
     if (strcmp(path, "-") == 0)
         return out;
     out.file = NULL;
-    if (strlen(path) > sizeof temp_path - 16)
+    out.temp = temps[0].there != 0;
+    name = temps[out.temp].path;
+    if (strlen(path) > sizeof temps[0].path - 16)
         fail("%s: the name is too long", path);
     errno = EEXIST;
     for (attempt = 0; attempt < 100 && !out.file && errno == EEXIST; attempt++) {
+        snprintf(name, sizeof temps[0].path, "%s.tmp%02d", path, attempt);
+        signals_wait(1);
 #ifdef TENSOR_FILES_POSIX
-        int file;
-        snprintf(temp_path, sizeof temp_path, "%s.tmp%02d", path, attempt);
-        file = open(temp_path, O_WRONLY | O_CREAT | O_EXCL, 0666);
-        temp_there = file >= 0;
-        if (file >= 0 && (out.file = fdopen(file, "wb")) == NULL)
-            close(file);
+        {
+            const int file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
+            temps[out.temp].there = file >= 0;
+            if (file >= 0 && (out.file = fdopen(file, "wb")) == NULL)
+                close(file);
+        }
 #else
-        snprintf(temp_path, sizeof temp_path, "%s.tmp%02d", path, attempt);
-        temp_there = (out.file = fopen(temp_path, "wb")) != NULL;
+        temps[out.temp].there = (out.file = fopen(name, "wb")) != NULL;
 #endif
+        signals_wait(0);
     }
     if (!out.file)
         fail("%s: %s", path, strerror(errno));
@@ -514,7 +501,7 @@ static void output_write(const output *out, const void *data, size_t size)
         fail("%s: %s", out->path, strerror(errno));
 }
 
-/* All of it is on the disk before it takes the place of what was there. */
+/* All of it is on the disk. */
 static void output_end(const output *out)
 {
     int bad = fflush(out->file) != 0 || ferror(out->file);
@@ -529,246 +516,50 @@ static void output_end(const output *out)
 #endif
     if (fclose(out->file) != 0 || bad)
         fail("%s: %s", out->path, strerror(errno));
+}
+
+/* Only then it takes the place of what was there. */
+static void output_place(const output *out)
+{
+    if (out->file == stdout)
+        return;
 #ifndef TENSOR_FILES_POSIX
     (void)remove(out->path);   /* elsewhere rename may refuse to replace a file */
 #endif
-    if (rename(temp_path, out->path) != 0)
+    if (rename(temps[out->temp].path, out->path) != 0)
         fail("%s: %s", out->path, strerror(errno));
-    temp_there = 0;
+    temps[out->temp].there = 0;
+}
+
+/* One file, or an image and its words: both or none, as far as a file system can do that. */
+static void outputs_place(const output *first, const output *second)
+{
+    signals_wait(1);
+    output_place(first);
+    if (second)
+        output_place(second);
+    signals_wait(0);
 }
 
 /* ======================================================================================= */
-/* TABLES: one interface to all formats                                                    */
+/* TABLES AND IMAGES                                                                       */
 /* ======================================================================================= */
 
-typedef enum { SAFETENSORS, NPY, GGUF, TEXT, RAW, INDEX, FORMATS } format;
-
-static const char *const format_names[] = {"safetensors", "npy", "gguf", "text", "raw", NULL};
-
-typedef struct {
-    char *path;
-    file_view file;
-    tensors all;
-    const tensor *t;      /* NULL: a table of words */
-    word_vectors words;
-    size_t first, rows, dim;   /* of the rows that are asked for */
-    size_t whole;              /* rows of the whole table */
-    trouble why;
-} source;
-
-static int ends_with(const char *text, const char *end)
+/* Opens a table; `dim`, unless 0, is that of raw rows without --dim. */
+static source table_open(const request *r, const char *path, size_t dim)
 {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* A folder stands for the model in it. */
-static char *table_path(const char *path)
-{
-    trouble why = {""};
-    char *inside = NULL;
-#ifdef TENSOR_FILES_POSIX
-    struct stat about;
-    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
-        inside = path_join(&why, path, "model.safetensors.index.json");
-        check(&why);
-        if (file_missing(inside)) {
-            give(inside);
-            inside = path_join(&why, path, "model.safetensors");
-        }
-    }
-#endif
-    if (!inside && !why.text[0]) {
-        inside = (char *)take(strlen(path) + 1, 1);
-        memcpy(inside, path, strlen(path) + 1);
-    }
-    check(&why);
-    return inside;
-}
-
-static format table_format(const request *r, const source *s, size_t dim)
-{
-    static const char *const ends[] = {".safetensors", ".npy", ".gguf", ".txt", ".vec", ".index.json"};
-    static const format means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX};
-    const unsigned char *p = s->file.data;
-    const size_t size = s->file.size;
-    size_t i;
-
-    if (given(r, O_FORMAT))
-        return (format)word_option(r, O_FORMAT, 0, format_names);
-    if (size >= 8 && memcmp(p, "\x89TTE\r\n\x1a\n", 8) == 0)
-        fail("%s: an image, not a table; shrink makes it smaller, export makes a table of it", s->path);
-    if (size >= 6 && memcmp(p, "\x93NUMPY", 6) == 0)
-        return NPY;
-    if (size >= 4 && memcmp(p, "GGUF", 4) == 0)
-        return GGUF;
-    for (i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(s->path, ends[i]))
-            return means[i];
-    if (dim)
-        return RAW;
-    if (size >= 4 && memcmp(p, "PK\3\4", 4) == 0)
-        fail("%s: a zip, perhaps PyTorch's: save the table as .safetensors or .npy", s->path);
-    fail("%s: which format? --format tells, and --dim for raw float32", s->path);
-}
-
-/* "model.embed_tokens.weight" is an embedding by the last of its names. */
-static int looks_like_embedding(const char *name)
-{
-    static const char *const usual[] = {"wte", "embed_tokens", "word_embeddings", "tok_embeddings",
-                                        "token_embd", "embed_in", "embeddings.weight", "embedding"};
-    char last[64];
-    const char *dot;
-    size_t length = strlen(name), i;
-
-    if (length > 7 && strcmp(name + length - 7, ".weight") == 0)
-        length -= 7;
-    for (dot = name + length; dot > name && dot[-1] != '.'; dot--)
-        ;
-    snprintf(last, sizeof last, "%.*s", (int)(length - (size_t)(dot - name) < 63
-                                              ? length - (size_t)(dot - name) : 63), dot);
-    for (i = 0; i < sizeof usual / sizeof *usual; i++)
-        if (strcmp(last, usual[i]) == 0)
-            return 1;
-    return 0;
-}
-
-/* The tensor that is named, or the one that looks like an embedding, or the only one with two sides. */
-static const tensor *choose_tensor(const tensors *w, const char *name)
-{
-    const tensor *chosen = name ? tensors_find(w, name) : NULL;
-    char names[400] = "";
-    size_t i, found = 0;
-    int by_name;
-
-    if (chosen)
-        return chosen;
-    for (by_name = 1; by_name >= 0 && !found; by_name--)   /* by its name; if none, by its shape */
-        for (i = 0; i < w->count; i++) {
-            const tensor *t = &w->list[i];
-            const int two = t->rank == 2 || t->rank == 0;   /* an index does not know shapes */
-            if (!two || (by_name && !looks_like_embedding(t->name)))
-                continue;
-            chosen = t;
-            if (found++ == 0 || strlen(names) < 300)
-                add_text(names, sizeof names, found > 1 ? ", %.100s" : "%.100s", t->name);
-        }
-    if (found == 1 && !name)
-        return chosen;
-    if (!found)
-        fail("%s: no tensor with two sides", w->path);
-    if (name)
-        fail("%s: tensor %s: missing; perhaps it is %s", w->path, name, names);
-    fail("%s: which tensor is the table? --tensor names one of %s", w->path, names);
-}
-
-/* The shard that an index names for the tensor takes the place of the index. */
-static const tensor *open_shard(source *s, const char *name)
-{
-    const tensor *t = choose_tensor(&s->all, name);
-    char *path = index_file(&s->why, &s->all, t);
-    file_view file = {NULL, 0, 0};
-    tensors shard;
-
-    check(&s->why);
-    file = view_file(&s->why, path);
-    check(&s->why);
-    shard = safetensors_parse(&s->why, path, file.data, file.size);
-    check(&s->why);
-    name = t->name;
-    t = tensors_find(&shard, name);
-    if (!t)
-        fail("%s: tensor %s: missing, though %s says it is here", path, name, s->path);
-    tensors_give(&s->all);
-    close_view(&s->file);
-    give(s->path);
-    s->path = path;
-    s->file = file;
-    s->all = shard;
-    return t;
-}
-
-/* FIRST:LAST within `whole` rows. */
-static void choose_rows(const request *r, source *s)
-{
-    const char *text = r->option[O_ROWS], *colon = text ? strchr(text, ':') : NULL;
-    uint64_t first = 0, last = s->whole;
-    char begin[32];
-
-    if (text) {
-        if (!colon || colon - text > 20)
-            misused("--rows %s: expected FIRST:LAST", text);
-        snprintf(begin, sizeof begin, "%.*s", (int)(colon - text), text);
-        if ((begin[0] && !whole_number(begin, UINT64_MAX, &first))
-            || (colon[1] && !whole_number(colon + 1, UINT64_MAX, &last)))
-            misused("--rows %s: expected FIRST:LAST", text);
-        if (first >= last || last > s->whole)
-            fail("%s: --rows %s: the table has rows 0 to %zu", s->path, text, s->whole - 1);
-    }
-    s->first = (size_t)first;
-    s->rows = (size_t)(last - first);
-}
-
-/* Opens a table; `dim`, unless 0, is that of raw rows without --dim. Nothing is read yet but headers
-   and, of word vectors, where the lines are. */
-static source source_open(const request *r, const char *path, size_t dim)
-{
-    const char *name = r->option[O_TENSOR];
+    source_request which;
     source s;
-    format f;
 
-    memset(&s, 0, sizeof s);
-    s.path = table_path(path);
-    s.file = view_file(&s.why, s.path);
+    which.tensor = r->option[O_TENSOR];
+    which.format = r->option[O_FORMAT];
+    which.rows = r->option[O_ROWS];
+    which.dim = whole_option(r, O_DIM, dim, 1, INT32_MAX);
+    s = source_open(path, &which);
+    if (s.misused)
+        misused("%s", s.why.text);
     check(&s.why);
-    dim = whole_option(r, O_DIM, dim, 1, INT32_MAX);
-    f = table_format(r, &s, dim);
-    if (f == RAW && !dim)
-        misused("--format raw: --dim tells how many numbers a row has");
-    if (f == TEXT)
-        s.words = words_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (f == NPY)
-        s.all = npy_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (f == GGUF)
-        s.all = gguf_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (f == INDEX)
-        s.all = index_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (f == RAW)
-        s.all = raw_parse(&s.why, s.path, s.file.data, s.file.size, dim);
-    else
-        s.all = safetensors_parse(&s.why, s.path, s.file.data, s.file.size);
-    check(&s.why);
-    if (f != TEXT) {
-        s.t = f == NPY || f == RAW ? &s.all.list[0] : f == INDEX ? open_shard(&s, name)
-                                                                 : choose_tensor(&s.all, name);
-        (void)tensor_is_table(&s.why, &s.all, s.t);
-        check(&s.why);
-    }
-    s.all.path = s.path;
-    s.whole = s.t ? s.t->shape[0] : s.words.count;
-    s.dim = s.t ? s.t->shape[1] : s.words.dim;
-    if (s.dim > INT32_MAX || s.whole > UINT32_MAX)
-        fail("%s: %zu x %zu: too large", s.path, s.whole, s.dim);
-    choose_rows(r, &s);
     return s;
-}
-
-static void source_close(source *s)
-{
-    tensors_give(&s->all);
-    words_give(&s->words);
-    close_view(&s->file);
-    give(s->path);
-}
-
-/* tte_rows_fn */
-static int source_rows(void *user, size_t first, size_t count, float *dst)
-{
-    source *s = (source *)user;
-
-    if (s->t)
-        return tensor_rows(&s->why, &s->all, s->t, s->first + first, count, dst);
-    return words_rows(&s->why, &s->words, s->first + first, count, dst);
 }
 
 /* All rows at once, in a new block. */
@@ -780,10 +571,6 @@ static float *source_load(source *s)
     check(&s->why);
     return rows;
 }
-
-/* ======================================================================================= */
-/* IMAGES                                                                                  */
-/* ======================================================================================= */
 
 typedef struct {
     const char *path;
@@ -803,20 +590,12 @@ static image_in image_open(const char *path, int verify)
     tte_status status;
 
     memset(&in, 0, sizeof in);
-    in.path = path;
-    if (strcmp(path, "-") == 0) {
-        const bytes all = read_stream(&why, "standard input", stdin);
-        in.path = "standard input";
-        in.piped = 1;
-        in.file.data = all.data;
-        in.file.size = all.size;
-        verify = 1;
-    } else {
-        in.file = view_file(&why, path);
-    }
+    in.path = input_name(path);
+    in.piped = in.path != path;
+    in.file = input_view(&why, path);
     check(&why);
     status = tte_open(&in.t, in.file.data, in.file.size);
-    if (status == TTE_OK && verify)
+    if (status == TTE_OK && (verify || in.piped))
         status = tte_verify(&in.t);
     if (status != TTE_OK)
         fail("%s: %s", in.path, tte_status_text(status));
@@ -857,31 +636,6 @@ static void print_summary(const char *path, const tte_table *t)
            commas(i.vocab), commas(i.dim), commas(i.bytes), i.ratio, i.rel_error);
 }
 
-/* Puts a new image in its place and frees it. A signal has to wait meanwhile. */
-static void image_save(const request *r, const char *path, tte_image *image)
-{
-    tte_table t;
-    tte_status status = tte_open(&t, image->data, image->size);
-
-    bar_clear();
-    if (status == TTE_OK && strcmp(path, "-") == 0) {
-        output out = output_begin(path);
-        output_write(&out, image->data, image->size);
-        output_end(&out);
-    } else if (status == TTE_OK) {
-        saving = 1;
-        status = tte_save(path, image);
-        saving = 0;
-        if (status == TTE_OK && !given(r, O_QUIET))
-            print_summary(path, &t);
-    }
-    tte_free(image);
-    if (status == TTE_ERR_IO)
-        fail("%s: %s", path, strerror(errno));
-    if (status != TTE_OK)
-        fail("%s: %s", path, tte_status_text(status));
-}
-
 /* ======================================================================================= */
 /* WORDS: the vocabulary beside an image, a word a line, by token id                       */
 /* ======================================================================================= */
@@ -903,39 +657,131 @@ static char *vocabulary_path(const char *image)
     return path;
 }
 
-/* The words of an image, if they lie beside it and are as many as it has tokens. */
-static vocabulary vocabulary_open(const image_in *in)
+/* Of an array of `tokens` words, one a line; none where there are not as many. */
+static vocabulary words_of_lines(bytes text, size_t tokens)
 {
-    char *path = vocabulary_path(in->path);
-    vocabulary v = {{NULL, 0}, NULL, 0};
-    trouble why = {""};
+    vocabulary v = {text, NULL, 0};
     size_t i;
 
-    if (!in->piped && !file_missing(path)) {
-        v.text = read_file(&why, path);
-        check(&why);
-        for (i = 0; i < v.text.size; i++)
-            v.count += v.text.data[i] == '\n';
-        if (v.count == in->info.vocab) {
-            v.word = (const char **)take(v.count, sizeof *v.word);
-            for (v.count = 0, i = 0; v.count < in->info.vocab; v.count++) {
-                v.word[v.count] = (const char *)v.text.data + i;
-                while (v.text.data[i] != '\n')
-                    i++;
-                v.text.data[i++] = 0;
-            }
-        } else {
-            v.count = 0;
+    for (i = 0; i < text.size; i++)
+        v.count += text.data[i] == '\n';
+    v.count = v.count == tokens ? tokens : 0;
+    if (v.count)
+        v.word = (const char **)take(tokens, sizeof *v.word);
+    for (i = 0, tokens = 0; tokens < v.count; tokens++) {
+        v.word[tokens] = (const char *)text.data + i;
+        while (text.data[i] != '\n')
+            i++;
+        text.data[i++] = 0;
+    }
+    return v;
+}
+
+/* {"word": id, ..}, as such or as model.vocab of a tokenizer.json. Ids may be missing, as rows that only
+   fill up a table have no words, but not beyond it. */
+static vocabulary words_of_json(trouble *why, const char *path, bytes text, size_t tokens)
+{
+    vocabulary v = {{NULL, 0}, NULL, 0};
+    json j = json_parse(why, path, 0, text.data, text.size);
+    size_t map = 0, k;
+
+    if (!why->text[0] && j.node[0].kind == JSON_OBJECT && (k = json_get(&j, 0, "model")) != 0
+        && j.node[k].kind == JSON_OBJECT)
+        map = json_need(&j, k, "vocab");
+    v.word = (const char **)take(tokens, sizeof *v.word);
+    for (v.count = 0; v.count < tokens; v.count++)
+        v.word[v.count] = NULL;
+    for (k = json_first(&j, map, JSON_OBJECT); k; k = json_after(&j, map, k + 1)) {
+        const size_t id = (size_t)json_whole(&j, k + 1, 0, tokens - 1);
+        if (!why->text[0]) {
+            give((void *)(uintptr_t)v.word[id]);
+            v.word[id] = (const char *)json_string(&j, k).data;
         }
     }
-    give(path);
+    give(j.node);
     return v;
 }
 
 static void vocabulary_close(vocabulary *v)
 {
+    size_t i;
+
+    for (i = 0; i < v->count && !v->text.data; i++)
+        give((void *)(uintptr_t)v->word[i]);
     give(v->text.data);
     give((void *)v->word);
+    v->text.data = NULL;
+    v->word = NULL;
+    v->count = 0;
+}
+
+/* The words in a file; none after a trouble. */
+static vocabulary vocabulary_read(trouble *why, const char *path, size_t tokens)
+{
+    vocabulary v = {{NULL, 0}, NULL, 0};
+    const bytes text = read_file(why, path);
+    size_t at = 0;
+
+    while (at < text.size && (text.data[at] == ' ' || text.data[at] == '\n' || text.data[at] == '\r'))
+        at++;
+    if (!text.data)
+        return v;
+    if (ends_with(path, ".json") && at < text.size && text.data[at] == '{') {
+        v = words_of_json(why, path, text, tokens);
+        give(text.data);
+    } else {
+        v = words_of_lines(text, tokens);
+        if (!v.count)
+            trouble_set(why, "%s: not a word for each of %zu tokens, a line each", path, tokens);
+    }
+    if (why->text[0])
+        vocabulary_close(&v);
+    return v;
+}
+
+/* The words of an image, if they lie beside it and are as many as it has tokens. */
+static vocabulary vocabulary_beside(const image_in *in)
+{
+    char *path = vocabulary_path(in->path);
+    vocabulary v = {{NULL, 0}, NULL, 0};
+    trouble why = {""};
+
+    if (!in->piped && !file_missing(path))
+        v = vocabulary_read(&why, path, in->info.vocab);
+    give(path);
+    return v;
+}
+
+/* The words that a command shows and knows: those of --vocab, of the image, of the model whose table is
+   compared. */
+static vocabulary vocabulary_open(const request *r, const image_in *in)
+{
+    static const char *const names[] = {"vocab.json", "tokenizer.json"};
+    vocabulary v = {{NULL, 0}, NULL, 0};
+    trouble why = {""};
+    size_t i;
+
+    if (given(r, O_VOCAB)) {
+        v = vocabulary_read(&why, r->option[O_VOCAB], in->info.vocab);
+        check(&why);
+        return v;
+    }
+    v = vocabulary_beside(in);
+    for (i = 0; i < sizeof names / sizeof *names && given(r, O_TABLE) && !v.count; i++) {
+        trouble none = {""};   /* a file that may be about something else */
+        char *table = table_path(&why, r->option[O_TABLE]), *path, *slash;
+        check(&why);
+        slash = strrchr(table, '/');
+        if (slash)
+            *slash = 0;
+        path = path_join(&why, slash ? table : ".", names[i]);
+        check(&why);
+        if (!file_missing(path))
+            v = vocabulary_read(&none, path, in->info.vocab);
+        give(path);
+        give(table);
+    }
+    return v;
 }
 
 /* A token by its id, or by its word. */
@@ -949,11 +795,12 @@ static uint32_t token_named(const image_in *in, const vocabulary *v, const char 
     if (name[0] && strspn(name, "0123456789") == strlen(name))
         fail("%s: token %s: the ids end at %zu", in->path, name, in->info.vocab - 1);
     for (i = 0; i < v->count; i++)
-        if (strcmp(v->word[i], name) == 0)
+        if (v->word[i] && strcmp(v->word[i], name) == 0)
             return (uint32_t)i;
     if (v->count)
         fail("%s: token %s: not among the words", in->path, name);
-    misused("token %s: expected a number: there are no words beside %s", name, in->path);
+    misused("token %s: expected a number: there are no words beside %s; --vocab names them", name,
+            in->path);
 }
 
 static void write_word(const output *out, const void *word, size_t length)
@@ -973,7 +820,7 @@ static int plan_words(const request *r, const image_in *in, size_t images, const
     if (strcmp(path, "-") == 0 || (more && more->t))
         return 0;
     for (i = 0; i < images; i++) {
-        vocabulary v = vocabulary_open(&in[i]);
+        vocabulary v = vocabulary_beside(&in[i]);
         have += v.count != 0;
         vocabulary_close(&v);
     }
@@ -985,20 +832,14 @@ static int plan_words(const request *r, const image_in *in, size_t images, const
     return 1;
 }
 
-/* After the image itself, the larger part. */
-static void keep_words(int planned, const image_in *in, size_t images, const source *more,
-                       const char *path)
+/* All of them, in a temporary file. */
+static output write_words(const char *path, const image_in *in, size_t images, const source *more)
 {
-    char *words_path;
+    const output out = output_begin(path);
     size_t i, k;
-    output out;
 
-    if (!planned)
-        return;
-    words_path = vocabulary_path(path);
-    out = output_begin(words_path);
     for (i = 0; i < images; i++) {
-        vocabulary v = vocabulary_open(&in[i]);
+        vocabulary v = vocabulary_beside(&in[i]);
         for (k = 0; k < v.count; k++)
             write_word(&out, v.word[k], strlen(v.word[k]));
         vocabulary_close(&v);
@@ -1009,6 +850,27 @@ static void keep_words(int planned, const image_in *in, size_t images, const sou
         write_word(&out, word, length);
     }
     output_end(&out);
+    return out;
+}
+
+/* Puts a new image in its place, with its words where plan_words said so, and frees it. */
+static void image_save(const request *r, const char *path, tte_image *image, int planned,
+                       const image_in *in, size_t images, const source *more)
+{
+    char *words_path = planned ? vocabulary_path(path) : NULL;
+    output out, words;
+    tte_table t;
+
+    bar_clear();
+    out = output_begin(path);
+    output_write(&out, image->data, image->size);
+    output_end(&out);
+    if (planned)
+        words = write_words(words_path, in, images, more);
+    outputs_place(&out, planned ? &words : NULL);
+    if (!given(r, O_QUIET) && strcmp(path, "-") != 0 && tte_open(&t, image->data, image->size) == TTE_OK)
+        print_summary(path, &t);
+    tte_free(image);
     give(words_path);
 }
 
@@ -1035,66 +897,17 @@ static tte_options budget_options(const request *r, tte_layout layout, tte_codin
     return o;
 }
 
-/* The weights of the rows, in a new block: from a file with one number a line, for the whole table or
-   for the rows that are asked for; or by Zipf's law: the count of a token is about 1 / id, and the root
-   of the count is a good weight. */
-static float *read_weights(const source *s, const char *path)
+/* What --weights says, for rows of a table; NULL without it. */
+static float *weights_option(const request *r, size_t first, size_t rows, size_t whole)
 {
-    float *weight = take_floats(s->rows, 1);
     trouble why = {""};
-    file_view file;
-    size_t at = 0, lines = 0, skip = 0, i;
-
-    if (strcmp(path, "zipf") == 0) {
-        for (i = 0; i < s->rows; i++)
-            weight[i] = (float)(1.0 / sqrt((double)(s->first + i) + 3.0));
-        return weight;
-    }
-    file = view_file(&why, path);
+    float *weights = given(r, O_WEIGHTS) ? read_weights(&why, r->option[O_WEIGHTS], first, rows, whole)
+                                         : NULL;
     check(&why);
-    for (i = 0; i < file.size; i++)
-        lines += file.data[i] == '\n' || i + 1 == file.size;
-    if (lines == s->whole)
-        skip = s->first;
-    else if (lines != s->rows)
-        fail("%s: %zu lines for %zu rows", path, lines, s->rows);
-    for (i = 0; i < skip + s->rows; i++) {
-        const unsigned char *end = (const unsigned char *)memchr(file.data + at, '\n', file.size - at);
-        const unsigned char *p = file.data + at;
-        float x = 0.0f;
-        end = end ? end : file.data + file.size;
-        while (p < end && is_blank(*p))
-            p++;
-        p = decimal(p, end, &x);
-        while (p && p < end && is_blank(*p))
-            p++;
-        if (p != end || !(x > 0.0f) || !is_finite(x))
-            fail("%s: line %zu: expected a number above 0", path, i + 1);
-        if (i >= skip)
-            weight[i - skip] = x;
-        at = (size_t)(end - file.data) + (end < file.data + file.size);
-    }
-    close_view(&file);
-    return weight;
+    return weights;
 }
 
-/* Says what went wrong while compressing: the reader's own line, a signal, or the library's word. */
-static void check_compression(tte_status status, const char *path, const trouble *why)
-{
-    bar_clear();
-    if (status == TTE_ERR_CANCELLED && caught) {
-        temp_remove();
-        fprintf(stderr, "ttembed %s: stopped, nothing is written\n", command_name);
-        give_all();
-        die_of(caught);
-    }
-    if (why)
-        check(why);
-    if (status != TTE_OK)
-        fail("%s: %s", path, tte_status_text(status));
-}
-
-/* The library's long work, which Ctrl-C may stop. */
+/* The library's long work. What went wrong is the reader's own line, or the library's word. */
 static void compress_rows(const request *r, tte_rows_fn rows, void *user, size_t vocab, size_t dim,
                           const tte_options *options, const char *path, const trouble *why,
                           tte_image *image)
@@ -1102,10 +915,12 @@ static void compress_rows(const request *r, tte_rows_fn rows, void *user, size_t
     tte_status status;
 
     bar_start(given(r, O_QUIET), given(r, O_VERBOSE), vocab);
-    stoppable = 1;
     status = tte_compress_rows(rows, user, vocab, dim, options, image);
-    stoppable = 0;
-    check_compression(status, path, why);
+    bar_clear();
+    if (why)
+        check(why);
+    if (status != TTE_OK)
+        fail("%s: %s", path, tte_status_text(status));
 }
 
 static void run_compress(const request *r)
@@ -1114,7 +929,7 @@ static void run_compress(const request *r)
     const int per_token = word_option(r, O_LAYOUT, TTE_PER_TABLE, layout_names) == TTE_PER_TOKEN;
     tte_options o = budget_options(r, per_token ? TTE_PER_TOKEN : TTE_PER_TABLE,
                                    per_token ? TTE_I4 : TTE_ENTROPY, given(r, O_LIKE) ? 0.0 : 8.0);
-    float *weights = NULL;
+    float *weights;
     tte_image image;
     image_in like;
     source s;
@@ -1125,7 +940,7 @@ static void run_compress(const request *r)
     if (given(r, O_LIKE) && (o.ratio > 0.0f || o.eps > 0.0f || o.max_rank || o.shape.modes))
         misused("--like: ratio, eps, shape and max-rank are those of that image");
     check_output(r, path);
-    s = source_open(r, r->argument[0], 0);
+    s = table_open(r, r->argument[0], 0);
     words = plan_words(r, NULL, 0, &s, path);
     if (given(r, O_LIKE)) {
         like = image_open(r->option[O_LIKE], 1);
@@ -1138,11 +953,9 @@ static void run_compress(const request *r)
         o.coding = like.info.coding;
         o.like = &like.t;
     }
-    if (given(r, O_WEIGHTS))
-        o.row_weight = weights = read_weights(&s, r->option[O_WEIGHTS]);
+    o.row_weight = weights = weights_option(r, s.first, s.rows, s.whole);
     compress_rows(r, source_rows, &s, s.rows, s.dim, &o, s.path, &s.why, &image);
-    image_save(r, path, &image);
-    keep_words(words, NULL, 0, &s, path);
+    image_save(r, path, &image, words, NULL, 0, &s);
     give(weights);
     if (o.like)
         image_close(&like);
@@ -1233,10 +1046,12 @@ static void print_token(uint32_t token, const vocabulary *v, int as_json)
 {
     printf(as_json ? "\"token\": %lu" : "%8lu", (unsigned long)token);
     if (v->count && as_json) {
-        printf(", \"word\": ");
-        print_json_string(v->word[token]);
+        if (v->word[token]) {
+            printf(", \"word\": ");
+            print_json_string(v->word[token]);
+        }
     } else if (v->count) {
-        const char *word = v->word[token];
+        const char *word = v->word[token] ? v->word[token] : "";
         size_t i;
         printf("  ");
         for (i = 0; word[i]; i++)   /* words come from files */
@@ -1298,7 +1113,7 @@ static void print_info(const image_in *in)
     uint64_t rest = i->bytes;
     int k;
 
-    shape_text(&i->shape, shape, sizeof shape);
+    shape_text(i->shape.dim, i->shape.modes, shape, sizeof shape);
     printf("file           %s\n", in->path);
     printf("table          %s x %s\n", commas(i->vocab), commas(i->dim));
     printf("layout         %s\n", i->layout == TTE_PER_TABLE ? "table: one train for all rows"
@@ -1359,16 +1174,18 @@ static void run_info(const request *r)
     const int as_json = given(r, O_JSON), by_frequency = given(r, O_BY_FREQUENCY);
     const size_t worst = whole_option(r, O_WORST, 0, 1, UINT32_MAX);
     loss *all = NULL;
+    vocabulary v;
     image_in in;
 
     if ((worst || by_frequency) != given(r, O_TABLE))
         misused("--table FILE, the dense table, goes with --worst or --by-frequency, and they need it");
     in = image_open(r->argument[0], 0);
     if (given(r, O_TABLE)) {
-        source s = source_open(r, r->option[O_TABLE], in.info.dim);
+        source s = table_open(r, r->option[O_TABLE], in.info.dim);
         all = measure_losses(&in, &s);
         source_close(&s);
     }
+    v = vocabulary_open(r, &in);
     if (as_json)
         print_info_json(&in);
     else
@@ -1376,11 +1193,10 @@ static void run_info(const request *r)
     if (by_frequency)
         print_deciles(all, in.info.vocab, as_json);
     if (worst) {
-        vocabulary v = vocabulary_open(&in);
         qsort(all, in.info.vocab, sizeof *all, by_error);
         print_worst(all, worst < in.info.vocab ? worst : in.info.vocab, &v, as_json);
-        vocabulary_close(&v);
     }
+    vocabulary_close(&v);
     give(all);
     if (as_json)
         printf("\n}\n");
@@ -1399,7 +1215,7 @@ static void put_f32(unsigned char *p, float x)
 static void run_lookup(const request *r)
 {
     image_in in = image_open(r->argument[0], 0);
-    vocabulary v = vocabulary_open(&in);
+    vocabulary v = vocabulary_open(r, &in);
     float *row = take_floats(in.info.dim, 1);
     unsigned char number[4];
     size_t k;
@@ -1475,7 +1291,7 @@ static void run_nearest(const request *r)
 {
     const size_t wanted = whole_option(r, O_COUNT, 10, 1, UINT32_MAX);
     image_in in = image_open(r->argument[0], 0);
-    vocabulary v = vocabulary_open(&in);
+    vocabulary v = vocabulary_open(r, &in);
     const uint32_t token = token_named(&in, &v, r->argument[1]);
     float *row = take_floats(in.info.dim, 1);
     neighbour *all;
@@ -1579,6 +1395,7 @@ static void run_export(const request *r)
         (void)bar_show(NULL, (double)(done + now) / (double)in.info.vocab);
     }
     output_end(&out);
+    outputs_place(&out, NULL);
     bar_clear();
     give(packed);
     give(rows);
@@ -1634,6 +1451,7 @@ static void run_c_array(const request *r)
         fprintf(out.file, i % 20 ? "%u," : "\n    %u,", (unsigned)in.file.data[i]);
     fprintf(out.file, "\n};\n");
     output_end(&out);
+    outputs_place(&out, NULL);
     if (!given(r, O_QUIET) && strcmp(path, "-") != 0)
         printf("%s: %s[%zu]\n", path, name, in.info.bytes);
     give(name);
@@ -1667,13 +1485,12 @@ static void run_append(const request *r)
 
     check_output(r, path);
     in = image_open(r->argument[0], 1);
-    s = source_open(r, r->argument[1], in.info.dim);
+    s = table_open(r, r->argument[1], in.info.dim);
     check_dim(&s, &in);
     words = plan_words(r, &in, 1, &s, path);
     rows = source_load(&s);
     check_made(tte_append(&in.t, rows, s.rows, &image), s.path);
-    image_save(r, path, &image);
-    keep_words(words, &in, 1, &s, path);
+    image_save(r, path, &image, words, &in, 1, &s);
     give(rows);
     source_close(&s);
     image_close(&in);
@@ -1693,9 +1510,9 @@ static void run_replace(const request *r)
     check_output(r, path);
     in = image_open(r->argument[0], 1);
     words = plan_words(r, &in, 1, NULL, path);
-    v = vocabulary_open(&in);
+    v = vocabulary_open(r, &in);
     token = token_named(&in, &v, r->argument[1]);
-    s = source_open(r, r->argument[2], in.info.dim);
+    s = table_open(r, r->argument[2], in.info.dim);
     check_dim(&s, &in);
     if (given(r, O_ROW)) {
         const size_t row_at = whole_option(r, O_ROW, 0, 0, UINT32_MAX);
@@ -1708,8 +1525,7 @@ static void run_replace(const request *r)
     s.rows = 1;
     row = source_load(&s);
     check_made(tte_replace(&in.t, token, row, &image), s.path);
-    image_save(r, path, &image);
-    keep_words(words, &in, 1, NULL, path);
+    image_save(r, path, &image, words, &in, 1, NULL);
     give(row);
     vocabulary_close(&v);
     source_close(&s);
@@ -1728,8 +1544,8 @@ static void explain_merge(const image_in *a, const image_in *b)
         fail("%s: layout %s, coding %s; %s has %s, %s", b->path, layout_names[b->info.layout],
              coding_names[b->info.coding], a->path, layout_names[a->info.layout],
              coding_names[a->info.coding]);
-    shape_text(&a->info.shape, ours, sizeof ours);
-    shape_text(&b->info.shape, theirs, sizeof theirs);
+    shape_text(a->info.shape.dim, a->info.shape.modes, ours, sizeof ours);
+    shape_text(b->info.shape.dim, b->info.shape.modes, theirs, sizeof theirs);
     if (strcmp(ours, theirs) != 0)
         fail("%s: shape %s, %s has %s; compress all shards with one --shape", b->path, theirs, a->path,
              ours);
@@ -1766,8 +1582,7 @@ static void run_merge(const request *r)
             explain_merge(&in[0], &in[i]);
     }
     check_made(status, path);
-    image_save(r, path, &image);
-    keep_words(words, in, count, NULL, path);
+    image_save(r, path, &image, words, in, count, NULL);
     for (i = 0; i < count; i++)
         image_close(&in[i]);
     give(parts);
@@ -1799,17 +1614,14 @@ static void run_shrink(const request *r)
     if (recode) {
         check_made(tte_recode(&in.t, o.coding, &image), in.path);
     } else {
-        source s;
-        memset(&s, 0, sizeof s);
-        s.rows = s.whole = in.info.vocab;
+        float *weights;
         if (given(r, O_WEIGHTS) && layout == TTE_PER_TOKEN)
             misused("--weights: needs --layout table");
-        o.row_weight = given(r, O_WEIGHTS) ? read_weights(&s, r->option[O_WEIGHTS]) : NULL;
+        o.row_weight = weights = weights_option(r, 0, in.info.vocab, in.info.vocab);
         compress_rows(r, image_rows, &in, in.info.vocab, in.info.dim, &o, in.path, NULL, &image);
-        give((void *)(uintptr_t)o.row_weight);
+        give(weights);
     }
-    image_save(r, path, &image);
-    keep_words(words, &in, 1, NULL, path);
+    image_save(r, path, &image, words, &in, 1, NULL);
     if (!recode && !given(r, O_QUIET) && strcmp(path, "-") != 0)
         printf("(that error is what changed since %s, which had lost %.4f)\n", in.path,
                in.info.rel_error);
@@ -1825,7 +1637,7 @@ static const command commands[] = {
      "Compresses a table. TABLE is a .safetensors file, the index of a sharded one or the folder of a\n"
      "model, a .npy or .gguf file, word vectors as text (.txt, .vec; their words go to OUT.vocab), or\n"
      "raw float32 with --dim. Without --tensor it is the one tensor that looks like an embedding.\n"
-     "\"-\" for OUT.tte is standard output.",
+     "\"-\" is standard input, which is held in memory, and for OUT.tte standard output.",
      "ttembed compress model.safetensors table.tte --ratio 12 --weights zipf",
      TABLE_OPTIONS | BUDGET_OPTIONS | BIT(O_LAYOUT) | BIT(O_LIKE) | BIT(O_WEIGHTS) | OUTPUT_OPTIONS
          | BIT(O_VERBOSE)},
@@ -1833,14 +1645,15 @@ static const command commands[] = {
      "What an image holds: its shape, ranks, bytes and errors. With the dense table it also tells\n"
      "which tokens are hurt most: an error that is small for the table can be large for rare words.",
      "ttembed info table.tte --table model.safetensors --worst 20 --by-frequency",
-     TABLE_OPTIONS | BIT(O_TABLE) | BIT(O_WORST) | BIT(O_BY_FREQUENCY) | BIT(O_JSON) | BIT(O_HELP)},
+     TABLE_OPTIONS | BIT(O_TABLE) | BIT(O_VOCAB) | BIT(O_WORST) | BIT(O_BY_FREQUENCY) | BIT(O_JSON)
+         | BIT(O_HELP)},
     {"lookup", run_lookup, 2, INT_MAX, "IMAGE TOKEN..",
      "Rows, one a line: the token, then its numbers. A token is an id or, where the words lie beside\n"
-     "the image in FILE.vocab, a word.",
-     "ttembed lookup table.tte 42 4711", BIT(O_RAW) | BIT(O_HELP)},
+     "the image in FILE.vocab or --vocab has them, a word.",
+     "ttembed lookup table.tte 42 4711", BIT(O_RAW) | BIT(O_VOCAB) | BIT(O_HELP)},
     {"nearest", run_nearest, 2, 2, "IMAGE TOKEN",
      "The tokens whose rows point in the most similar direction.",
-     "ttembed nearest glove.tte river --count 5", BIT(O_COUNT) | BIT(O_INNER) | BIT(O_HELP)},
+     "ttembed nearest glove.tte river --count 5", BIT(O_COUNT) | BIT(O_INNER) | BIT(O_VOCAB) | BIT(O_HELP)},
     {"verify", run_verify, 1, INT_MAX, "IMAGE..", "Reads every byte and compares checksums.",
      "ttembed verify table.tte && echo good", BIT(O_QUIET) | BIT(O_HELP)},
     {"export", run_export, 2, 2, "IMAGE OUT",
@@ -1856,7 +1669,8 @@ static const command commands[] = {
      "ttembed append table.tte new_tokens.npy larger.tte", TABLE_OPTIONS | OUTPUT_OPTIONS},
     {"replace", run_replace, 4, 4, "IMAGE TOKEN ROW OUT.tte",
      "The image with one row replaced. ROW comes as ROWS in append.",
-     "ttembed replace table.tte 42 row.npy new.tte", TABLE_OPTIONS | BIT(O_ROW) | OUTPUT_OPTIONS},
+     "ttembed replace table.tte 42 row.npy new.tte",
+     TABLE_OPTIONS | BIT(O_ROW) | BIT(O_VOCAB) | OUTPUT_OPTIONS},
     {"merge", run_merge, 2, INT_MAX, "IMAGE.. OUT.tte",
      "Shards, in order, in one image. They come from compress --rows, with the same options and for\n"
      "--layout table the same --like.",
@@ -1881,7 +1695,7 @@ static void print_help(void)
         printf("    ttembed %s %s\n        %.*s\n", commands[i].name, commands[i].usage,
                (int)(end - help), help);
     }
-    printf("\nttembed COMMAND --help tells more. Where IMAGE is \"-\" it is read from standard input.\n"
+    printf("\nttembed COMMAND --help tells more. \"-\" for IMAGE or TABLE is standard input.\n"
            "Exit status: 0, 1 after a failure, 2 for a command that makes no sense.\n\n"
            "For example:  ttembed compress model.safetensors table.tte\n"
            "              ttembed info table.tte\n");

@@ -82,6 +82,32 @@ files rows "$tmp/whole" 0 1 "$tmp/dense" 16
 exactly '--rows=:1' "$tmp/t.npy" 16 --rows=:1
 files rows "$tmp/whole" 0 0 "$tmp/empty" 16
 
+# The same tables from a pipe, by their first bytes where those tell.
+piped() { # piped NAME TABLE OPTIONS..: an image as from the file itself
+    name=$1
+    table=$2
+    shift 2
+    rm -f "$tmp/piped.vocab"
+    tool compress "$table" "$tmp/direct.tte" --force --quiet --layout token --coding f32 --max-rank 2 "$@" &&
+        dd if="$table" bs=1000 2>/dev/null | "$tmp/ttembed" compress - "$tmp/piped.tte" --force --quiet \
+            --layout token --coding f32 --max-rank 2 "$@" >"$tmp/out" 2>"$tmp/err" &&
+        cmp -s "$tmp/direct.tte" "$tmp/piped.tte"
+    report $? "from a pipe: $name"
+}
+piped safetensors "$tmp/tF16.safetensors"
+piped npy "$tmp/tF16.npy"
+piped gguf "$tmp/tQ5_1.gguf"
+piped raw "$tmp/t.f32" --dim 24
+piped glove "$tmp/glove.txt" --format text
+cmp -s "$tmp/piped.vocab" "$tmp/direct.vocab"
+report $? 'from a pipe: the words'
+"$tmp/ttembed" compress - "$tmp/no.tte" <"$tmp/glove.txt" >"$tmp/out" 2>"$tmp/err"
+[ $? -eq 1 ] && [ "$(cat "$tmp/err")" = 'ttembed compress: standard input: which format? --format tells, and --dim for raw float32' ]
+report $? 'from a pipe: text does not tell what it is'
+"$tmp/ttembed" compress - "$tmp/no.tte" --weights - <"$tmp/tF16.npy" >"$tmp/out" 2>"$tmp/err"
+[ $? -eq 1 ] && grep -q 'only once' "$tmp/err" && [ ! -e "$tmp/no.tte" ]
+report $? 'from a pipe: once'
+
 # NumPy, where it is there, in both directions.
 python=/usr/bin/python3
 if $python -c 'import numpy' 2>/dev/null; then
@@ -203,6 +229,9 @@ changed 'tensor' tQ5_1.gguf set 8 ffffffffffffffff
 changed 'truncated' tQ5_1.gguf set 16 ffffffffffffff7f
 changed 'unknown type' tQ5_1.gguf set 52 63
 changed 'truncated' tQ5_1.gguf set 24 ffffffffffffffff
+for type in 0a-Q2_K 0b-Q3_K 17-IQ4_XS 63-type.99; do   # what is not read
+    changed "token_embd.weight: dtype ${type#*-}, expected .*Q4_1.*Q6_K" tQ4_K.gguf set 350 "${type%%-*}"
+done
 changed 'alignment' tQ5_1.gguf replace '@' 'A'
 # nan and infinity in the numbers themselves
 size=$(wc -c <"$tmp/tF32.npy")
@@ -336,6 +365,19 @@ else
     echo 'JSON: skipped, there is no Python'
 fi
 refused 2 'table' info "$tmp/gpt2.tte" --worst 3
+tool info "$tmp/gpt2.tte" --table "$model" --worst 4096 &&
+    awk 'NF == 4 && $1 == 355 && $2 == "\304\240at" { found++ } END { exit found != 1 }' "$tmp/out"
+report $? 'info --worst: words of the vocab.json beside the model'
+tool nearest "$tmp/gpt2.tte" "$(printf '\304\240king')" --count 3 --vocab examples/tiny-gpt2/vocab.json &&
+    grep -q "$(printf '\304\240Princess')" "$tmp/out"
+report $? 'nearest --vocab'
+printf '{"model": {"type": "BPE", "vocab": {"a": 0, "b\\u00fc": 4095}}}' >"$tmp/words.json"
+tool lookup "$tmp/gpt2.tte" "$(printf 'b\303\274')" --vocab "$tmp/words.json" && sed 's/^[^ ]*//' "$tmp/out" >"$tmp/new" &&
+    tool lookup "$tmp/gpt2.tte" 4095 && sed 's/^[^ ]*//' "$tmp/out" | cmp -s - "$tmp/new"
+report $? '--vocab with the vocabulary of a tokenizer.json'
+printf '{"a": 0, "b": 4096}' >"$tmp/words.json"
+refused 1 'words.json: byte 14: expected a whole number from 0 to 4095' lookup "$tmp/gpt2.tte" a --vocab "$tmp/words.json"
+refused 1 'not a word for each of 4096' lookup "$tmp/gpt2.tte" a --vocab "$tmp/glove.txt"
 refused 1 '60 x 16' info "$tmp/gpt2.tte" --table "$tmp/t.npy" --worst 3
 
 tool lookup "$tmp/gpt2.tte" 0 4095 17 && awk 'NF != 129 { exit 1 } { ids = ids $1 " " }
@@ -576,17 +618,31 @@ else
 fi
 
 # Ctrl-C during a long compression: it ends by that signal and leaves no file. A line a second shows
-# how far it is, without control codes.
+# how far it is, without control codes. During export there is a file to remove.
 if "$tmp/files" signal 2 /bin/sh -c 'echo >&2; sleep 5' 2>/dev/null | grep -q 'signal 2'; then
-    for number in 2 15; do
-        "$tmp/files" signal $number "$tmp/ttembed" compress "$tmp/long.f32" "$no" --dim 768 --verbose \
-            >"$tmp/out" 2>"$tmp/err"
-        [ "$(cat "$tmp/out")" = "signal $number" ] &&
-            grep -q 'compress: [0-9]* %  [0-9]* rows/s' "$tmp/err" &&
-            sed -n '$p' "$tmp/err" | grep -q 'stopped' && ! grep -q "$(printf '[\033\r]')" "$tmp/err" &&
-            nothing_left
-        report $? "signal $number leaves nothing behind"
+    stopped() { # stopped NUMBER ARGUMENTS..
+        number=$1
+        shift
+        "$tmp/files" signal "$number" "$tmp/ttembed" "$@" --verbose >"$tmp/out" 2>"$tmp/err"
+        [ "$(cat "$tmp/out")" = "signal $number" ] && grep -q "$1: [0-9]* %  [0-9]* rows/s" "$tmp/err" &&
+            [ "$(sed -n '$p' "$tmp/err")" = 'ttembed: stopped' ] &&
+            ! grep -q "$(printf '[\033\r]')" "$tmp/err" && nothing_left
+        report $? "signal $number during $1 leaves nothing behind"
+    }
+    stopped 2 compress "$tmp/long.f32" "$no" --dim 768
+    stopped 15 compress "$tmp/long.f32" "$no" --dim 768
+    status=0
+    for attempt in 1 2 3; do   # it may be done before the signal comes
+        rm -f "$tmp/no.npy"
+        "$tmp/ttembed" export "$tmp/tall.tte" "$tmp/no.npy" >"$tmp/out" 2>"$tmp/err" &
+        while [ ! -e "$tmp/no.npy.tmp00" ] && kill -0 $! 2>/dev/null; do :; done
+        kill -15 $! 2>/dev/null
+        wait $!
+        status=$?
+        if [ $status -ne 0 ]; then break; fi
     done
+    [ $status -eq 143 ] && [ "$(cat "$tmp/err")" = 'ttembed: stopped' ] && nothing_left
+    report $? "signal 15 during export leaves nothing behind, attempt $attempt, status $status"
 else
     echo 'signals: skipped, this system has none'
 fi
