@@ -186,11 +186,11 @@ static inline double bench_calls(const bench_peer *peer, clockid_t clock, long c
     return bench_clock(clock) - start;
 }
 
-/* How many calls take `least` seconds. The trials also warm caches and pages up. */
+/* How many calls take `least` seconds, one without a trial for 0. Trials also warm caches and pages up. */
 static inline long bench_repeats(const bench_peer *peer, clockid_t clock, double least)
 {
     long calls = 1;
-    double taken = bench_calls(peer, clock, calls);
+    double taken = least > 0 ? bench_calls(peer, clock, calls) : 0;
     while (taken < least && calls < 1L << 28) {
         calls = taken > least / 64 ? (long)((double)calls * least * 1.1 / taken) + 1 : calls * 8;
         taken = bench_calls(peer, clock, calls);

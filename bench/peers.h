@@ -282,7 +282,7 @@ static inline size_t peer_svd(const float *rows, size_t vocab, size_t dim, size_
 
 #define PQ_CENTROIDS 256
 #define PQ_ITERATIONS 12   /* of Lloyd's algorithm                  */
-#define PQ_TRAINING 8192   /* rows that it sees, 32 for each centroid */
+#define PQ_TRAINING 16384  /* rows that it sees, 64 for each centroid */
 
 /* The squared distances, less |x|^2, from a subvector to all centroids, which lie column by column:
    number j of centroid c is at centroids[j * PQ_CENTROIDS + c]. */

@@ -8,9 +8,9 @@
  *
  *     rate [DIRECTORY [STAMP [FILE..]]]
  *
- * FILE is a .npy or a .safetensors with wte.weight, or `null` for the Gaussian table. Times are
- * processor time on one thread: the fastest of five runs, but of the compressions in `rate` a single
- * one. The bars stand below the tables; exits with 1 when one is missed.
+ * FILE is a table in any format of ttembed, or `null` for the Gaussian one. Times are processor time on
+ * one thread: the fastest of five runs, but of the compressions in `rate` a single one. The bars stand
+ * below the tables; exits with 1 when one is missed.
  */
 #include "bench.h"
 #include "bars.h"
@@ -33,8 +33,8 @@
 /* ---- one table, one way to store it --------------------------------------------------------- */
 
 typedef struct subject {
-    char name[64];
-    float *rows;
+    const char *name;
+    const float *rows;
     size_t vocab, dim;
     double energy;               /* sum of squares of all entries                             */
     double *variance;            /* dim eigenvalues of the covariance, descending             */
@@ -66,7 +66,7 @@ static outcome outcome_begin(const char *name, double asked)
 
 static double raw_bytes(const subject *s) { return 4.0 * (double)s->vocab * (double)s->dim; }
 
-static double bits(const subject *s, double bytes) { return 32 * bytes / raw_bytes(s); }
+static double bits(const subject *s, double size) { return 32 * size / raw_bytes(s); }
 
 /* The rate of a Gaussian with the table's covariance at this error. */
 static double bound(const subject *s, double error)
@@ -75,26 +75,16 @@ static double bound(const subject *s, double error)
     return gaussian_bits(s->variance, s->dim, error * error * s->energy / (double)s->vocab);
 }
 
-static subject subject_begin(const char *path)
+static subject subject_begin(const named_table *table)
 {
     subject s;
-    const char *base = strrchr(path, '/'), *end = strrchr(path, '.');
-    size_t shape[2] = {8192, 128}, i;
+    size_t i;
     double *mean;
     memset(&s, 0, sizeof s);
-    base = base != NULL ? base + 1 : path;
-    if (strcmp(path, "null") == 0) {
-        snprintf(s.name, sizeof s.name, "Gaussian");
-        s.rows = bench_gaussian_table(shape[0], shape[1]);
-    } else {
-        s.rows = table_read(path, shape);
-        if (end != NULL && strcmp(end, ".npy") == 0)
-            snprintf(s.name, sizeof s.name, "%.*s", (int)(end - base), base);
-        else
-            snprintf(s.name, sizeof s.name, "wte");
-    }
-    s.vocab = shape[0];
-    s.dim = shape[1];
+    s.name = table->name;
+    s.rows = table->rows;
+    s.vocab = table->vocab;
+    s.dim = table->dim;
     for (i = 0; i < s.vocab * s.dim; i++) s.energy += (double)s.rows[i] * (double)s.rows[i];
     mean = (double *)bench_alloc(s.dim, sizeof *mean);
     s.variance = (double *)bench_alloc(s.dim, sizeof *s.variance);
@@ -102,12 +92,6 @@ static subject subject_begin(const char *path)
     table_spectrum(s.rows, s.vocab, s.dim, mean, s.variance, NULL);
     free(mean);
     return s;
-}
-
-static void subject_end(subject *s)
-{
-    free(s->rows);
-    free(s->variance);
 }
 
 /* ---- the library ---------------------------------------------------------------------------- */
@@ -448,16 +432,19 @@ static void speed_table(void)
 
 int main(int argc, char **argv)
 {
-    static char gaussian[] = "null", *nothing_given[] = {gaussian};
-    char **paths = argc > 3 ? argv + 3 : nothing_given;
-    size_t count = argc > 3 ? (size_t)(argc - 3) : 1, i;
+    size_t count, i;
+    named_table *tables = tables_read(argc, argv, &count);
     subject *subjects = (subject *)bench_alloc(count, sizeof *subjects);
     bench_begin(argc, argv);
-    for (i = 0; i < count; i++) subjects[i] = subject_begin(paths[i]);
+    for (i = 0; i < count; i++) subjects[i] = subject_begin(&tables[i]);
     rate_table(subjects, count);
     block4_table(subjects, count);
     speed_table();
-    for (i = 0; i < count; i++) subject_end(&subjects[i]);
+    for (i = 0; i < count; i++) {
+        free(subjects[i].variance);
+        free(tables[i].rows);
+    }
     free(subjects);
+    free(tables);
     return bars_report("rate") > 0;
 }

@@ -1,23 +1,48 @@
 #!/bin/sh
 # Measurements. From anywhere:
 #     sh bench/run.sh                     every part
-#     sh bench/run.sh accuracy speed      some of: accuracy rate read speed threads
-#     sh bench/run.sh rate my.npy         with a table of your own, .npy or .safetensors
-# Prints tables and writes bench/results/NAME.csv. Needs a C compiler; LAPACK, tmglib and OpenMP are
-# used where they can be linked. CC chooses the compiler, BLAS the libraries, say
-# BLAS='-llapack -lblas'. Exits with 1 when a part reports a missed bound.
+#     sh bench/run.sh accuracy speed      some of them, see `all` below
+#     sh bench/run.sh rate my.npy         of tables of your own, in any format that ttembed reads (rate, forget)
+#     sh bench/run.sh language gpt2 --text FILE --windows 0
+#                                         of a model of your own, a GPT-2 folder, and of a whole text
+# Prints tables and writes bench/results/NAME.csv and NAME.svg. Needs a C compiler; LAPACK, tmglib, OpenMP,
+# gnuplot and a compiler for microcontrollers are used where they are. CC chooses the compiler, BLAS the
+# libraries, say BLAS='-llapack -lblas'. Exits with 1 when a part reports a missed bound.
+all='accuracy rate forget language costs read speed threads size figures'
 
-# Parts and files apart; "$@" keeps the files.
-parts=''
+# Parts, tables and what is for language apart; "$@" keeps the tables.
+parts='' language='' option=''
 for argument; do
     shift
     case $argument in
-    /*.npy | /*.safetensors) set -- "$@" "$argument" ;;
-    *.npy | *.safetensors) set -- "$@" "$PWD/$argument" ;;
-    *) parts="$parts $argument" ;;
+    /*) path=$argument ;;
+    *) path=$PWD/$argument ;;
     esac
+    if [ "$option" = --text ]; then
+        language="$language --text '$path'" option=''
+    elif [ "$option" = --windows ]; then
+        language="$language --windows '$argument'" option=''
+    elif [ "$argument" = --text ] || [ "$argument" = --windows ]; then
+        option=$argument
+    elif [ -d "$argument" ]; then
+        language="$language '$path'"
+    elif [ -f "$argument" ]; then
+        set -- "$@" "$path"
+    else
+        case " $all " in
+        *" $argument "*) parts="$parts $argument" ;;
+        *)
+            echo "run.sh: no part '$argument' and no such file; there are: $all" >&2
+            exit 2
+            ;;
+        esac
+    fi
 done
-[ -n "$parts" ] || parts='accuracy rate read speed threads'
+if [ -n "$option" ]; then
+    echo "run.sh: $option: needs something behind it" >&2
+    exit 2
+fi
+[ -n "$parts" ] || parts=$all
 
 cd "$(dirname "$0")" || exit 2
 if [ $# -eq 0 ]; then
@@ -26,6 +51,14 @@ if [ $# -eq 0 ]; then
         [ ! -f "$file" ] || set -- "$@" "$file"
     done
 fi
+case $language in
+*--text*) ;;
+*)
+    for file in ../../shared/text/*.txt; do
+        [ ! -f "$file" ] || language="$language --text '$PWD/$file'"
+    done
+    ;;
+esac
 cc=${CC:-cc}
 flags=-O2
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
@@ -87,6 +120,14 @@ if [ -n "$libraries" ]; then
         break
     done
     blas=$(identify "$libraries")
+    case $blas in
+    *Prescott*) # what OpenBLAS takes for a processor that is newer than itself
+        if [ -z "${OPENBLAS_CORETYPE-}" ] && grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
+            export OPENBLAS_CORETYPE=Haswell
+            blas=$(identify "$libraries")
+        fi
+        ;;
+    esac
 fi
 
 processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | head -n 1)
@@ -96,12 +137,45 @@ commit=$(git rev-parse --short --verify -q HEAD 2>/dev/null || echo 'no commit')
 [ -z "$(git status --porcelain -- ../tt_embed.h ./*.c ./*.h run.sh 2>/dev/null)" ] ||
     commit="$commit with changes"
 
+# size: of the decoder on microcontrollers, by the test that holds it to its limits.
+size() {
+    if ! command -v arm-none-eabi-gcc >/dev/null 2>&1; then
+        echo 'size: left out, there is no arm-none-eabi-gcc'
+        return
+    fi
+    sh ../tests/test_size.sh >"$build/size" || return
+    cat "$build/size"
+    {
+        echo "# $(arm-none-eabi-gcc --version | head -n 1) | -Os | commit $commit | bytes of the decoder, without libgcc and libc"
+        echo 'processor,what,bytes,limit'
+        awk '/^Cortex/ { processor = $1 }
+            / bytes/ {
+                what = $0
+                sub(/^ +/, "", what)
+                sub(/  +[0-9]+ bytes.*/, "", what)
+                gsub(/,/, "", what)
+                match($0, /[0-9]+ bytes/)
+                bytes = substr($0, RSTART, RLENGTH) + 0
+                limit = match($0, /limit [0-9]+/) ? substr($0, RSTART + 6, RLENGTH - 6) : ""
+                print processor "," what "," bytes "," limit
+            }' "$build/size"
+    } >results/size.csv
+}
+
+# figures: from the tables of all parts, of this run or an earlier one.
+figures() {
+    if command -v gnuplot >/dev/null 2>&1; then
+        gnuplot figures.gp
+    else
+        echo 'figures: left as they are, there is no gnuplot'
+    fi
+}
+
 status=0
 mkdir -p results
 for part in $parts; do
     extra=''
     case $part in
-    accuracy | rate | read | speed) ;;
     threads)
         extra=-fopenmp
         if ! links omp_get_max_threads "$extra"; then
@@ -109,14 +183,21 @@ for part in $parts; do
             continue
         fi
         ;;
-    *)
-        echo "run.sh: no part '$part'; there are: accuracy rate read speed threads" >&2
-        exit 2
+    size)
+        size || status=1
+        continue
+        ;;
+    figures)
+        figures || status=1
+        continue
         ;;
     esac
     stamp="$processor | $compiler | $flags${extra:+ $extra} | commit $commit | $blas"
     # shellcheck disable=SC2086
     $cc $flags $extra $defines "$part.c" -o "$build/$part" $libraries -lm || exit 2
-    "$build/$part" results "$stamp" "$@" || status=1
+    case $part in
+    language) eval '"$build/language" results "$stamp"' "$language" ;;
+    *) "$build/$part" results "$stamp" "$@" ;;
+    esac || status=1
 done
 exit $status
