@@ -19,7 +19,7 @@
  * sample, by a linear map close to identity, to where it has them exactly. Cores are still rounded as suits
  * a table as small as the sample. With two rows of three, the default, the error is that of one machine at
  * the same ratio to half a per cent; README.md tells what smaller samples cost, which let rank 0, alone
- * at work while the basis is made, finish sooner.
+ * at work while the basis is made, finish sooner. Row weights enter moments, basis and steps.
  *
  * In reading order: failures, moments, the sample, what travels between ranks, one train for each token,
  * one train for the table, options and main.
@@ -36,6 +36,7 @@
 
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
+#define TENSOR_FILES_TABLES
 #include "tensor_files.h"
 
 #include <math.h>
@@ -105,39 +106,36 @@ static void agree(const trouble *why, int status)
 /* ======================================================================================= */
 
 typedef struct {
-    const char *path;
-    file_view file;
-    tensors all;
-    const tensor *t;
-    size_t rows, dim;      /* of the whole table */
+    source table;          /* all its rows */
     size_t first, count;   /* the rows of this rank */
     size_t sample;         /* rows that the sample has, evenly spaced */
-    trouble why;
-} source;
+    float *weight;         /* how much each row of the table matters; NULL: all alike */
+} job;
 
-static size_t sample_row(const source *s, size_t i)
+static size_t sample_row(const job *s, size_t i)
 {
-    return (size_t)((uint64_t)i * s->rows / s->sample);
+    return (size_t)((uint64_t)i * s->table.rows / s->sample);
 }
 
-static int in_sample(const source *s, size_t row)
+static int in_sample(const job *s, size_t row)
 {
-    const uint64_t i = ((uint64_t)row * s->sample + s->rows - 1) / s->rows;   /* not before `row` */
+    const uint64_t i = ((uint64_t)row * s->sample + s->table.rows - 1) / s->table.rows;   /* not before `row` */
     return i < s->sample && sample_row(s, (size_t)i) == row;
 }
 
 /* tte_rows_fn: the rows of this rank */
 static int own_rows(void *user, size_t first, size_t count, float *dst)
 {
-    source *s = (source *)user;
-    return tensor_rows(&s->why, &s->all, s->t, s->first + first, count, dst);
+    job *s = (job *)user;
+    return source_rows(&s->table, s->first + first, count, dst);
 }
 
-/* Sums over rows, less the first row of the table, so that little cancels. */
+/* Sums over rows, each times its weight w, less the first row of the table, so that little cancels. */
 typedef struct {
     size_t dim, wide;        /* wide: dim rounded up to whole tiles, zeros at the end */
-    double *sum, *square;    /* of x - x0: wide; of its products: dim x wide, lower tiles */
-    double *block;           /* TILE x wide: rows that wait */
+    double *sum, *square;    /* of w (x - x0), and last of w: wide + 1; of its products: dim x wide, lower tiles */
+    double *block;           /* TILE x wide: sqrt(w) (x - x0) of rows that wait */
+    double weight[TILE];     /* sqrt(w) of these */
     size_t waiting;
 } moments;
 
@@ -147,11 +145,11 @@ static moments moments_begin(size_t dim)
 
     m.dim = dim;
     m.wide = (dim + TILE - 1) / TILE * TILE;
-    m.sum = (double *)take(m.wide, sizeof *m.sum);
+    m.sum = (double *)take(m.wide + 1, sizeof *m.sum);
     m.square = (double *)take(dim, m.wide * sizeof *m.square);
     m.block = (double *)take(TILE * m.wide, sizeof *m.block);
     m.waiting = 0;
-    memset(m.sum, 0, m.wide * sizeof *m.sum);
+    memset(m.sum, 0, (m.wide + 1) * sizeof *m.sum);
     memset(m.square, 0, dim * m.wide * sizeof *m.square);
     memset(m.block, 0, TILE * m.wide * sizeof *m.block);
     return m;
@@ -179,19 +177,23 @@ static void moments_flush(moments *m)
             for (k = 0; k < TILE; k++)
                 m->square[j * m->wide + at + k] += sum[k];
         }
-    for (i = 0; i < m->waiting; i++)
+    for (i = 0; i < m->waiting; i++) {
         for (j = 0; j < m->dim; j++)
-            m->sum[j] += m->block[i * m->wide + j];
+            m->sum[j] += m->weight[i] * m->block[i * m->wide + j];
+        m->sum[m->wide] += m->weight[i] * m->weight[i];
+    }
     m->waiting = 0;
 }
 
-static void moments_add(moments *m, const float *row, const float *origin)
+static void moments_add(moments *m, const float *row, const float *origin, double weight)
 {
     double *to = m->block + m->waiting * m->wide;
+    const double root = sqrt(weight);
     size_t j;
 
+    m->weight[m->waiting] = root;
     for (j = 0; j < m->dim; j++)
-        to[j] = (double)row[j] - (double)origin[j];
+        to[j] = root * ((double)row[j] - (double)origin[j]);
     if (++m->waiting == TILE)
         moments_flush(m);
 }
@@ -205,21 +207,22 @@ static void moments_reduce(moments *m)
     moments_flush(m);
     for (j = 0; j <= m->dim; j++) {
         double *piece = j < m->dim ? m->square + j * m->wide : m->sum;
-        MPI_Reduce(rank ? piece : in_place, piece, (int)m->wide, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
+        MPI_Reduce(rank ? piece : in_place, piece, (int)m->wide + (j == m->dim), MPI_DOUBLE, MPI_SUM, 0,
+                   MPI_COMM_WORLD);
     }
 }
 
-/* The sums of `count` rows become mean (less x0) and covariance. */
-static void moments_divide(moments *m, size_t count)
+/* The sums become mean (less x0) and covariance. */
+static void moments_divide(moments *m)
 {
+    const double all = m->sum[m->wide];
     size_t j, k;
 
     for (j = 0; j < m->dim; j++)
-        m->sum[j] /= (double)count;
+        m->sum[j] /= all;
     for (j = 0; j < m->dim; j++)
         for (k = 0; k <= j; k++)
-            m->square[j * m->wide + k] = m->square[j * m->wide + k] / (double)count
-                                         - m->sum[j] * m->sum[k];
+            m->square[j * m->wide + k] = m->square[j * m->wide + k] / all - m->sum[j] * m->sum[k];
 }
 
 /* The covariance becomes its Cholesky factor L, a little raised so that every pivot is positive. */
@@ -249,16 +252,16 @@ static void moments_factor(moments *m)
 /* ======================================================================================= */
 
 typedef struct {
-    source *s;
+    job *s;
     float *from, *to;   /* mean of the sample, mean of the table; NULL: rows stay where they are */
     float *map;         /* dim x dim, lower triangle: row = to + map (row - from) */
     float *lanes;       /* dim x LANES */
 } sampler;
 
 /* All ranks: the moments of the table and of the sample. Rank 0: the map L_table L_sample^-1. */
-static sampler sampler_begin(source *s)
+static sampler sampler_begin(job *s)
 {
-    const size_t dim = s->dim;
+    const size_t dim = s->table.dim;
     sampler p;
     moments rest, part;
     float *row = (float *)take(dim, sizeof *row), *origin = (float *)take(dim, sizeof *origin);
@@ -266,26 +269,27 @@ static sampler sampler_begin(source *s)
 
     memset(&p, 0, sizeof p);
     p.s = s;
-    if (s->sample == s->rows)
+    if (s->sample == s->table.rows)
         return p;
     part = moments_begin(dim);
     rest = moments_begin(dim);
-    if (tensor_rows(&s->why, &s->all, s->t, 0, 1, origin) != 0)
-        fail("reading", s->why.text);
+    if (source_rows(&s->table, 0, 1, origin) != 0)
+        fail("reading", s->table.why.text);
     for (i = 0; i < s->count; i++) {
         if (own_rows(s, i, 1, row) != 0)
-            fail("reading", s->why.text);
-        moments_add(in_sample(s, s->first + i) ? &part : &rest, row, origin);
+            fail("reading", s->table.why.text);
+        moments_add(in_sample(s, s->first + i) ? &part : &rest, row, origin,
+                    s->weight ? (double)s->weight[s->first + i] : 1.0);
     }
     moments_reduce(&part);
     moments_reduce(&rest);
     if (rank == 0) {
-        for (j = 0; j < rest.wide; j++)
+        for (j = 0; j <= rest.wide; j++)
             rest.sum[j] += part.sum[j];
         for (j = 0; j < dim * rest.wide; j++)
             rest.square[j] += part.square[j];
-        moments_divide(&rest, s->rows);
-        moments_divide(&part, s->sample);
+        moments_divide(&rest);
+        moments_divide(&part);
         moments_factor(&rest);
         moments_factor(&part);
         p.from = (float *)take(dim, sizeof *p.from);
@@ -317,14 +321,14 @@ static sampler sampler_begin(source *s)
 static int sample_rows(void *user, size_t first, size_t count, float *dst)
 {
     sampler *p = (sampler *)user;
-    source *s = p->s;
-    const size_t dim = s->dim;
+    job *s = p->s;
+    const size_t dim = s->table.dim;
     size_t done, now, i, j, k;
 
     for (done = 0; done < count; done += now, dst += now * dim) {
         now = count - done < LANES ? count - done : LANES;
         for (i = 0; i < now; i++)
-            if (tensor_rows(&s->why, &s->all, s->t, sample_row(s, first + done + i), 1, dst + i * dim))
+            if (source_rows(&s->table, sample_row(s, first + done + i), 1, dst + i * dim))
                 return -1;
         if (!p->map)
             continue;
@@ -401,7 +405,7 @@ static bytes share_bytes(const tte_image *image)
 }
 
 /* Every rank compresses its rows; rank 0 gets the image of all. A rank may have none. */
-static tte_image compress_and_gather(source *s, const tte_options *o)
+static tte_image compress_and_gather(job *s, const tte_options *o)
 {
     tte_image own = {NULL, 0}, whole = {NULL, 0};
     tte_table *parts;
@@ -410,7 +414,7 @@ static tte_image compress_and_gather(source *s, const tte_options *o)
     int i;
 
     if (s->count)
-        check(s->path, tte_compress_rows(own_rows, s, s->count, s->dim, o, &own), &s->why);
+        check(s->table.path, tte_compress_rows(own_rows, s, s->count, s->table.dim, o, &own), &s->table.why);
     if (rank != 0) {
         send_bytes(own.data, own.size);
         tte_free(&own);
@@ -419,7 +423,7 @@ static tte_image compress_and_gather(source *s, const tte_options *o)
     parts = (tte_table *)take((size_t)ranks, sizeof *parts);
     from = (bytes *)take((size_t)ranks, sizeof *from);
     if (s->count)
-        check(s->path, tte_open(&parts[count++], own.data, own.size), NULL);
+        check(s->table.path, tte_open(&parts[count++], own.data, own.size), NULL);
     for (i = 1; i < ranks; i++) {
         from[i] = receive_bytes(i);
         if (from[i].size)
@@ -469,18 +473,18 @@ static double token_bytes(sampler *p, const tte_options *o)
     tte_image two;
     double growing, size;
 
-    check(p->s->path, tte_compress_rows(sample_rows, p, p->s->sample < 2 ? 1 : 2, p->s->dim, o, &two),
-          &p->s->why);
+    check(p->s->table.path, tte_compress_rows(sample_rows, p, p->s->sample < 2 ? 1 : 2, p->s->table.dim, o, &two),
+          &p->s->table.why);
     growing = growing_bytes(&two) / (p->s->sample < 2 ? 1.0 : 2.0);
-    size = (double)two.size - growing_bytes(&two) + growing * (double)p->s->rows;
+    size = (double)two.size - growing_bytes(&two) + growing * (double)p->s->table.rows;
     tte_free(&two);
     return size;
 }
 
 /* Rank 0: shape and cap in place of a ratio, so that all ranks use the same. */
-static void choose_for_tokens(source *s, tte_options *o)
+static void choose_for_tokens(job *s, tte_options *o)
 {
-    const double rows = (double)s->rows, dim = (double)s->dim, head = 192.0;
+    const double rows = (double)s->table.rows, dim = (double)s->table.dim, head = 192.0;
     const double budget = floor(rows * dim * 4.0 / (o->ratio > 0.0f ? (double)o->ratio : 1.0));
     const double record = floor((budget - head) / rows) + 0.5;   /* that the whole table would allow */
     tte_options trial = *o;
@@ -491,14 +495,14 @@ static void choose_for_tokens(source *s, tte_options *o)
 
     memset(&plain, 0, sizeof plain);
     plain.s = s;
-    s->sample = s->rows < TOKEN_SAMPLE ? s->rows : TOKEN_SAMPLE;
+    s->sample = s->table.rows < TOKEN_SAMPLE ? s->table.rows : TOKEN_SAMPLE;
     if (o->eps > 0.0f)
         trial.ratio = 0.0f;
     else if (record < 1.0)
-        check(s->path, TTE_ERR_BUDGET, NULL);
+        check(s->table.path, TTE_ERR_BUDGET, NULL);
     else
         trial.ratio = (float)((double)s->sample * dim * 4.0 / ((double)s->sample * record + head));
-    check(s->path, tte_compress_rows(sample_rows, &plain, s->sample, s->dim, &trial, &image), &s->why);
+    check(s->table.path, tte_compress_rows(sample_rows, &plain, s->sample, s->table.dim, &trial, &image), &s->table.why);
     info = info_of(&image);
     tte_free(&image);
     o->shape = info.shape;
@@ -511,12 +515,12 @@ static void choose_for_tokens(source *s, tte_options *o)
             o->max_rank = info.ranks[k];
     while (token_bytes(&plain, o) > budget) {
         if (o->max_rank == 1)
-            check(s->path, TTE_ERR_BUDGET, NULL);
+            check(s->table.path, TTE_ERR_BUDGET, NULL);
         o->max_rank--;
     }
 }
 
-static tte_image compress_tokens(source *s, tte_options o)
+static tte_image compress_tokens(job *s, tte_options o)
 {
     const double ratio = (double)o.ratio;
     tte_image image;
@@ -527,8 +531,8 @@ static tte_image compress_tokens(source *s, tte_options o)
     MPI_Bcast(&o, (int)sizeof o, MPI_BYTE, 0, MPI_COMM_WORLD);   /* no pointer in it is set */
     image = compress_and_gather(s, &o);
     if (rank == 0 && ratio > 0.0
-        && (double)image.size * ratio > (double)s->rows * (double)s->dim * 4.0)
-        check(s->path, TTE_ERR_BUDGET, NULL);
+        && (double)image.size * ratio > (double)s->table.rows * (double)s->table.dim * 4.0)
+        check(s->table.path, TTE_ERR_BUDGET, NULL);
     return image;
 }
 
@@ -541,29 +545,31 @@ typedef struct {
     double budget;        /* bytes of the whole image; 0: no ratio is asked */
     double eps;
     double fixed, asked;  /* bytes that do not grow with rows; those that the sample is asked to have */
+    int weighted;         /* the error that an image tells is not the one that was made small */
     tte_options trial;    /* of the sample */
     tte_image best;
     int rounds;
 } search;
 
 /* The ratio of the sample whose records are as long as those of a table in its budget. */
-static void search_ratio(search *q, const source *s, double growing)
+static void search_ratio(search *q, const job *s, double growing)
 {
-    q->asked = growing * (double)s->sample / (double)s->rows;
-    q->trial.ratio = (float)((double)s->sample * (double)s->dim * 4.0 / (q->asked + q->fixed));
+    q->asked = growing * (double)s->sample / (double)s->table.rows;
+    q->trial.ratio = (float)((double)s->sample * (double)s->table.dim * 4.0 / (q->asked + q->fixed));
 }
 
-static search search_begin(const source *s, const tte_options *o)
+static search search_begin(const job *s, const tte_options *o)
 {
-    const double dim = (double)s->dim;
+    const double dim = (double)s->table.dim;
     search q;
 
     memset(&q, 0, sizeof q);
     q.trial = *o;
+    q.weighted = s->weight != NULL;
     q.eps = (double)o->eps;
     if (o->ratio > 0.0f) {
-        q.budget = floor((double)s->rows * dim * 4.0 / (double)o->ratio);
-        if (s->sample < s->rows) {
+        q.budget = floor((double)s->table.rows * dim * 4.0 / (double)o->ratio);
+        if (s->sample < s->table.rows) {
             q.trial.eps = 0.0f;
             q.fixed = fmin(0.6 * dim * dim, 0.3 * q.budget);   /* a guess */
             search_ratio(&q, s, q.budget - q.fixed);
@@ -573,7 +579,7 @@ static search search_begin(const source *s, const tte_options *o)
 }
 
 /* Takes the image of a round. Returns whether there is to be another one, and sets what it tries. */
-static int search_judge(search *q, const source *s, tte_image *image)
+static int search_judge(search *q, const job *s, tte_image *image)
 {
     const tte_info info = info_of(image);
     const double size = (double)image->size, growing = growing_bytes(image);
@@ -581,9 +587,10 @@ static int search_judge(search *q, const source *s, tte_image *image)
     const int small = !(q->budget > 0.0) || size <= q->budget;
     const int good = small && (!(q->eps > 0.0) || info.rel_error <= q->eps);
     const int better = good && (!q->best.data
-                                || (q->budget > 0.0 ? info.rel_error < info_of(&q->best).rel_error
-                                                    : size < (double)q->best.size));
-    int more = s->sample < s->rows && ++q->rounds < ROUNDS;
+                                || (q->weighted ? size > (double)q->best.size
+                                    : q->budget > 0.0 ? info.rel_error < info_of(&q->best).rel_error
+                                                      : size < (double)q->best.size));
+    int more = s->sample < s->table.rows && ++q->rounds < ROUNDS;
 
     if (better) {
         tte_free(&q->best);
@@ -596,7 +603,7 @@ static int search_judge(search *q, const source *s, tte_image *image)
         if (small && !good && size >= near * q->budget)
             more = 0;   /* as large as may be, and the error is not met */
         q->fixed = size - growing;
-        search_ratio(q, s, q->asked * (double)s->rows / (double)s->sample
+        search_ratio(q, s, q->asked * (double)s->table.rows / (double)s->sample
                            * (0.9992 * q->budget - q->fixed) / growing);
         more = more && q->trial.ratio > 0.0f;
     } else if (q->eps > 0.0) {
@@ -616,7 +623,7 @@ static tte_status make_basis(sampler *p, const tte_options *o, tte_image *basis)
     tte_options like;
     tte_image image;
     tte_table t;
-    tte_status status = tte_compress_rows(sample_rows, p, p->s->sample, p->s->dim, o, &image);
+    tte_status status = tte_compress_rows(sample_rows, p, p->s->sample, p->s->table.dim, o, &image);
 
     if (status != TTE_OK)
         return status;
@@ -626,16 +633,22 @@ static tte_status make_basis(sampler *p, const tte_options *o, tte_image *basis)
     like.like = &t;
     status = tte_open(&t, image.data, image.size);
     if (status == TTE_OK)
-        status = tte_compress_rows(sample_rows, p, 1, p->s->dim, &like, basis);
+        status = tte_compress_rows(sample_rows, p, 1, p->s->table.dim, &like, basis);
     tte_free(&image);
     return status;
 }
 
-static tte_image compress_table(source *s, const tte_options *o)
+static tte_image compress_table(job *s, const tte_options *o)
 {
     sampler p = sampler_begin(s);
     search q = search_begin(s, o);
+    float *weight = s->weight && rank == 0 ? (float *)take(s->sample, sizeof *weight) : NULL;
+    size_t i;
     int more = 1;
+
+    for (i = 0; weight && i < s->sample; i++)
+        weight[i] = s->weight[sample_row(s, i)];
+    q.trial.row_weight = weight;
 
     while (more) {
         tte_image basis = {NULL, 0}, image;
@@ -646,7 +659,7 @@ static tte_image compress_table(source *s, const tte_options *o)
             const tte_status status = make_basis(&p, &q.trial, &basis);
             more = status == TTE_OK;
             if (!more && !(q.best.data && status == TTE_ERR_BUDGET))   /* what there is may be all */
-                check(s->path, status, &s->why);
+                check(s->table.path, status, &s->table.why);
         }
         MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
         if (!more)
@@ -658,6 +671,7 @@ static tte_image compress_table(source *s, const tte_options *o)
         like.layout = TTE_PER_TABLE;
         like.coding = o->coding;
         like.like = &t;
+        like.row_weight = s->weight ? s->weight + s->first : NULL;
         image = compress_and_gather(s, &like);
         give(shared.data);
         if (rank == 0)
@@ -665,7 +679,8 @@ static tte_image compress_table(source *s, const tte_options *o)
         MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
     }
     if (rank == 0 && !q.best.data)
-        check(s->path, TTE_ERR_BUDGET, NULL);
+        check(s->table.path, TTE_ERR_BUDGET, NULL);
+    give(weight);
     give(p.from);
     give(p.to);
     give(p.map);
@@ -679,7 +694,8 @@ static tte_image compress_table(source *s, const tte_options *o)
 
 static const char *const help =
     "usage: mpirun -n RANKS mpi_compress [options] TABLE OUT.tte\n\n"
-    "TABLE is a .npy, .safetensors or .gguf file, or raw float32 with --dim.\n\n"
+    "TABLE is a file that ttembed reads: .safetensors, an index of shards or a model's folder, .npy, .gguf,\n"
+    "text of word vectors (its words are left out), or raw float32 with --dim.\n\n"
     "  --layout NAME      table: one train for the whole table (default); token: one for each row\n"
     "  --coding NAME      f32, f16, i8, i4, entropy; default entropy, with --layout token i4\n"
     "  --ratio N          at least N times smaller than float32; default 8 where nothing else is asked\n"
@@ -687,6 +703,7 @@ static const char *const help =
     "  --shape AxBxC      the modes of a row; default: what suits the table\n"
     "  --max-rank R       no bond gets a larger rank\n"
     "  --sample N         rows from which rank 0 makes the basis of --layout table; default: two of three\n"
+    "  --weights FILE     how much each row matters, a number a line; zipf: less with rising token id\n"
     "  --tensor NAME      the tensor, where a file holds several\n"
     "  --dim N            numbers a row, of raw float32\n"
     "  --force            overwrite what is there\n"
@@ -694,8 +711,9 @@ static const char *const help =
     "Exit status: 0, 1 after a failure, 2 for a command that makes no sense.\n";
 
 typedef struct {
-    const char *table, *out, *tensor;
-    size_t dim, sample;
+    const char *table, *out, *weights;
+    source_request which;
+    size_t sample;
     tte_options o;
     int force, help;
 } request;
@@ -727,39 +745,15 @@ static float number_value(trouble *why, const char *name, const char *text, doub
 
 static int word_value(trouble *why, const char *name, const char *text, const char *const *words)
 {
-    int i;
+    const int place = word_place(text, words);
 
-    for (i = 0; words[i]; i++)
-        if (strcmp(text, words[i]) == 0)
-            return i;
-    trouble_set(why, "%s %s: no such %s; --help lists them", name, text, name + 2);
-    return 0;
-}
-
-static tte_shape shape_value(trouble *why, const char *text)
-{
-    const char *c = text;
-    tte_shape shape;
-
-    memset(&shape, 0, sizeof shape);
-    for (;;) {
-        int64_t side = 0;
-        for (; *c >= '0' && *c <= '9' && side < INT32_MAX; c++)
-            side = side * 10 + (*c - '0');
-        if (side < 1 || side > INT32_MAX || shape.modes == TTE_MAX_MODES || (*c != 'x' && *c != 0)) {
-            trouble_set(why, "--shape %s: expected up to %d modes like 8x4x4", text, TTE_MAX_MODES);
-            return shape;
-        }
-        shape.dim[shape.modes++] = (int32_t)side;
-        if (*c++ == 0)
-            return shape;
-    }
+    if (place < 0)
+        trouble_set(why, "%s %s: no such %s; --help lists them", name, text, name + 2);
+    return place < 0 ? 0 : place;
 }
 
 static request read_request(trouble *why, int argc, char **argv)
 {
-    static const char *const layouts[] = {"token", "table", NULL};
-    static const char *const codings[] = {"f32", "f16", "i8", "i4", "entropy", NULL};
     int i, coded = 0, bounded = 0;
     request r;
 
@@ -780,9 +774,9 @@ static request read_request(trouble *why, int argc, char **argv)
         } else {
             i++;
             if (strcmp(name, "--layout") == 0) {
-                r.o.layout = (tte_layout)word_value(why, name, value, layouts);
+                r.o.layout = (tte_layout)word_value(why, name, value, layout_names);
             } else if (strcmp(name, "--coding") == 0) {
-                r.o.coding = (tte_coding)word_value(why, name, value, codings);
+                r.o.coding = (tte_coding)word_value(why, name, value, coding_names);
                 coded = 1;
             } else if (strcmp(name, "--ratio") == 0) {
                 r.o.ratio = number_value(why, name, value, 0.0, 1e6);
@@ -791,16 +785,20 @@ static request read_request(trouble *why, int argc, char **argv)
                 r.o.eps = number_value(why, name, value, 1e-7, 1.0);
                 bounded = 1;
             } else if (strcmp(name, "--shape") == 0) {
-                r.o.shape = shape_value(why, value);
+                r.o.shape.modes = shape_read(value, r.o.shape.dim, TTE_MAX_MODES);
+                if (!r.o.shape.modes)
+                    trouble_set(why, "--shape %s: expected up to %d modes like 8x4x4", value, TTE_MAX_MODES);
             } else if (strcmp(name, "--max-rank") == 0) {
                 r.o.max_rank = (int32_t)whole_value(why, name, value, INT32_MAX);
                 bounded = 1;
             } else if (strcmp(name, "--sample") == 0) {
                 r.sample = whole_value(why, name, value, UINT32_MAX);
             } else if (strcmp(name, "--tensor") == 0) {
-                r.tensor = value;
+                r.which.tensor = value;
+            } else if (strcmp(name, "--weights") == 0) {
+                r.weights = value;
             } else if (strcmp(name, "--dim") == 0) {
-                r.dim = whole_value(why, name, value, INT32_MAX);
+                r.which.dim = whole_value(why, name, value, INT32_MAX);
             } else {
                 trouble_set(why, "%s: no such option; --help lists them", name);
             }
@@ -814,73 +812,36 @@ static request read_request(trouble *why, int argc, char **argv)
         r.o.ratio = 8.0f;
     if (r.o.layout == TTE_PER_TOKEN && r.o.coding == TTE_ENTROPY)
         trouble_set(why, "--coding entropy: needs --layout table");
-    if (r.o.layout == TTE_PER_TOKEN && r.sample)
-        trouble_set(why, "--sample: needs --layout table");
+    if (r.o.layout == TTE_PER_TOKEN && (r.sample || r.weights))
+        trouble_set(why, "--%s: needs --layout table", r.sample ? "sample" : "weights");
+    if (r.weights && r.o.eps > 0.0f)
+        trouble_set(why, "--weights and --eps: ranks cannot tell the weighted error; --ratio bounds the size");
     return r;
 }
 
-static int ends_with(const char *text, const char *end)
+/* Every rank maps the same file. */
+static job job_begin(trouble *why, const request *r)
 {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* The tensor that is named, or the only one with two sides. */
-static const tensor *choose_tensor(trouble *why, const tensors *w, const char *name)
-{
-    const tensor *t = name ? tensors_find(w, name) : NULL;
-    size_t i;
-
-    if (name && !t)
-        trouble_set(why, "%s: tensor %s: missing", w->path, name);
-    for (i = 0; !name && i < w->count; i++)
-        if (w->list[i].rank == 2) {
-            if (t)
-                trouble_set(why, "%s: which tensor? --tensor names one of %s, %s ..", w->path, t->name,
-                            w->list[i].name);
-            t = &w->list[i];
-        }
-    if (!t)
-        trouble_set(why, "%s: no tensor with two sides", w->path);
-    return t;
-}
-
-static source source_open(const request *r)
-{
-    source s;
+    job s;
 
     memset(&s, 0, sizeof s);
-    s.path = r->table;
-    s.file = view_file(&s.why, s.path);
-    if (s.why.text[0])
-        return s;
-    if (ends_with(s.path, ".npy"))
-        s.all = npy_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (ends_with(s.path, ".safetensors"))
-        s.all = safetensors_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (ends_with(s.path, ".gguf"))
-        s.all = gguf_parse(&s.why, s.path, s.file.data, s.file.size);
-    else if (r->dim)
-        s.all = raw_parse(&s.why, s.path, s.file.data, s.file.size, r->dim);
-    else
-        trouble_set(&s.why, "%s: expected .npy, .safetensors or .gguf, or raw float32 with --dim", s.path);
-    if (!s.why.text[0])
-        s.t = choose_tensor(&s.why, &s.all, r->tensor);
-    if (s.why.text[0] || !tensor_is_table(&s.why, &s.all, s.t))
-        return s;
-    s.rows = s.t->shape[0];
-    s.dim = s.t->shape[1];
-    if (s.rows > UINT32_MAX || s.dim > INT32_MAX) {
-        trouble_set(&s.why, "%s: %zu x %zu: too large", s.path, s.rows, s.dim);
+    if (r->weights && strcmp(r->weights, "-") == 0) {
+        trouble_set(why, "--weights -: ranks have no standard input to share");
         return s;
     }
-    s.first = (size_t)((uint64_t)s.rows * (unsigned)rank / (unsigned)ranks);
-    s.count = (size_t)((uint64_t)s.rows * ((unsigned)rank + 1) / (unsigned)ranks) - s.first;
-    s.sample = r->sample ? r->sample : s.rows - s.rows / 3;
-    if (!r->sample && s.sample < 16 * s.dim)   /* fewer do not tell a covariance */
-        s.sample = 16 * s.dim;
-    if (s.sample > s.rows)
-        s.sample = s.rows;
+    s.table = source_open(r->table, &r->which);
+    trouble_set(why, "%s", s.table.why.text);
+    if (why->text[0])
+        return s;
+    s.first = (size_t)((uint64_t)s.table.rows * (unsigned)rank / (unsigned)ranks);
+    s.count = (size_t)((uint64_t)s.table.rows * ((unsigned)rank + 1) / (unsigned)ranks) - s.first;
+    s.sample = r->sample ? r->sample : s.table.rows - s.table.rows / 3;
+    if (!r->sample && s.sample < 16 * s.table.dim)   /* fewer do not tell a covariance */
+        s.sample = 16 * s.table.dim;
+    if (s.sample > s.table.rows)
+        s.sample = s.table.rows;
+    if (r->weights)
+        s.weight = read_weights(why, r->weights, 0, s.table.rows, s.table.rows);
     return s;
 }
 
@@ -899,19 +860,17 @@ static void check_output(trouble *why, const request *r)
         trouble_set(why, "%s: is there already; --force overwrites it", r->out);
 }
 
-static void print_result(const request *r, const source *s, const tte_image *image)
+static void print_result(const request *r, const job *s, const tte_image *image)
 {
     const tte_info info = info_of(image);
-    char shape[200] = "";
-    int k;
+    char shape[200];
 
-    for (k = 0; k < info.shape.modes; k++)
-        add_text(shape, sizeof shape, k ? "x%d" : "%d", (int)info.shape.dim[k]);
+    shape_text(info.shape.dim, info.shape.modes, shape, sizeof shape);
     printf("%s: %zu x %zu, %zu bytes, %.2f times smaller than float32, relative error %.4f\n", r->out,
            info.vocab, info.dim, info.bytes, info.ratio, info.rel_error);
     if (info.layout == TTE_PER_TABLE)
         printf("%d ranks, basis from %zu of %zu rows, shape %s, %d coefficients\n", ranks, s->sample,
-               s->rows, shape, (int)info.ranks[0]);
+               s->table.rows, shape, (int)info.ranks[0]);
     else
         printf("%d ranks, shape %s, cap %u\n", ranks, shape,
                (unsigned)get32((const unsigned char *)image->data + 40));   /* max_rank of the header */
@@ -922,7 +881,7 @@ int main(int argc, char **argv)
     trouble why = {""};
     tte_image image;
     request r;
-    source s;
+    job s;
 
 #ifdef SIGXFSZ
     (void)signal(SIGXFSZ, SIG_IGN);   /* a limit on file sizes is then an error of write */
@@ -941,8 +900,8 @@ int main(int argc, char **argv)
     if (rank == 0)
         check_output(&why, &r);
     agree(&why, 1);
-    s = source_open(&r);
-    agree(&s.why, 1);
+    s = job_begin(&why, &r);
+    agree(&why, 1);
     image = r.o.layout == TTE_PER_TOKEN ? compress_tokens(&s, r.o) : compress_table(&s, &r.o);
     if (rank == 0) {
         if (tte_save(r.out, &image) != TTE_OK)
@@ -950,8 +909,8 @@ int main(int argc, char **argv)
         print_result(&r, &s, &image);
         tte_free(&image);
     }
-    tensors_give(&s.all);
-    close_view(&s.file);
+    give(s.weight);
+    source_close(&s.table);
     MPI_Finalize();
     return 0;
 }

@@ -14,7 +14,7 @@
  *
  * A program may define before it includes this file
  *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
- *     TENSOR_FILES_TABLES        what ttembed.c and mpi_compress.c share: a table in any of these formats
+ *     TENSOR_FILES_TABLES        a table in any of these formats: ttembed.c, mpi_compress.c, bench
  */
 #ifndef TENSOR_FILES_H
 #define TENSOR_FILES_H

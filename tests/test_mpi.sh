@@ -107,6 +107,14 @@ for ratio in 2 4.5 8; do
         cmp -s "$tmp/a.tte" "$tmp/b.tte"
     report $? "--layout token --ratio $ratio: the same bytes with shape and cap as printed"
 done
+mkdir "$tmp/sharded"
+cp "$model" "$tmp/sharded/model-1.safetensors"
+echo '{"weight_map": {"wte.weight": "model-1.safetensors"}}' >"$tmp/sharded/model.safetensors.index.json"
+for table in examples/tiny-gpt2 "$tmp/sharded" "$tmp/sharded/model.safetensors.index.json"; do
+    # shellcheck disable=SC2086
+    mpi 2 "$table" "$tmp/a.tte" --force $token && cmp -s "$tmp/a.tte" "$tmp/token.tte"
+    report $? "$(basename "$table"): the same bytes"
+done
 mpi 2 "$model" "$tmp/a.tte" --force --tensor wte.weight --layout token --coding i8 --eps 0.3 &&
     tool compress "$model" "$tmp/b.tte" --force --layout token --coding i8 --eps 0.3 &&
     cmp -s "$tmp/a.tte" "$tmp/b.tte"
@@ -154,6 +162,11 @@ as_good 3 "$model" --tensor wte.weight --ratio 16
 sample=
 asked=6
 as_good 2 "$model" --tensor wte.weight --ratio 6 --coding i8
+asked=12 # weights of rows: here, too, the bytes of one machine where the sample is all rows
+mpi 3 "$model" "$tmp/a.tte" --force --ratio 12 --weights zipf --sample 4096 &&
+    tool compress "$model" "$tmp/b.tte" --force --ratio 12 --weights zipf && cmp -s "$tmp/a.tte" "$tmp/b.tte"
+report $? '--weights, a sample of all rows: the same bytes'
+as_good 2 "$model" --ratio 12 --weights zipf
 asked=
 as_good 2 "$model" --tensor wte.weight --eps 0.1
 as_good 2 "$model" --tensor wte.weight --max-rank 60 --coding f16
@@ -184,6 +197,7 @@ refused() { # refused STATUS WORD ARGUMENTS..: with 3 ranks
     report $result "refusal: $*"
 }
 no=$tmp/no.tte
+printf '1\n2\n' >"$tmp/weights"
 refused 2 'expected TABLE' "$tmp/t.npy"
 refused 2 'ratio x' "$tmp/t.npy" "$no" --ratio x
 refused 2 'layout row' "$tmp/t.npy" "$no" --layout row
@@ -191,9 +205,12 @@ refused 2 'shape' "$tmp/t.npy" "$no" --shape 4x
 refused 2 'raito' "$tmp/t.npy" "$no" --raito 3
 refused 2 'max-rank' "$tmp/t.npy" "$no" --max-rank
 refused 2 'layout table' "$tmp/t.npy" "$no" --layout token --coding entropy
+refused 2 'weights: needs --layout table' "$tmp/t.npy" "$no" --layout token --weights zipf
+refused 2 'weights and --eps' "$tmp/t.npy" "$no" --eps 0.1 --weights zipf
+refused 1 'standard input' "$tmp/t.npy" "$no" --weights -
 refused 1 'none.npy: No such' "$tmp/none.npy" "$no"
-refused 1 'which tensor' "$model" "$no"
-refused 1 'tensor nope: missing' "$model" "$no" --tensor nope
+refused 1 'weights: 2 lines for 300 rows' "$tmp/t.npy" "$no" --weights "$tmp/weights"
+refused 1 'tensor nope: missing; perhaps it is wte.weight' "$model" "$no" --tensor nope
 refused 1 'dim' "$tmp/t.f32" "$no"
 refused 1 'no rows' "$tmp/t.f32" "$no" --dim 23
 refused 1 'modes' "$tmp/t.npy" "$no" --layout token --shape 3x5
