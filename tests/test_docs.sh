@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
 # and run as it stands; one without a main is compiled only, but map_table is run by map_table.c.
+# Measured figures in README.md are those of bench/results, its links lead to files.
 # Ends with 'test_docs: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
@@ -115,6 +116,18 @@ names_exist() { # names_exist DOCUMENT
     [ ! -s "$tmp/log" ]
 }
 
+# Links to files and pictures, of all documents that have them.
+links_lead_somewhere() {
+    for document in README.md bench/README.md examples/README.md examples/*/README.md tests/fuzz/README.md; do
+        folder=$(dirname "$document")
+        grep -o '](\([^)#]*\)' "$document" | sed 's/^](//' | grep -v '^[a-z]*:' | while read -r link; do
+            [ -z "$link" ] || [ -e "$folder/$link" ] || echo "$document: $link is not there"
+        done
+    done >"$tmp/links"
+    cat "$tmp/links"
+    [ ! -s "$tmp/links" ]
+}
+
 if [ -f README.md ]; then
     blocks_of_readme
     names_exist README.md
@@ -123,6 +136,10 @@ fi
 try_document README.md readme
 run_map_table >"$tmp/log" 2>&1
 report $? 'README.md: map_table'
+sh bench/readme.sh check >"$tmp/log" 2>&1
+report $? 'README.md: figures'
+links_lead_somewhere >"$tmp/log" 2>&1
+report $? 'links'
 guarantees_are_tested >"$tmp/log" 2>&1
 report $? 'GUARANTEES: tests'
 blocks_of_header
