@@ -3348,6 +3348,8 @@ TTEI_INLINE float ttei_code_of(int run, uint32_t word)
     return value;
 }
 
+#ifndef TTEI_CODE_LANES
+
 /* y[i dy] += x[i dx] * entry j + i for the entries from j to `last` of a coded row, one by one: with dx = 0 a
    row that is added to others, with dy = 0 a product. Entry j is the first of a block, or lies behind the
    last block, a multiple of 8 entries. */
@@ -3378,12 +3380,26 @@ TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t 
     }
 }
 
-#ifdef TTEI_CODE_LANES
+#else
+
+/* Entry j, one of those behind the last block, which are fewer than eight when lanes have taken the others. A
+   function that is called would cost more than all of them: gcc leaves the upper halves of AVX registers in
+   use then, and SSE instructions wait for these. */
+TTEI_INLINE float ttei_code_behind(int run, const unsigned char *codes, size_t j)
+{
+    const unsigned char *p = codes + j * ttei_run_bits(run) / 8;
+    switch (run) {
+    case 0:  return ttei_code_of(0, ttei_get32(p));
+    case 1:  return ttei_code_of(1, ttei_get16(p));
+    case 2:  return ttei_code_of(2, *p);
+    default: return ttei_code_of(3, (uint32_t)*p >> (j % 2 * 4));
+    }
+}
 
 /* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
    apart, and of these the columns from `first` to `last`: multiples of TTEI_STRIP, or the end. Every
    entry of c takes the rows in their order. */
-TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, size_t last, const float *a,
+TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t first, size_t last, const float *a,
                                  const unsigned char *codes, size_t stride, float *c)
 {
     const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
@@ -3420,9 +3436,9 @@ TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t cols, size_t first, 
         }
         memcpy(c + (j - first), &sum, sizeof sum);
     }
-    if (j == last) return;
-    for (i = 0; i < count; ++i)
-        ttei_codes_meet(run, cols, j, last, codes + (size_t)i * stride, a + i, 0, c + (j - first), 1);
+    for (; j < last; ++j)
+        for (i = 0; i < count; ++i)
+            c[j - first] += a[i] * ttei_code_behind(run, codes + (size_t)i * stride, j);
 }
 
 #endif
@@ -3435,14 +3451,14 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_rows_axpy(int run, int count, size_t c
     const size_t stride = ttei_packed_bytes(run, cols);
 #ifdef TTEI_CODE_LANES
     switch (4 * run + count) {
-    case 1:  ttei_codes_axpy(0, 1, cols, first, last, a, codes, stride, c); break;
-    case 4:  ttei_codes_axpy(0, 4, cols, first, last, a, codes, stride, c); break;
-    case 5:  ttei_codes_axpy(1, 1, cols, first, last, a, codes, stride, c); break;
-    case 8:  ttei_codes_axpy(1, 4, cols, first, last, a, codes, stride, c); break;
-    case 9:  ttei_codes_axpy(2, 1, cols, first, last, a, codes, stride, c); break;
-    case 12: ttei_codes_axpy(2, 4, cols, first, last, a, codes, stride, c); break;
-    case 13: ttei_codes_axpy(3, 1, cols, first, last, a, codes, stride, c); break;
-    default: ttei_codes_axpy(3, 4, cols, first, last, a, codes, stride, c); break;
+    case 1:  ttei_codes_axpy(0, 1, first, last, a, codes, stride, c); break;
+    case 4:  ttei_codes_axpy(0, 4, first, last, a, codes, stride, c); break;
+    case 5:  ttei_codes_axpy(1, 1, first, last, a, codes, stride, c); break;
+    case 8:  ttei_codes_axpy(1, 4, first, last, a, codes, stride, c); break;
+    case 9:  ttei_codes_axpy(2, 1, first, last, a, codes, stride, c); break;
+    case 12: ttei_codes_axpy(2, 4, first, last, a, codes, stride, c); break;
+    case 13: ttei_codes_axpy(3, 1, first, last, a, codes, stride, c); break;
+    default: ttei_codes_axpy(3, 4, first, last, a, codes, stride, c); break;
     }
 #else
     int i;
@@ -3486,7 +3502,7 @@ TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *code
     s0 = (s0 + s1) + (s2 + s3);
     memcpy(part, &s0, sizeof part);
     sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-    if (j < cols) ttei_codes_meet(run, cols, j, cols, codes, c + j, 1, &sum, 0);
+    for (; j < cols; ++j) sum += c[j] * ttei_code_behind(run, codes, j);
     return sum;
 }
 
