@@ -29,7 +29,7 @@ from() {
 
 # Where it was measured, from the first line of a table, which names its commit, too.
 block_measured() {
-    sed -n '1s/^# \(.*\) | \(.*\) | \(.*\) | commit [^|]* | \([^|]*\) | [^|]*$/Measured on \1 with \2, \3, \4, one thread where nothing else is said;/p' \
+    sed -n '1s/^# \(.*\) | \(.*\) | \(.*\) | commit [^|]* | \([^|]*\) | [^|]*$/Measured on \1 with \2, \3,\n\4; one thread where nothing else is said;/p' \
         bench/results/speed_rows.csv
     echo 'each file in [bench/results](bench/results) says at which commit.'
 }
@@ -258,6 +258,10 @@ block_rate() {
                 for (k = 1; k <= 3; k++) printf " %s |", cell[order[i], table[k]]
                 print ""
             }
+            split(cell["PQ,38.4", table[3]], theirs, "[ ,]+")
+            split(cell["entropy,38.4", table[3]], ours, "[ ,]+")
+            printf "\nProduct quantization comes closest where rows are short and bytes few: on GloVe at 38.4x %.3f beside %.3f.\n",
+                theirs[2], ours[2]
         }'
 }
 

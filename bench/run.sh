@@ -8,7 +8,7 @@
 # Prints tables and writes bench/results/NAME.csv and NAME.svg. Needs a C compiler; LAPACK, tmglib, OpenMP,
 # gnuplot and a compiler for microcontrollers are used where they are. CC chooses the compiler, BLAS the
 # libraries, say BLAS='-llapack -lblas'. Exits with 1 when a part reports a missed bound.
-all='accuracy rate forget language costs read speed threads size figures'
+all='accuracy forget language rate costs read speed threads size figures'
 
 # Parts, tables and what is for language apart; "$@" keeps the tables.
 parts='' language='' option=''
@@ -171,33 +171,53 @@ figures() {
     fi
 }
 
+# measure PART FLAGS..: builds a program and runs it; $tables and $language hold its arguments, quoted.
+measure() {
+    part=$1
+    shift
+    stamp="$processor | $compiler | $flags${*:+ $*} | commit $commit | $blas"
+    # shellcheck disable=SC2086
+    $cc $flags "$@" $defines "$part.c" -o "$build/$part" $libraries -lm || return
+    case $part in
+    language) eval "set -- $language" ;;
+    *) eval "set -- $tables" ;;
+    esac
+    "$build/$part" results "$stamp" "$@"
+}
+
+tables=''
+for table; do tables="$tables '$table'"; done
 status=0
 mkdir -p results
 for part in $parts; do
-    extra=''
+    # Three parts take no times: they run at once, and all others when these have ended.
     case $part in
-    threads)
-        extra=-fopenmp
-        if ! links omp_get_max_threads "$extra"; then
-            echo "threads: left out, $cc links no OpenMP"
-            continue
-        fi
-        ;;
-    size)
-        size || status=1
-        continue
-        ;;
-    figures)
-        figures || status=1
+    accuracy | forget | language)
+        {
+            measure "$part" >"$build/$part.out" 2>&1
+            echo $? >"$build/$part.status"
+        } &
         continue
         ;;
     esac
-    stamp="$processor | $compiler | $flags${extra:+ $extra} | commit $commit | $blas"
-    # shellcheck disable=SC2086
-    $cc $flags $extra $defines "$part.c" -o "$build/$part" $libraries -lm || exit 2
+    wait
     case $part in
-    language) eval '"$build/language" results "$stamp"' "$language" ;;
-    *) "$build/$part" results "$stamp" "$@" ;;
+    threads)
+        if links omp_get_max_threads -fopenmp; then
+            measure threads -fopenmp
+        else
+            echo "threads: left out, $cc links no OpenMP"
+        fi
+        ;;
+    size) size ;;
+    figures) figures ;;
+    *) measure "$part" ;;
     esac || status=1
+done
+wait
+for part in accuracy forget language; do
+    [ -f "$build/$part.status" ] || continue
+    cat "$build/$part.out"
+    [ "$(cat "$build/$part.status")" = 0 ] || status=1
 done
 exit $status
