@@ -119,7 +119,8 @@ static size_t sample_row(const job *s, size_t i)
 
 static int in_sample(const job *s, size_t row)
 {
-    const uint64_t i = ((uint64_t)row * s->sample + s->table.rows - 1) / s->table.rows;   /* not before `row` */
+    const uint64_t rows = s->table.rows;
+    const uint64_t i = ((uint64_t)row * s->sample + rows - 1) / rows;   /* not before `row` */
     return i < s->sample && sample_row(s, (size_t)i) == row;
 }
 
@@ -133,7 +134,8 @@ static int own_rows(void *user, size_t first, size_t count, float *dst)
 /* Sums over rows, each times its weight w, less the first row of the table, so that little cancels. */
 typedef struct {
     size_t dim, wide;        /* wide: dim rounded up to whole tiles, zeros at the end */
-    double *sum, *square;    /* of w (x - x0), and last of w: wide + 1; of its products: dim x wide, lower tiles */
+    double *sum;             /* of w (x - x0), and last of w: wide + 1 */
+    double *square;          /* of the products: dim x wide, lower tiles */
     double *block;           /* TILE x wide: sqrt(w) (x - x0) of rows that wait */
     double weight[TILE];     /* sqrt(w) of these */
     size_t waiting;
@@ -404,6 +406,13 @@ static bytes share_bytes(const tte_image *image)
     return all;
 }
 
+/* An image of `count` rows that `rows` brings; no image is a failure. */
+static void compress(job *s, tte_rows_fn rows, void *user, size_t count, const tte_options *o,
+                     tte_image *image)
+{
+    check(s->table.path, tte_compress_rows(rows, user, count, s->table.dim, o, image), &s->table.why);
+}
+
 /* Every rank compresses its rows; rank 0 gets the image of all. A rank may have none. */
 static tte_image compress_and_gather(job *s, const tte_options *o)
 {
@@ -414,7 +423,7 @@ static tte_image compress_and_gather(job *s, const tte_options *o)
     int i;
 
     if (s->count)
-        check(s->table.path, tte_compress_rows(own_rows, s, s->count, s->table.dim, o, &own), &s->table.why);
+        compress(s, own_rows, s, s->count, o, &own);
     if (rank != 0) {
         send_bytes(own.data, own.size);
         tte_free(&own);
@@ -473,8 +482,7 @@ static double token_bytes(sampler *p, const tte_options *o)
     tte_image two;
     double growing, size;
 
-    check(p->s->table.path, tte_compress_rows(sample_rows, p, p->s->sample < 2 ? 1 : 2, p->s->table.dim, o, &two),
-          &p->s->table.why);
+    compress(p->s, sample_rows, p, p->s->sample < 2 ? 1 : 2, o, &two);
     growing = growing_bytes(&two) / (p->s->sample < 2 ? 1.0 : 2.0);
     size = (double)two.size - growing_bytes(&two) + growing * (double)p->s->table.rows;
     tte_free(&two);
@@ -502,7 +510,7 @@ static void choose_for_tokens(job *s, tte_options *o)
         check(s->table.path, TTE_ERR_BUDGET, NULL);
     else
         trial.ratio = (float)((double)s->sample * dim * 4.0 / ((double)s->sample * record + head));
-    check(s->table.path, tte_compress_rows(sample_rows, &plain, s->sample, s->table.dim, &trial, &image), &s->table.why);
+    compress(s, sample_rows, &plain, s->sample, &trial, &image);
     info = info_of(&image);
     tte_free(&image);
     o->shape = info.shape;
