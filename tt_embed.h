@@ -1,5 +1,5 @@
 /* tt_embed.h - token-embedding tables as tensor trains: small files, rows on demand
-   Version 0.1.0, MIT licence (see LICENSE)
+   Version 0.2.0, MIT licence (see LICENSE)
 
 ==================================================================================================
 WHAT IT DOES
@@ -8,44 +8,39 @@ WHAT IT DOES
    A language model begins with a table: one row of `dim` float32 numbers for every token.
    This header turns the table into a smaller image (one block of bytes, which is also the
    file) and reads rows, inner products and scores straight from that image, without ever
-   rebuilding the table. It needs a C99 or C++11 compiler, libc and libm. It does not train.
+   rebuilding the table. It needs a C99 or C++11 compiler, libc and libm. It does not train models.
 
-   It is not a neural-network library, and it is no magic. One train for the whole table
-   (TTE_PER_TABLE) is well ahead of integer rounding at equal bytes; a train for each row
-   (TTE_PER_TOKEN, the layout of the TensorGPT paper) keeps rows independent, and on rows
-   without structure loses most of their norm at 3x, where plain 8-bit rounding loses one per
-   cent at 4x. Measure your own table with examples/gpt2_demo.c before you decide.
+   Two layouts. One train for the whole table (TTE_PER_TABLE, the default): a basis that all
+   tokens share, and for each token a record of trellis-coded coefficients. It is well ahead of
+   integer rounding at equal bytes. And a train for each row (TTE_PER_TOKEN, the layout of the
+   TensorGPT paper), which keeps rows independent, and on rows without structure loses most of
+   their norm at 3x, where plain 8-bit rounding loses one per cent at 4x: show it, measure it, and
+   take the other one where bytes matter. examples/gpt2_demo.c measures both on a model.
 
-   Which to take: for the smallest file at a given error, TTE_PER_TABLE with TTE_ENTROPY. To score
-   the whole vocabulary again and again, TTE_PER_TABLE with TTE_I8 or TTE_I4, from the table itself
-   or by tte_recode. TTE_PER_TOKEN where rows must be made apart, with nothing shared.
+   It is not a neural-network library, not a vector database, and not made for tables of a few
+   rows: what rows share (a mean, a basis) has to be paid by many.
 
 ==================================================================================================
 QUICK START
 ==================================================================================================
 
    Exactly one source file defines TT_EMBED_IMPLEMENTATION before the include; all others
-   include the header plainly. Keep its name: it includes itself once for float and once for
-   double (see VECTOR KERNELS). A program to try, cc -O2 -I. quick.c -lm:
+   include the header plainly. A program to try, cc -O2 -I. quick.c -lm:
 
        #define TT_EMBED_IMPLEMENTATION
        #include "tt_embed.h"
        #include <stdio.h>
        #include <stdlib.h>
 
-       static float table[1000 * 64], row[64];
+       static float table[4000 * 64], row[64];
 
        int main(void)
        {
-           for (int i = 0; i < 1000 * 64; ++i)             // a table with some structure
-               table[i] = (float)((i % 64 + 1) * (i / 64)) / 64000.0f;
+           for (int i = 0; i < 4000 * 64; ++i)             // a table with some structure
+               table[i] = (float)((i % 64 + 1) * (i / 64 % 97)) / 6208.0f;
 
-           tte_options options = {0};
-           options.layout = TTE_PER_TABLE;
-           options.coding = TTE_ENTROPY;
-           options.ratio = 8;                              // 8 times smaller than float32
-           tte_image image;
-           tte_status status = tte_compress(table, 1000, 64, &options, &image);
+           tte_image image;                                // NULL: one train, 8 times smaller
+           tte_status status = tte_compress(table, 4000, 64, NULL, &image);
            if (status != TTE_OK) return puts(tte_status_text(status)), 1;
 
            tte_table t;                                    // a view; it owns nothing
@@ -70,21 +65,24 @@ CONTENTS (search for the words in capitals)
    CONFIGURATION        macros, all optional
    GUARANTEES           what holds for untrusted images, failures, threads
    CONVENTIONS          layouts, order of indices
-   IMAGE FORMAT         the .tte file, byte by byte
+   IMAGE FORMAT         the .tte file, byte by byte, and what a reader computes
    METHOD               what is computed, with references
    API                  every public name and its contract
-   IMPLEMENTATION, room by room in the direction in which data flows:
+   THE READER, bytes to rows:
+     COMPILERS AND VECTOR UNITS             what is chosen when
      CHECKED ARITHMETIC AND BYTE ORDER      sizes that cannot wrap, bytes to numbers
-     VECTOR KERNELS                         dot, axpy, plane rotation, small products
-     SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, implicit-shift QR
-     TENSOR TRAINS                          TT-SVD, contraction, inner product
-     MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
-     CORE CODINGS                           float32, float16, integers; coded matrices
-     ENTROPY CODING                         trellis-coded quantization, rANS
-     ONE TRAIN FOR A TABLE                  shared cores, coefficients, the model of a table
      IMAGE LAYOUT                           header, sections, checksums, tte_open
-     COMPRESSION                            rows to images; append, replace, merge, recode
+     CODE INTEGERS OF THE TRELLIS           records to integers, portable and by vectors
+     TENSOR TRAINS                          contraction and inner product of cores
      LOOKUP AND PRODUCTS                    images to rows and scores
+   THE WRITER, rows to bytes:
+     VECTOR KERNELS                         dot, axpy, products, Gram matrices, Cholesky
+     SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, implicit-shift QR
+     TT-SVD                                 decomposition, records of TTE_PER_TOKEN
+     MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
+     TRELLIS ENCODER                        Viterbi search, tail-biting
+     LEARNING WHAT ROWS SHARE               moments, centroids, basis, classes
+     WRITING IMAGES                         rows to records to images; append, replace, merge, shrink
      FILES                                  save and load
 
 ==================================================================================================
@@ -95,11 +93,9 @@ CONFIGURATION
 
    TT_EMBED_IMPLEMENTATION    compile the bodies here (in one file of the program)
    TT_EMBED_STATIC            with the bodies: every function static, a private copy in this file
-   TT_EMBED_DECODE_ONLY       only the reading side: no compression, no SVD, no heap, no stdio,
-                              no libm, no double arithmetic
-   TT_EMBED_ONLY_LAYOUT       with TT_EMBED_DECODE_ONLY, for a smaller decoder: the one tte_layout or
-   TT_EMBED_ONLY_CODING       tte_coding that is read, e.g. TTE_PER_TABLE and TTE_ENTROPY; tte_open
-                              answers TTE_ERR_VERSION to others (tests/test_size.sh shows what it saves)
+   TT_EMBED_READ_ONLY         only the reader, at full speed: no compression, no SVD, no heap, no
+                              stdio, no libm
+   TT_EMBED_DECODE_ONLY       as that, portable code only, the smallest object, no double arithmetic
    TT_EMBED_NO_STDIO          no tte_save and tte_load
    TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
    TT_EMBED_FREE(pointer)     or neither
@@ -122,9 +118,8 @@ GUARANTEES
    G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
        and scratch, or divides by zero, overflows a signed number or shifts too far.
        [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
-   G2  Work. tte_open takes time in proportion to the index at most, a lookup to the scratch and the length of
-       its record; nothing waits for a value that may never come. A small image may ask for much of both when
-       its modes pad few entries to many: bound tte_scratch_len before allocating it.
+   G2  Work. tte_open takes time in proportion to the image at most, a lookup to the image's shared part and the
+       length of its record; nothing waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
        [fuzz/fuzz_open.c fuzz_one, test_golden.c every_truncation]
    G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
        [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
@@ -133,7 +128,7 @@ GUARANTEES
    G4  Outputs are written only when the status is TTE_OK.
        [test_faults.c each_call_fails, test_grow.c memory_that_runs_out, test_table.c bad_options]
    G5  An allocator that says no, at whichever request, gives TTE_ERR_MEMORY, and nothing is left allocated.
-       [test_grow.c memory_that_runs_out, test_per_table_grow.c memory_that_runs_out]
+       [test_grow.c memory_that_runs_out, test_faults.c memory_that_runs_out]
    G6  NaN and infinity in the input give TTE_ERR_NOT_FINITE, found by their exponent bits, also where
        -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
    G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
@@ -144,9 +139,8 @@ GUARANTEES
    G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
        threads may share one table, each with scratch of its own. [test_threads.c readers_share_a_view]
    G10 The same input gives the same image with one toolchain, whatever the number of threads. An image
-       gives the same rows on every machine, bit for bit, where float is not evaluated in a wider type and the
-       compiler does not fuse multiplications with additions (gcc is told not to); elsewhere they may differ
-       in their last bits, and scores may anywhere.
+       gives the same rows on every machine, bit for bit, where float is not evaluated in a wider type; scores may
+       differ in their last bits.
        [test_threads.c same_bytes_from_any_number, test_machines.c rows_as_recorded]
 
    Not promised: rows of any sense from an image that tte_verify would refuse; protection from somebody who
@@ -164,122 +158,134 @@ CONVENTIONS
    allocates.
 
 ==================================================================================================
-IMAGE FORMAT, version 1
+IMAGE FORMAT, version 2
 ==================================================================================================
 
-   All numbers are little-endian, unsigned unless marked. f32 and f64 are IEEE 754.
+   All numbers are little-endian, unsigned unless marked. f32 and f64 are IEEE 754, bf16 is the upper half
+   of an f32. Nothing is aligned.
 
      offset  bytes
         0      8   magic: 89 54 54 45 0D 0A 1A 0A ("\x89TTE\r\n\x1A\n")
         8      4   CRC-32 (IEEE 802.3) of the header from offset 12 to its end
-       12      2   version: 1
+       12      2   version: 2
        14      1   layout (tte_layout)
        15      1   coding (tte_coding)
-       16      1   d, the number of modes
-       17      1   number of sections, 1 to 4
+       16      1   d, the number of modes; 0 for TTE_PER_TABLE
+       17      1   number of sections
        18      2   flags: bit 0, ranks adapted to each row (TTE_PER_TOKEN with eps and a bond)
        20      4   dim
-       24      8   vocab
+       24      8   vocab; 0 only for TTE_PER_TABLE
        32      8   size of the whole image
-       40      4   max_rank of the options that made it, 0 for none
-       44      4   eps of the options that made it, f32, 0 for none
-       48      8   vocab * dim * 4 / image size, f64
-       56      8   core entries per token, mean, those of shared cores included, f64
-       64      8   relative error of the table |W - W^| / |W|, f64
-       72      8   largest relative error of a row, f64
-       80     32   sum of |row|^2: an ordered sum as below
-      112     32   sum of |row - row^|^2: an ordered sum
-      144    4+8d  r[0], then n[k], r[k] for k = 1..d: modes and the largest rank at each bond; r[0]
-                   is 1, for TTE_PER_TABLE the number of coefficients of a token
+       40      4   max_rank of the options that made it, 0 for none; 0 for TTE_PER_TABLE
+       44      4   eps of the options that made it, f32, 0 for none; 0 for TTE_PER_TABLE
+       48      8   largest relative error of a row, f64
+       56     32   sum of |row|^2: an ordered sum as below
+       88     32   sum of |row - row^|^2: an ordered sum
+      120     32   the first in weights and metric, sum of w row M row': an ordered sum
+      152     32   the second in weights and metric: an ordered sum
+     TTE_PER_TOKEN:
+      184    4+8d  r[0] = 1, then n[k], r[k] for k = 1..d: modes and the largest rank at each bond
+     TTE_PER_TABLE:
+      184      4   r, coefficients of a row, at most dim
+      188      4   K, centroids: 0, 1 or 2^b up to 65536, at most 8 dim + 256
+      192      1   L, bits of a trellis state, 8 to 16
+      193      1   effort of the options, 1 to 9
+      194      1   C, classes, 1 to 64
+      195      1   G, bits of a row's gain, 0 to 4
+      196      4   for writers: weight of a row whose weight is not given, f32
+      200      2   E, signed, -200 to 200: rows are 2^E times what the rest says
+      202      2   for writers: water level, bf16
+      204      4   zeros
+     both:
        ..     24   for each section: offset (8), size (8), CRC-32 of its bytes (4), kind (4)
 
    An ordered sum is an exponent e (4, signed), four zero bytes and three 8-byte integers b0,
    b1, b2; its value is b0 * 2^(32 e) + b1 * 2^(32 (e-1)) + b2 * 2^(32 (e-2)). Adding up in this
-   form gives the same bits in any order (see COMPRESSION), so that shards merge exactly.
+   form gives the same bits in any order, so that shards merge exactly.
 
-   Sections start at multiples of 64 in rising order of their kinds, with zeros between them; the
-   image ends where the last section does.
+   Sections follow the header and each other without gaps, in rising order of their kinds; behind the last one
+   come 32 zero bytes, the end of the image. TTE_PER_TOKEN has 1 and, with flag bit 0, 2; TTE_PER_TABLE has 3 and
+   4, with K > 1 also 5, with vocab > 0 also 1 and 2.
 
-     kind 1, records: one for each token, without gaps.
-       TTE_PER_TOKEN: the d cores of the train, G_1 first: for I8 and I4 first one float16 scale for
-       each core; then all core entries: F32 4 bytes, F16 2 bytes, I8 one signed byte (entry = scale *
-       code), I4 half a byte, low half first (entry = scale * (code - 8)), the last byte filled with
-       zero bits.
-       TTE_PER_TABLE: r[0] coefficients. F32 4 bytes each. F16 2 bytes, times the scale of the column.
-       I8 and I4: a byte c, then the codes, laid out as in a row of a matrix (below); coefficient =
-       code * scale of the column * 2^(floor(c/8) - 16) * (1 + (c mod 8) / 8). ENTROPY: see kind 4.
+   TTE_PER_TOKEN, kind 1, records: one for each token, without gaps: the d cores of the train, G_1 first. For I8 and
+     I4 first one float16 scale for each core; then all core entries: F32 4 bytes, F16 2 bytes, I8 one signed byte
+     (entry = scale * code), I4 half a byte, low half first (entry = scale * (code - 8)), the last byte filled with
+     zero bits.
+   TTE_PER_TOKEN, kind 2, index: for every 16 tokens 8 bytes, the offset of the first of their records within section
+     1, then for each of these tokens r[1] .. r[d-1], one byte each, or two where a bond of this shape can exceed 255
+     (under max_rank, where set).
 
-     kind 2, index, where records differ in size.
-       TTE_PER_TOKEN with flag bit 0: for every 16 tokens 8 bytes, the offset of the first of their
-       records within section 1, then for each of these tokens r[1] .. r[d-1], one byte each, or two
-       where a bond of this shape can exceed 255 (under max_rank, where set).
-       ENTROPY: the shortest length (4), bits b that hold what another length is more (1), bytes w of an
-       offset (1), two zeros; then for every 32 tokens an offset (w) and 4 b bytes, whose bits from the
-       lowest on are 32 numbers of b bits: length less the shortest.
+   TTE_PER_TABLE: runs and records. n coefficients are coded in runs; a run has a rate (1), a count (2) and a spread
+     (1). Coefficients behind the last run are 0.
+       rate h < 128: h/2 bits a coefficient by the trellis; h is 0 (no bits, coefficients are 0), 1 to 8, 10, 12, 14 or
+         16. h even: a step takes k = h/2 bits and gives one coefficient. h odd: k = h bits, two coefficients, and the
+         count is even; step i of the run gives coefficients i and count/2 + i of it.
+       rate 128 + k: plain codes of k bits, 2 to 14. Runs of plain codes come before those of the trellis.
+       spread = 2^((byte - 128) / 8), the f32 nearest to 2^(i/8) at eight digits (ttei_spread) times a power of two.
+     A record is first the plain codes, k bits each, lowest bit first, in order, filled with zero bits to a whole byte;
+     then the circle of the trellis: N bits, the bits of all steps, filled to a multiple of 8; N is 0 or at least 16.
+     Bit i is bit i mod 8 of byte i / 8. The state of the first step is bits 0 to L-1, bit 0 lowest; each further
+     step's state begins k bits further on, k being its own bits; positions count modulo N. A state s stands for
+         t = byte sum of (A s + B mod 2^32) - 510,    A = 2339688529, B = 1818127173,
+     and the second coefficient of a step for the same with A = 441949745, B = 3125967622. A plain code u of k bits
+     stands for t = 2 u + 1 - 2^k. T, the bound of |t|, is 510, or 2^k for plain codes, and 0 at rate 0.
 
-     kind 3, shared cores, TTE_PER_TABLE: the mean row as a matrix of 1 x dim; core k as a matrix of
-       r[k-1] rows and n[k] r[k] columns, for k = 1..d; for F16, I8 and I4 an f32 scale for each of the
-       r[0] coefficients. row = mean + y G_1 .. G_d, the first dim entries of it.
-       A matrix: rows held in float32, 16, 8 and 4 bits (4 each, in this order); for each row of
-       integers a scale, the upper half of an f32 (2); the rows. Integers of w bits are signed, entry =
-       scale * code, and lie in blocks of eight 32-bit words: word l of a block holds, from its lowest
-       bits on, entries l, 8 + l, 16 + l .. of the block's 256 / w. What does not fill a block follows
-       entry by entry, 4-bit ones from the low half of a byte on.
+   kind 3, classes: 2^G gains, bf16; then C classes, and behind them with K > 1 that of the centroids. A class: level
+     (2; for writers: weight * energy of its rows is at least 2^(level/64 - 32)), scale (bf16), number of runs (1, at
+     most 24), the runs. Records of a class have the length that its runs say.
+   kind 4, basis: number of runs (1), runs of 4 bytes: rate, count, 0. They count rows of the basis, r of them, with
+     K > 0 one more before these, the mean row. Then a scale for each row, bf16; then the rows, each a record of one
+     run of its rate and dim coefficients (h odd and dim odd: one more, which is dropped). Entry = scale * t.
+   kind 5, centroids: K records of their class, the coefficients of the centroids.
+   kind 2, index: for every 128 tokens a block; of n tokens (n = 128 but in the last): offset of the first record in
+     section 1, in as many bytes as hold that section's size; then n classes of as many bits as hold C - 1, filled to a
+     byte; n gains of G bits, the same; n centroids of b bits, the same. Lowest bits first.
+   kind 1, records: one for each token, without gaps.
 
-     kind 4, code tables, ENTROPY:
-         f32  s, the step
-         f32  weight of step class 0; zero without row weights
-           1  u, tables for half an octave
-           1  number of step classes
-           1  number of scale classes
-           1  T, the number of tables
-           1  scale class of a row at the columns' own scale (for writers)
-           1  table of a coefficient whose deviation is one step (for writers)
-           2  zeros
-          ..  cumulative frequencies of the step classes, then of the scale classes: f_0, f_0 + f_1,
-              .. 4096, two bytes each
-        r[0]  c_j, a signed class for each coefficient
-         2 T  for each table its offset in this section; the one before again where both are one
-          ..  the tables: p, plain bits (1); number of symbols in Q0 and in Q1 (1 each); a zero (1);
-              shifts of |value| in signed 64ths of a step, for index 1 in Q0, larger ones in Q0, then
-              the same for Q1 (1 each); cumulative frequencies of Q0, then of Q1 (2 each)
-       A record is a number x, most significant byte first, read by rANS. At first x = 0, and to fill
-       x is: while x < 2^24 and a byte is left, x = 256 x + byte. A symbol is the one in whose
-       interval x mod 4096 lies; with its start and frequency f, x becomes
-       f floor(x / 4096) + x mod 4096 - start. n plain bits are the lowest n of x, which is divided by
-       2^n. A record is read so:
-         fill; the step class a; fill; the scale class b; fill; state = 0; then for each coefficient j:
-         the table is c_j + u (a + b), cut to 0 .. T - 1; the quantizer q is 1 in states 2 to 5, else 0;
-         the symbol h of Q_q; if it is the last one: fill, e = 5 plain bits (20 at most), fill, v =
-         floor(e/2) plain bits, fill, v += 2^floor(e/2) * (e - floor(e/2) more plain bits), fill,
-         h += 2^e + v - 1;
-         i = h 2^p + p plain bits; one plain bit, 1 for negative, unless i = 0; fill.
-         |coefficient| = (2 i - q + shift) s 2^(-a/2), 0 for i = 0. The next state is the number at
-         place `state` (from 0) of 0, 4, 3, 7, 2, 6, 1, 5, its lowest bit flipped where i is odd.
+   What a row is, exactly. f(x) is x rounded to f32, nearest even; nothing is fused.
+     g = f(scale of the class * gain).  z_j = f(t_j * f(g * spread)), 0 behind the runs. With K > 1 the same of the
+     row's centroid, with g = the scale of its class, is added: z_j = f(centroid_j + z_j).
+     a_j = f(z_j * scale of basis row j); for the mean row a = its scale.
+     m = max |a_j|. The row is zero where m is 0 or m or 32767 / m is not finite.
+     q_j = a_j * f(32767 / m), rounded to f32, then half away from zero to an integer.
+     S = sum of |q_j| T_j;  e the least with floor(S / 2^e) < 2^31;  q_j := sign(q_j) floor(|q_j| / 2^e).
+     row[c] = f(f(sum over j of q_j t_jc) * f(f(m / 32767) * 2^e)) * 2^E, t_jc the code of entry c of basis row j, mean row
+     included; the sum is an integer below 2^31; 2^E is applied as 2^(E/2), E/2 towards zero, then as the rest of it.
+   Scores are free to round: out[t] = sum over j of z_j <h, B_j> + <h, mean>.
 
 ==================================================================================================
 METHOD
 ==================================================================================================
 
-   A row x, padded with zeros to n1*..*nd entries and reshaped, is a tensor; TT-SVD writes it as
+   TTE_PER_TOKEN. A row x, padded with zeros to n1*..*nd entries and reshaped, is a tensor; TT-SVD writes it as
        x[i1, .., id] = G1[1, i1, :] G2[:, i2, :] .. Gd[:, id, 1],
    a matrix product state. The left-to-right sweep takes one singular value decomposition per
    bond, keeps the leading r[k] left singular vectors as G_k and passes diag(s) V^T on.
 
-   A whole table is one such tensor with the token as its first mode, less the mean row:
-       W[t, i1, .., id] = m[i1, .., id] + y[t, :] G1[:, i1, :] .. Gd[:, id, 1].
-   The cores come from a sweep from the right and have orthonormal rows, so that an error in y[t]
-   reaches the row with its norm unchanged. What is left to do is to spend bits on y: the same step
-   for all of them, and an entropy coder that knows the deviation of each, which is reverse
-   water-filling [CT06, ch. 10]; rows that matter more get finer steps.
+   TTE_PER_TABLE. The whole table is a train of two cores, the token as its first mode:
+       row t ~ mean + (c[m(t)] + z(t)) B,
+   B (r x dim) a basis that all rows share, c[m] one of K centroids. Made small is the sum over t of w[t] e M e', e the
+   error of row t, w its weight, M the metric. With S = M^(1/2), B = U' S^-1, U the leading eigenvectors of the
+   weighted covariance of (rows - centroids) S: then coefficients are not correlated, and their errors add up. B
+   is coded coarsely, and coefficients are taken with respect to what the code made of it, so that where r = dim its
+   rounding costs next to nothing (ttei_model_dual, ttei_plan_basis_rates).
+   Bits follow reverse water-filling [CT06, 10.3.3]: a coefficient of variance v gets log2(v/D)/2 bits where v > D, none
+   elsewhere. Rows fall into classes by weight * energy; a class gives each coefficient its rate, from a closed form,
+   so that a byte budget is met without trial runs. Coefficients are trellis-coded [MF90] on the bitshift trellis of
+   QTIP [Tse24]: the state is the last L bits of the record, the value a hash of the state that is nearly Gaussian; the
+   encoder finds the best path by the Viterbi algorithm [For73], closed to a circle [MW86]. All records of a class have
+   the same length, nothing is entropy-coded, and any coefficient can be decoded alone.
 
    [Ose11]  I. V. Oseledets, Tensor-train decomposition, SIAM J. Sci. Comput. 33(5), 2011
    [Xu23]   M. Xu, Y. L. Xu, D. P. Mandic, TensorGPT, arXiv 2307.00526
    [CT06]   T. M. Cover, J. A. Thomas, Elements of Information Theory, 2nd ed., 2006
-   [UGB82]  G. Ungerboeck, Channel coding with multilevel/phase signals, IEEE Trans. IT 28(1), 1982
+   [Tse24]  A. Tseng, Q. Sun, D. Hou, C. De Sa, QTIP, NeurIPS 2024, arXiv 2406.11235
    [MF90]   M. W. Marcellin, T. R. Fischer, Trellis coded quantization of memoryless and
             Gauss-Markov sources, IEEE Trans. Commun. 38(1), 1990
-   [Dud13]  J. Duda, Asymmetric numeral systems, arXiv 1311.2540
+   [For73]  G. D. Forney, The Viterbi algorithm, Proc. IEEE 61(3), 1973
+   [MW86]   H. H. Ma, J. K. Wolf, On tail biting convolutional codes, IEEE Trans. Commun. 34(2), 1986
+   [LBG80]  Y. Linde, A. Buzo, R. Gray, An algorithm for vector quantizer design,
+            IEEE Trans. Commun. 28(1), 1980
    [GVL]    G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., 2013
    [DK90]   J. Demmel, W. Kahan, Accurate singular values of bidiagonal matrices,
             SIAM J. Sci. Stat. Comput. 11(5), 1990
@@ -297,11 +303,13 @@ METHOD
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_NO_STDIO)
-#define TT_EMBED_NO_STDIO
+#define TTE_VERSION 0x000200  /* major << 16 | minor << 8 | patch */
+
+#if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_READ_ONLY)
+#define TT_EMBED_READ_ONLY
 #endif
-#if (defined(TT_EMBED_ONLY_LAYOUT) || defined(TT_EMBED_ONLY_CODING)) && !defined(TT_EMBED_DECODE_ONLY)
-#error "TT_EMBED_ONLY_LAYOUT and TT_EMBED_ONLY_CODING go with TT_EMBED_DECODE_ONLY"
+#if defined(TT_EMBED_READ_ONLY) && !defined(TT_EMBED_NO_STDIO)
+#define TT_EMBED_NO_STDIO
 #endif
 
 #if defined(TT_EMBED_STATIC)
@@ -375,7 +383,7 @@ TTE_API tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, con
                              const int32_t *ranks_b, const float *cores_b, float *result,
                              float *scratch);
 
-#ifndef TT_EMBED_DECODE_ONLY
+#ifndef TT_EMBED_READ_ONLY
 
 /* A bound on tte_core_len for any train of this shape with ranks up to max_rank (0: no cap). */
 TTE_API size_t tte_core_cap(const tte_shape *shape, int max_rank);
@@ -426,22 +434,33 @@ TTE_API size_t tte_svd_f64_work(int rows, int cols);
 TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s,
                                double *vt, void *work);
 
-#endif /* TT_EMBED_DECODE_ONLY */
+#endif /* TT_EMBED_READ_ONLY */
+
+/* ---- half precision ------------------------------------------------------------------------------ */
+
+/* dst[i] = the float32 of a float16 (1 sign, 5 exponent, 10 fraction bits) or of a bfloat16 (the upper half of a
+   float32): exact, NaN and infinity included.
+     src  in,  `count` numbers in this machine's byte order, any alignment of 2
+     dst  out, `count` floats; may not overlap src. */
+TTE_API void tte_from_f16(const uint16_t *src, size_t count, float *dst);
+TTE_API void tte_from_bf16(const uint16_t *src, size_t count, float *dst);
 
 /* ---- layouts, codings, images ------------------------------------------------------------------ */
 
 typedef enum tte_layout {
-    TTE_PER_TOKEN = 0,   /* every row its own train [Xu23]: rows stay independent                 */
-    TTE_PER_TABLE = 1    /* one train for the whole table: cores shared by all tokens, and for each
-                            token a record of coefficients that decodes on its own               */
+    TTE_LAYOUT_AUTO = 0, /* TTE_PER_TABLE; TTE_PER_TOKEN where shape or max_rank is set               */
+    TTE_PER_TABLE = 1,   /* one train of two cores for the whole table: a basis that all tokens share,
+                            and for each token a record of coefficients that decodes on its own        */
+    TTE_PER_TOKEN = 2    /* every row its own train [Xu23]: rows stay independent                     */
 } tte_layout;
 
 typedef enum tte_coding {
-    TTE_F32 = 0,         /* core entries as float32                                               */
-    TTE_F16 = 1,         /* as float16, round to nearest even                                     */
-    TTE_I8 = 2,          /* codes -127..127; scales for each core (TTE_PER_TABLE: row and column) */
-    TTE_I4 = 3,          /* codes -7..7, two in a byte; scales as TTE_I8                          */
-    TTE_ENTROPY = 4      /* trellis-coded and entropy-coded; TTE_PER_TABLE only                   */
+    TTE_CODING_AUTO = 0, /* TTE_TRELLIS for TTE_PER_TABLE; for TTE_PER_TOKEN what does best on a sample */
+    TTE_F32 = 1,         /* core entries as float32; this and the next three are TTE_PER_TOKEN's      */
+    TTE_F16 = 2,         /* as float16, round to nearest even                                         */
+    TTE_I8 = 3,          /* codes -127..127, a scale for each core                                    */
+    TTE_I4 = 4,          /* codes -7..7, two in a byte, a scale for each core                         */
+    TTE_TRELLIS = 5      /* trellis-coded coefficients, 0 to 14 bits each; TTE_PER_TABLE only         */
 } tte_coding;
 
 typedef struct tte_image {   /* owned bytes; written to a file as they are, they are the .tte file */
@@ -452,21 +471,24 @@ typedef struct tte_image {   /* owned bytes; written to a file as they are, they
 /* A view into an image that the caller keeps: owns nothing, may be copied. Its members are for the
    library; read them through tte_get_info. */
 typedef struct tte_table {
-    const unsigned char *data, *records, *index;  /* index: NULL when all records have one size   */
-    const unsigned char *shared, *codes;          /* cores of the whole table; its code tables     */
-    size_t  size, vocab, records_size, record_size;
-    size_t  numbers;                              /* of a record: core entries, or coefficients    */
-    size_t  work;                                 /* floats of intermediate results for one row     */
-    int32_t dim, max_rank;
-    uint32_t index_entry;                         /* bytes of a token's ranks in the index          */
+    const unsigned char *data, *records, *index;     /* index: NULL when all records have one size   */
+    const unsigned char *classes, *basis, *centroids;  /* sections of TTE_PER_TABLE                  */
+    size_t  size, vocab, records_size;
+    size_t  record_size;                             /* of TTE_PER_TOKEN without an index; of a centroid */
+    size_t  numbers, core_entries;                   /* core entries of a row, at most; of all rows  */
     float   eps;
+    int32_t dim, max_rank;
+    uint32_t index_entry;                            /* bytes of a token's ranks                     */
     tte_layout layout;
     tte_coding coding;
+    int32_t rank, basis_rows, centroid_count, class_count;  /* TTE_PER_TABLE                         */
+    int32_t state_bits, exponent;
+    uint8_t class_bits, gain_bits, centroid_bits, offset_bytes;
     tte_shape  shape;
-    int32_t ranks[TTE_MAX_MODES + 1];             /* largest at each bond                         */
+    int32_t ranks[TTE_MAX_MODES + 1];                /* largest at each bond                         */
 } tte_table;
 
-#ifndef TT_EMBED_DECODE_ONLY
+#ifndef TT_EMBED_READ_ONLY
 
 /* ---- compressing a table ------------------------------------------------------------------------ */
 
@@ -477,113 +499,118 @@ typedef int (*tte_progress_fn)(void *user, double fraction);
    Returns 0, or non-zero when it cannot (then TTE_ERR_IO). Called from one thread. */
 typedef int (*tte_rows_fn)(void *user, size_t first, size_t count, float *dst);
 
-typedef struct tte_options {       /* all zero: no budget, so rows are kept whole in float32      */
+typedef struct tte_options {       /* NULL or zeros: one train for the table, 8 times smaller       */
     tte_layout layout;
     tte_coding coding;
-    tte_shape  shape;              /* modes == 0: the library chooses for dim and budget, trying
-                                      candidates on a sample of rows                             */
-    int32_t    max_rank;           /* 0: no cap. TTE_PER_TABLE: of the coefficients, too          */
-    float      eps;                /* 0: none; up to 1: bound on the relative error of what lookup
-                                      returns, coding included: of every row (TTE_PER_TOKEN), of the
-                                      whole table (TTE_PER_TABLE)                                */
-    float      ratio;              /* 0: none; at least this many times smaller than float32, every
-                                      byte of the image counted, at the smallest error found      */
-    tte_progress_fn progress;      /* NULL: none                                                 */
+    float      ratio;              /* at least this many times smaller than float32, every byte of the
+                                      image counted, at the smallest error the library can reach there.
+                                      0: 8, unless eps says how much                                */
+    float      eps;                /* bound on the relative error of what lookup returns: the table's, in
+                                      weights and metric (TTE_PER_TABLE), or every row's (TTE_PER_TOKEN);
+                                      with ratio 0 the smallest image found that meets it            */
+    tte_shape  shape;              /* TTE_PER_TOKEN; modes == 0: the library chooses                */
+    int32_t    max_rank;           /* TTE_PER_TOKEN; 0: no cap                                      */
+    int32_t    effort;             /* TTE_PER_TABLE, 1 (fast) .. 9 (smallest error); 0: 5; reading is as
+                                      fast at every effort                                          */
+    const float *row_weight;       /* TTE_PER_TABLE: vocab numbers > 0, or NULL: all 1              */
+    const float *metric;           /* TTE_PER_TABLE: dim x dim, symmetric, positive semidefinite, or
+                                      NULL: identity. Made small is the sum of weight * e metric e'  */
+    const struct tte_table *like;  /* TTE_PER_TABLE: basis, centroids and classes of this image; ratio,
+                                      eps and effort stay 0. Such images can be merged              */
+    tte_progress_fn progress;      /* NULL: none                                                    */
     void           *progress_user;
-    const float    *row_weight;    /* TTE_PER_TABLE: vocab numbers > 0; the sum of weight * |error|^2
-                                      is made small, and eps bounds its root over that of weight *
-                                      |row|^2. TTE_ENTROPY gives rows steps to match, within a factor
-                                      of 2^15 in weight; other codings only choose their cores so  */
-    const struct tte_table *like;  /* TTE_PER_TABLE: mean, cores, steps and code tables are those of
-                                      this table, whose coding has to be the same; ratio, eps and
-                                      max_rank stay 0. Such images can be merged                 */
 } tte_options;
 
 /* Compress a table into a new image; free it with tte_free.
      table    in,  vocab x dim
-     rows     or a callback that brings rows; beside the image the library then holds about a
-              thousand rows, never the table
+     rows     or a callback that brings rows; the library holds a few thousand of them at a time, never the table
      options  NULL: all zero
-     out      out, written only on success
-   TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the
-   smallest ranks that meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16,
-   I8 and I4 hold rows whose norm is within about 1e-4^d .. 1e4^d (d modes): larger ones are
-   TTE_ERR_BUDGET, smaller ones lose digits and at last become zeros, which the recorded errors show.
-   A row whose norm exceeds the range of float is TTE_ERR_NOT_FINITE.
-   TTE_PER_TABLE reads the rows at least twice. TTE_ENTROPY meets ratio or eps from below by at most
-   one per cent, on tables of some tens of kilobytes and more (steps do not get finer than 2^-15 of the
-   largest deviation); with neither, it adds one per cent to what max_rank cuts. Other codings keep as
-   many leading coefficients as fit, or as few as eps allows. It holds about 8 dim x dim doubles and 12
-   megabytes, the image, and for TTE_ENTROPY two and a half times the image's size more: records grow in
-   a buffer, and the best try so far is kept while another is made.
-   Cost: dim^2 / 2 multiplications a row for the moments, 2 dim * r[0] for coefficients and errors,
-   about 15 ns for each coefficient that is entropy-coded, one SVD of dim x dim.
-   Accuracy (tests/test_entropy.c): within half a bit a dimension of the rate that a Gaussian table with
-   the same covariance needs at that error, every byte counted, from a few thousand rows on.
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1,
-   dim beyond 2^31 - 1, for TTE_PER_TABLE beyond 46,340), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY,
-   TTE_ERR_BUDGET, TTE_ERR_CANCELLED, TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO.
+     out      out, written only on success; after TTE_ERR_BUDGET data is NULL and size the bytes of the smallest
+              image that would do
+   TTE_PER_TABLE: row ~ centroid + z B by [CT06, ch. 10], see METHOD; the rows are read three times. Without weights and
+   metric the squared error of the table is made small; with them that of the scores of vectors whose second moment is
+   the metric. A ratio is met exactly, from closed forms; eps by encoding again, where the first try missed it.
+   With `like`, rows are coded as its rows were: tte_train and then encoding shards with `like` and tte_merge give byte
+   for byte the image of tte_compress with the same options (metric and row weights given to both).
+   TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks that
+   meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4 hold rows whose norm is
+   within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET, smaller ones lose digits and at last become
+   zeros, which the recorded errors show.
+   Cost, TTE_PER_TABLE: dim^2 multiplications a row and pass, and a search through 2^(7 + effort) states, 2^8 to 2^16,
+   for each coefficient; three eigenproblems of dim x dim. Memory: the image, 10 dim x dim doubles, 64 MB.
+   Returns TTE_OK, TTE_ERR_ARGUMENT (also a metric that is not finite, not symmetric to 1e-5 of its largest entry, or has
+   an eigenvalue below -1e-5 of its largest), TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1, dim beyond
+   2^31 - 1, for TTE_PER_TABLE beyond 16,384), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
+   TTE_ERR_CONVERGENCE, and for rows TTE_ERR_IO. A NaN in the table comes before a budget that cannot be met.
    The same rows and options give the same bytes with one toolchain, on any number of threads. */
 TTE_API tte_status tte_compress(const float *table, size_t vocab, size_t dim,
                                 const tte_options *options, tte_image *out);
 TTE_API tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
                                      const tte_options *options, tte_image *out);
 
+/* An image of no rows that holds all that rows share: what compression of these `vocab` rows learns before it encodes,
+   basis, centroids, classes and the budget of each. tte_compress_rows is tte_train, then encoding each row like it.
+   TTE_PER_TABLE only. Returns as tte_compress_rows. */
+TTE_API tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                             const tte_options *options, tte_image *out);
+
 /* Free an image and set it to {NULL, 0}; NULL and a freed image are harmless. */
 TTE_API void tte_free(tte_image *image);
 
-/* ---- growing and joining: a new image, made with the settings that t records ------------------- */
+/* ---- growing, joining, shrinking: a new image from an image -------------------------------------- */
 
-/* The table with `count` rows more at its end. TTE_PER_TOKEN: the same bytes as compressing all rows
-   at once with those settings. TTE_PER_TABLE: cores, steps and tables stay as they are; rows unlike
-   all that came before cost more bytes, or lose more where coefficients are missing, and the recorded
-   errors show it. Returns as tte_compress, TTE_ERR_BUDGET for rows beyond the coding's range. */
-TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_image *out);
+/* The table with `count` rows more at its end.
+     row_weight  in, count numbers > 0, or NULL: as most rows of the table have (TTE_PER_TABLE); TTE_PER_TOKEN: not used
+   TTE_PER_TOKEN: the same bytes as compressing all rows at once with those settings. TTE_PER_TABLE: the same bytes as
+   compressing all rows with `like` (without a metric, which images do not keep: coefficients of the new rows make
+   the plain error small within the basis, and their errors are recorded so). Rows unlike all that came before lose more, and the recorded
+   errors show it. Returns as tte_compress, TTE_ERR_BUDGET for rows beyond the range of a per-token coding. */
+TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t count, const float *row_weight,
+                              tte_image *out);
 
-/* The table with one row replaced. What the old row had contributed to the recorded errors is not
-   known any more; they become upper bounds. Returns as tte_compress, and TTE_ERR_RANGE. */
-TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row,
+/* The table with one row replaced; row_weight 0: as most rows have. What the old row had contributed to the recorded
+   errors is not known any more; they become upper bounds. Returns as tte_append, and TTE_ERR_RANGE. */
+TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight,
                                tte_image *out);
 
-/* Shards of one table, in order, into one image; the same bytes as compressing it whole (TTE_PER_TABLE:
-   compressing it whole with the same `like`).
-     parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps
-            equal ranks; TTE_PER_TABLE: with the same shared cores and code tables, which `like`
-            gives them; else TTE_ERR_ARGUMENT
+/* Shards of one table, in order, into one image: the same bytes as compressing it whole, TTE_PER_TABLE with the same
+   `like`.
+     parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps equal ranks;
+            TTE_PER_TABLE: with the same basis, centroids and classes; else TTE_ERR_ARGUMENT
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
 TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
 
-/* The table in another coding, shape and ranks of every row unchanged: TTE_ENTROPY to TTE_I8 or TTE_I4,
-   for example, to scan the vocabulary often. Made from what t holds, since nothing else is left of
-   the original: the recorded errors become upper bounds, what t records and what the new coding adds.
-   To TTE_ENTROPY the step is so fine that it adds a tenth of t's own error, or 0.0001;
-   coarser where one coefficient is very much larger than the others.
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_SHAPE, TTE_ERR_BUDGET
-   (beyond the range of the coding), TTE_ERR_CONVERGENCE. */
-TTE_API tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out);
+/* A smaller image from an image, without the table: compressed anew from what t holds, with these options (ratio, eps,
+   weights, metric, effort; another layout or coding as well). The recorded errors become upper bounds on
+   what is lost against the first table: what t records and what is lost anew.
+   Returns as tte_compress. */
+TTE_API tte_status tte_shrink(const tte_table *t, const tte_options *options, tte_image *out);
 
-#endif /* TT_EMBED_DECODE_ONLY */
+#endif /* TT_EMBED_READ_ONLY */
 
 /* ---- reading: the file is the structure --------------------------------------------------------- */
 
 typedef struct tte_info {
-    size_t vocab, dim, bytes;        /* bytes: the whole image                                    */
+    size_t vocab, dim, bytes;        /* bytes: the whole image                                       */
     tte_layout layout;
     tte_coding coding;
-    tte_shape shape;
-    int32_t ranks[TTE_MAX_MODES + 1];  /* largest at each bond; [0] of TTE_PER_TABLE: coefficients */
-    double ratio;                    /* vocab*dim*4 / bytes                                       */
-    double mean_numbers;             /* core entries per token, the papers' count                 */
-    double rel_error;                /* |W - W^|_F / |W|_F, measured at compression               */
-    double max_row_error;            /* the worst row's relative error                            */
+    tte_shape shape;                 /* TTE_PER_TOKEN; else no modes                                 */
+    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN: largest at each bond                        */
+    int32_t rank, centroids, classes, effort;  /* TTE_PER_TABLE: coefficients a row, row centroids, classes
+                                        of rows, the option                                          */
+    double ratio;                    /* vocab*dim*4 / bytes                                          */
+    double mean_numbers;             /* core entries per token, the papers' count; those of the basis included */
+    double rel_error;                /* |W - W^|_F / |W|_F, measured at compression                  */
+    double weighted_error;           /* the same in weights and metric; equal to rel_error without   */
+    double max_row_error;            /* the worst row's relative error                               */
 } tte_info;
 
 /* Open an image in place: no allocation, no copy. Safe on untrusted bytes; rows may be garbage.
-     data  in, `size` bytes, 8-byte aligned, unchanged as long as t is used
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_FORMAT (also for bytes after the image's end),
-   TTE_ERR_VERSION, TTE_ERR_TRUNCATED (also for any 7 bytes or fewer), TTE_ERR_CHECKSUM (of the header).
-   Reads the header, and where there are any the index, section 4, and of each matrix in section 3 how
-   many rows its runs have; no record. */
+     data  in, `size` bytes at any alignment, unchanged as long as t is used
+   After TTE_OK no call reads or writes outside its buffers, and every call ends in time bounded by size and its own
+   output, whatever the bytes are. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_FORMAT (also for bytes after the image's
+   end), TTE_ERR_VERSION, TTE_ERR_TRUNCATED (also for any 7 bytes or fewer), TTE_ERR_CHECKSUM (of the header).
+   Reads the header, the index and what rows share; no record, no entry of the basis. */
 TTE_API tte_status tte_open(tte_table *t, const void *data, size_t size);
 
 /* Checksums of all sections. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_CHECKSUM. Reads every byte. */
@@ -592,42 +619,39 @@ TTE_API tte_status tte_verify(const tte_table *t);
 /* What the header records. Returns TTE_OK, TTE_ERR_ARGUMENT. */
 TTE_API tte_status tte_get_info(const tte_table *t, tte_info *info);
 
-/* Floats of scratch that are enough for any call below. Unless TT_EMBED_DECODE_ONLY is defined,
-   TTE_PER_TABLE has room in it for 64 rows (fewer where they are long), their coefficients and as many
-   columns of the shared cores; with OpenMP everything is there for eight threads. */
+/* Floats of scratch that are enough for any call below, for one caller; at most 16 * dim + 1024. */
 TTE_API size_t tte_scratch_len(const tte_table *t);
 
 /* One row.
      row      out, dim floats
      scratch  tte_scratch_len floats
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the record, then about dim * r
-   multiplications, r the rank in the middle, for TTE_PER_TABLE the number of coefficients (the shared
-   cores are read once); some index entries more where records differ in size. */
+   TTE_PER_TABLE: bit for bit the same on every machine (IMAGE FORMAT says how). Rounding of the coefficients to 15 bits adds
+   at most about 3e-4 of the row's norm to what compression lost; errors that images record include it.
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_RANGE. Cost: decoding the record, then the whole basis, dim * rank
+   multiplications of 16-bit integers. */
 TTE_API tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch);
 
-/* rows[i] = the row of tokens[i], bit for bit as tte_lookup gives it (a damaged image may give NaN, of
-   which all are alike); `count` may be 0.
+/* rows[i] = the row of tokens[i], bit for bit as tte_lookup gives it; `count` may be 0.
      rows  out, count x dim. Returns as tte_lookup; no row is written if any token is out of range.
-   A token that comes again among 512 is decoded once. Rows of TTE_PER_TABLE share the work on the shared
-   cores, 64 at a time: for as many tokens this is twice as fast as tte_lookup, and more. (Where
-   TT_EMBED_DECODE_ONLY is defined, it is tte_lookup for each token.) */
+   TTE_PER_TABLE: rows share the decoding of the basis, and rows not yet written hold coefficients meanwhile, so that many
+   rows at a time are much faster than as many calls of tte_lookup. A token that comes again among 512 is decoded once.
+   (Where TT_EMBED_DECODE_ONLY is defined, it is tte_lookup for each token.) */
 TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count,
                                     float *rows, float *scratch);
 
-/* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores
-   alone for TTE_PER_TOKEN where the modes' product is dim; else the rows are contracted, since
-   truncation leaves small numbers in the padding that do not belong to them. (Where TT_EMBED_DECODE_ONLY is
-   defined, always from the rows.) Returns as tte_lookup. */
+/* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores alone for TTE_PER_TOKEN
+   where the modes' product is dim; else from the rows. (TT_EMBED_DECODE_ONLY: always from the rows.)
+   Returns as tte_lookup. */
 TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
                                     float *scratch);
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
-   The vector meets the cores one after the other; no row is built. A score differs from the product
-   with the row that tte_lookup gives by float rounding, relative to |hidden| and the longest row, the
-   mean row included. Returns as tte_lookup, TTE_ERR_RANGE when first + count exceeds vocab,
+   The vector meets the basis once, then each record: no row is built, scores of centroids are computed once.
+   A score differs from the product with the row that tte_lookup gives by that row's rounding (3e-4 of its norm and
+   |hidden|, TTE_PER_TABLE) and float rounding. Returns as tte_lookup, TTE_ERR_RANGE when first + count exceeds vocab,
    TTE_ERR_NOT_FINITE.
-   Cost for each token: about dim * r[1]; TTE_PER_TABLE: r[0], after dim * r[0] once. */
+   Cost for each token: its coefficients that have bits, after dim * rank once; TTE_PER_TOKEN about dim * r[1]. */
 TTE_API tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first,
                               uint32_t count, float *out, float *scratch);
 
@@ -651,9 +675,10 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
-/* Read an image and verify it; free it with tte_free. Returns TTE_OK, TTE_ERR_ARGUMENT,
-   TTE_ERR_MEMORY, TTE_ERR_IO, and all that tte_open and tte_verify say. */
-TTE_API tte_status tte_load(const char *path, tte_image *out);
+/* Read an image, verify it and, where table is not NULL, open a view into it; free the image with tte_free when the view
+   is no longer used. Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO, and all that tte_open and
+   tte_verify say. */
+TTE_API tte_status tte_load(const char *path, tte_image *out, tte_table *table);
 
 #endif /* TT_EMBED_NO_STDIO */
 
@@ -663,15 +688,15 @@ TTE_API tte_status tte_load(const char *path, tte_image *out);
 
 #endif /* TT_EMBED_H */
 
-/* Stop here if you only want to use the library. */
+/* Stop here if you only want the API. */
 
 #ifdef TT_EMBED_IMPLEMENTATION
-#if !defined(TTEI_IMPLEMENTED) || defined(TTEI_REAL)
-#ifndef TTEI_REAL
+#ifndef TTEI_IMPLEMENTED
 #define TTEI_IMPLEMENTED
 
 #include <string.h>
-#ifndef TT_EMBED_DECODE_ONLY
+#ifndef TT_EMBED_READ_ONLY
+#include <float.h>
 #include <math.h>
 #if !defined(TT_EMBED_MALLOC) && !defined(TT_EMBED_FREE)
 #include <stdlib.h>
@@ -680,36 +705,16 @@ TTE_API tte_status tte_load(const char *path, tte_image *out);
 #elif !defined(TT_EMBED_MALLOC) || !defined(TT_EMBED_FREE)
 #error "tt_embed.h: define both TT_EMBED_MALLOC and TT_EMBED_FREE, or neither"
 #endif
-#ifdef _OPENMP
+#endif
+#if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
 #include <omp.h>
 #endif
-#endif /* TT_EMBED_DECODE_ONLY */
 
 #ifdef TT_EMBED_ASSERT
 #define TTEI_ASSERT(condition) TT_EMBED_ASSERT(condition)
 #else
 #define TTEI_ASSERT(condition) ((void)0)
 #endif
-
-/* The layout and the coding of an image, or the only ones that this build reads: where these are constants,
-   the compiler leaves out what the others need. */
-static tte_coding ttei_coding(tte_coding coding)
-{
-#if defined(TT_EMBED_ONLY_CODING)
-    coding = (TT_EMBED_ONLY_CODING);
-#endif
-    return coding;
-}
-
-static int ttei_is_table(tte_layout layout)
-{
-#if defined(TT_EMBED_ONLY_LAYOUT)
-    layout = (TT_EMBED_ONLY_LAYOUT);
-#elif defined(TT_EMBED_ONLY_CODING)
-    if (ttei_coding(TTE_F32) == TTE_ENTROPY) layout = TTE_PER_TABLE;
-#endif
-    return layout == TTE_PER_TABLE;
-}
 
 const char *tte_status_text(tte_status status)
 {
@@ -720,7 +725,7 @@ const char *tte_status_text(tte_status status)
     case TTE_ERR_NOT_FINITE:  return "NaN or infinity in the input or the result";
     case TTE_ERR_RANGE:       return "token id beyond the vocabulary";
     case TTE_ERR_FORMAT:      return "not a .tte image, or not a sound one";
-    case TTE_ERR_VERSION:     return "a newer version, or a kind that this build leaves out";
+    case TTE_ERR_VERSION:     return "another version of the format";
     case TTE_ERR_TRUNCATED:   return "the image is shorter than its header says";
     case TTE_ERR_CHECKSUM:    return "checksum mismatch: bytes have changed";
 #ifndef TT_EMBED_DECODE_ONLY
@@ -737,6 +742,113 @@ const char *tte_status_text(tte_status status)
 }
 
 /* ================================================================================================
+   COMPILERS AND VECTOR UNITS
+   ============================================================================================= */
+
+/* Eight floats side by side, where the compiler knows vectors; elsewhere one, and the same text. Sums
+   and products then mean the same, entry by entry. */
+#if !defined(TT_EMBED_DECODE_ONLY) && (defined(__SSE2_MATH__) || defined(__ARM_NEON)) && \
+    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9))
+#define TTEI_LANES 8
+typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
+#define TTEI_INLINE static inline __attribute__((always_inline))
+#elif !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_LANES 1
+typedef float ttei_lanes;
+#define TTEI_INLINE static
+#else
+#define TTEI_INLINE static
+#endif
+
+/* TTEI_CLONES compiles a function once more for AVX2 and lets the processor choose at run time; it leaves out
+   fused multiply-add, whose rounding differs, so that the same rows give the same image on all machines.
+   Before version 18 clang gave clones of static functions public names, so that files with private copies
+   of the library could not be linked; before 14 it had none. */
+#if !defined(__x86_64__) || !defined(__GLIBC__) || !defined(__GNUC__) || defined(TT_EMBED_DECODE_ONLY) || \
+    (defined(__clang__) && (__clang_major__ < 14 || (__clang_major__ < 18 && defined(TT_EMBED_STATIC))))
+#define TTEI_CLONES
+#define TTEI_CLONES_FUSED
+#else
+#define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
+#define TTEI_CLONES_FUSED __attribute__((target_clones("fma", "default")))
+#endif
+
+/* Where results must agree to the last bit, products and sums are rounded one by one: TTEI_UNFUSED before
+   the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors. */
+#if defined(__clang__)
+#define TTEI_UNFUSED
+#define TTEI_LOOPS
+#define TTEI_NO_FUSING _Pragma("clang fp contract(off)")
+#elif defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
+#define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off")))
+#define TTEI_NO_FUSING
+#elif defined(__GNUC__)
+#define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
+#define TTEI_LOOPS TTEI_UNFUSED
+#define TTEI_NO_FUSING
+#else
+#define TTEI_UNFUSED
+#define TTEI_LOOPS
+#define TTEI_NO_FUSING
+#endif
+
+/* Where the processor computes with more digits than float has, as the old one of x86, a result is rounded
+   when it is stored. */
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+static float ttei_rounded(float x)
+{
+    const volatile float y = x;
+    return y;
+}
+#define TTEI_ROUNDED(x) ttei_rounded(x)
+#else
+#define TTEI_ROUNDED(x) (x)
+#endif
+
+#ifndef TTEI_LEVEL_MAX
+#define TTEI_LEVEL_MAX 2  /* the tests lower it */
+#endif
+/* x86 has vectors that not every processor has: 1 for AVX2, 2 for AVX-512 with VBMI and VNNI. */
+#if defined(__x86_64__) && !defined(TT_EMBED_DECODE_ONLY) && \
+    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9 && !defined(_WIN32)))  /* gcc bug 54412 */
+#include <immintrin.h>
+#define TTEI_X86
+static int ttei_level(void)
+{
+    if (TTEI_LEVEL_MAX < 1 || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+    if (TTEI_LEVEL_MAX < 2 || !__builtin_cpu_supports("avx512vbmi") ||
+        !__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return 1;
+    return 2;
+}
+#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY) && \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#include <arm_neon.h>
+#define TTEI_NEON
+#endif
+
+/* The caller's floats also serve as room for integers. */
+#if defined(__GNUC__)
+typedef int16_t __attribute__((may_alias)) ttei_i16;
+typedef int32_t __attribute__((may_alias)) ttei_i32;
+typedef uint32_t __attribute__((may_alias)) ttei_u32;
+#else
+typedef int16_t ttei_i16;
+typedef int32_t ttei_i32;
+typedef uint32_t ttei_u32;
+#endif
+
+/* Kept out of line, so that code is short, and a frame is gone before deeper calls are made: small processors
+   have little of both. */
+#if defined(TT_EMBED_DECODE_ONLY) && defined(__GNUC__)
+#define TTEI_NOINLINE __attribute__((noinline))
+#else
+#define TTEI_NOINLINE
+#endif
+
+/* ================================================================================================
    CHECKED ARITHMETIC AND BYTE ORDER
    Sizes saturate at TTEI_SIZE_MAX instead of wrapping, so that a chain of sums and products needs
    one test at its end. Bytes become numbers here and nowhere else.
@@ -746,16 +858,12 @@ const char *tte_status_text(tte_status status)
 #define TTEI_SIZE_MAX SIZE_MAX  /* the tests lower it to walk the branches of overflow */
 #endif
 
-#ifndef TTEI_SVD_SWEEPS
-#define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value; the tests set 0 */
-#endif
-
-static size_t ttei_add(size_t a, size_t b)
+TTEI_NOINLINE static size_t ttei_add(size_t a, size_t b)
 {
     return a > TTEI_SIZE_MAX || b > TTEI_SIZE_MAX - a ? TTEI_SIZE_MAX : a + b;
 }
 
-static size_t ttei_mul(size_t a, size_t b)
+TTEI_NOINLINE static size_t ttei_mul(size_t a, size_t b)
 {
 #if SIZE_MAX <= 0xffffffffu
     const uint64_t product = (uint64_t)a * b;
@@ -772,9 +880,6 @@ static int ttei_too_many(size_t vocab) { return vocab >> 16 >> 16 != 0; }
 
 static size_t ttei_max(size_t a, size_t b) { return a > b ? a : b; }
 static size_t ttei_min(size_t a, size_t b) { return a < b ? a : b; }
-
-/* A byte as a signed number, without a branch that codes would make unpredictable. */
-static int ttei_signed(int byte) { return (byte ^ 128) - 128; }
 
 static uint32_t ttei_get16(const unsigned char *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t ttei_get32(const unsigned char *p)
@@ -794,21 +899,28 @@ static int32_t ttei_get_count(const unsigned char *p)
     return value;
 }
 /* A size beyond what this machine can address reads as TTEI_SIZE_MAX, which fails every test. */
-static size_t ttei_get_size(const unsigned char *p)
+TTEI_NOINLINE static size_t ttei_get_size(const unsigned char *p)
 {
-    uint64_t value = ttei_get64(p);
+    const uint64_t value = ttei_get64(p);
     return value > TTEI_SIZE_MAX ? TTEI_SIZE_MAX : (size_t)value;
 }
-static float ttei_get_f32(const unsigned char *p)
+TTEI_INLINE float ttei_f32_of(uint32_t bits)
 {
-    uint32_t bits = ttei_get32(p);
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-static double ttei_get_f64(const unsigned char *p)
+TTEI_INLINE uint32_t ttei_bits_of(float value)
 {
-    uint64_t bits = ttei_get64(p);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+static float ttei_get_f32(const unsigned char *p) { return ttei_f32_of(ttei_get32(p)); }
+/* bfloat16: the upper half of a float32. */
+static float ttei_get_bf16(const unsigned char *p) { return ttei_f32_of(ttei_get16(p) << 16); }
+static double ttei_f64_of(uint64_t bits)
+{
     double value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -816,28 +928,50 @@ static double ttei_get_f64(const unsigned char *p)
 
 /* float16: 1 sign, 5 exponent, 10 fraction bits. Multiplying the fraction by a power of two leaves
    the subnormal numbers to the floating-point unit. */
-static float ttei_f16_decode(uint32_t half)
+TTEI_INLINE uint32_t ttei_f16_bits(uint32_t half)
 {
-    uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, fraction = half & 1023u, bits;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * (1.0f / 16777216.0f);
-        return sign ? -value : value;
+    const uint32_t sign = (half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+    const uint32_t small = ttei_bits_of((float)(int32_t)magnitude * (1.0f / 16777216.0f));
+    const uint32_t bias = (magnitude >= 0x7c00u ? 224u : 112u) << 23;
+    return sign | (magnitude < 0x400u ? small : (magnitude << 13) + bias);
+}
+static float ttei_f16_decode(uint32_t half) { return ttei_f32_of(ttei_f16_bits(half)); }
+
+TTEI_LOOPS void tte_from_f16(const uint16_t *src, size_t count, float *dst)
+{
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        const uint32_t bits = ttei_f16_bits(src[i]);
+        memcpy(dst + i, &bits, sizeof bits);
     }
-    bits = sign | (exponent == 31u ? 0x7f800000u : (exponent + 112u) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+}
+
+TTEI_LOOPS void tte_from_bf16(const uint16_t *src, size_t count, float *dst)
+{
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        const uint32_t bits = (uint32_t)src[i] << 16;
+        memcpy(dst + i, &bits, sizeof bits);
+    }
 }
 
 /* Exponent bits all set: NaN or infinity. Comparisons would vanish under -ffast-math. */
-static int ttei_finite_f32(float value)
+static int ttei_finite_f32(float value) { return (ttei_bits_of(value) & 0x7f800000u) != 0x7f800000u; }
+
+TTEI_CLONES TTEI_LOOPS static int ttei_all_finite_f32(const float *x, size_t n)
 {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bits & 0x7f800000u) != 0x7f800000u;
+    uint32_t most = 0, bits;  /* of the bits without the sign, which order numbers by magnitude */
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        bits = ttei_bits_of(x[i]) & 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return most < 0x7f800000u;
 }
 
-#ifndef TT_EMBED_DECODE_ONLY
+#ifndef TT_EMBED_READ_ONLY
+
+static double ttei_get_f64(const unsigned char *p) { return ttei_f64_of(ttei_get64(p)); }
 
 static int ttei_finite_f64(double value)
 {
@@ -861,40 +995,12 @@ static void ttei_put64(unsigned char *p, uint64_t value)
     ttei_put32(p, (uint32_t)(value & 0xffffffffu));
     ttei_put32(p + 4, (uint32_t)(value >> 32));
 }
-static void ttei_put_f32(unsigned char *p, float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    ttei_put32(p, bits);
-}
+static void ttei_put_f32(unsigned char *p, float value) { ttei_put32(p, ttei_bits_of(value)); }
 static void ttei_put_f64(unsigned char *p, double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     ttei_put64(p, bits);
-}
-
-/* Round to nearest float16, ties to even; beyond 65504 gives infinity, which the caller tests for. */
-static uint32_t ttei_f16_encode(float value)
-{
-    uint32_t bits, sign, magnitude, half, rest;
-    memcpy(&bits, &value, sizeof bits);
-    sign = bits >> 16 & 0x8000u;
-    magnitude = bits & 0x7fffffffu;
-    if (magnitude >= 0x47800000u) return sign | 0x7c00u;            /* 65536 and more              */
-    if (magnitude < 0x38800000u) {                                  /* below 2^-14: subnormal half  */
-        uint32_t shift = 126u - (magnitude >> 23);                  /* bits to drop for 2^-24 units */
-        uint32_t fraction = (magnitude & 0x7fffffu) | 0x800000u;
-        if (shift > 24u) return sign;
-        half = fraction >> shift;
-        rest = fraction & ((1u << shift) - 1u);
-        if (rest > 1u << (shift - 1u) || (rest == 1u << (shift - 1u) && (half & 1u))) ++half;
-        return sign | half;
-    }
-    half = (magnitude - 0x38000000u) >> 13;
-    rest = magnitude & 0x1fffu;
-    if (rest > 0x1000u || (rest == 0x1000u && (half & 1u))) ++half;  /* may carry into infinity      */
-    return sign | half;
 }
 
 /* Carving one block of memory into arrays. The same function that carves also answers the size
@@ -923,926 +1029,133 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
     return carve->base == NULL ? NULL : carve->base + at;
 }
 
-#endif /* TT_EMBED_DECODE_ONLY */
+#endif /* TT_EMBED_READ_ONLY */
 
 /* ================================================================================================
-   VECTOR KERNELS
-   The text between here and the end of the next room is compiled twice, with TTEI_REAL as float
-   and as double: the header includes itself for that. TTEI_N(dot) is ttei_dot_f32 or ttei_dot_f64.
+   IMAGE LAYOUT
+   The header, where the sections lie, and the checks that make every later read safe. IMAGE FORMAT
+   above is the map of this room.
    ============================================================================================= */
 
-/* Eight floats side by side, where the compiler knows vectors; elsewhere one, and the same text. Sums
-   and products then mean the same, entry by entry. TTEI_CLONES compiles a function once more for AVX2
-   and lets the processor choose at run time; it leaves out fused multiply-add, whose rounding differs,
-   so that the same rows give the same image on all machines. */
-#if !defined(TT_EMBED_DECODE_ONLY) && (defined(__SSE2_MATH__) || defined(__ARM_NEON)) && \
-    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9))
-#define TTEI_LANES 8
-typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
-typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
-typedef float ttei_quad __attribute__((vector_size(16), may_alias));  /* floats to be widened */
-typedef double ttei_quad_f64 __attribute__((vector_size(32), may_alias));
-#define TTEI_QUAD 4
-#define TTEI_WIDEN(quad) __builtin_convertvector(quad, ttei_quad_f64)
-#define TTEI_LESS(a, b) ((ttei_lane_bits)((a) < (b)))
-#define TTEI_SELECT(mask, yes, no)                                              \
-    ((ttei_lanes)(((mask) & (ttei_lane_bits)(yes)) | (~(mask) & (ttei_lane_bits)(no))))
-#define TTEI_INLINE static inline __attribute__((always_inline))
-#elif !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_LANES 1
-typedef float ttei_lanes;
-typedef int32_t ttei_lane_bits;
-typedef float ttei_quad;
-typedef double ttei_quad_f64;
-#define TTEI_QUAD 1
-#define TTEI_WIDEN(quad) ((double)(quad))
-#define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
-#define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
-#define TTEI_INLINE static
+enum {                      /* where the fields of the header lie */
+    TTEI_AT_CRC = 8,        TTEI_AT_VERSION = 12, TTEI_AT_LAYOUT = 14,  TTEI_AT_CODING = 15,
+    TTEI_AT_MODES = 16,     TTEI_AT_SECTIONS = 17, TTEI_AT_FLAGS = 18,  TTEI_AT_DIM = 20,
+    TTEI_AT_VOCAB = 24,     TTEI_AT_SIZE = 32,    TTEI_AT_MAX_RANK = 40, TTEI_AT_EPS = 44,
+    TTEI_AT_WORST = 48,     TTEI_AT_NORM = 56,    TTEI_AT_ERROR = 88,   TTEI_AT_WEIGHTED_NORM = 120,
+    TTEI_AT_WEIGHTED_ERROR = 152, TTEI_AT_SHAPE = 184,                  /* TTE_PER_TOKEN: 4 + 8 d bytes  */
+    TTEI_AT_RANK = 184,     TTEI_AT_CENTROIDS = 188, TTEI_AT_STATE_BITS = 192, /* TTE_PER_TABLE: 24 bytes */
+    TTEI_AT_EFFORT = 193,   TTEI_AT_CLASSES = 194, TTEI_AT_GAIN_BITS = 195, TTEI_AT_USUAL_WEIGHT = 196,
+    TTEI_AT_EXPONENT = 200, TTEI_AT_WATER = 202,  TTEI_AT_ZEROS = 204, TTEI_TABLE_HEADER = 208
+};
+
+enum {                      /* kinds of sections, numbered from 1 */
+    TTEI_RECORDS = 1, TTEI_INDEX = 2, TTEI_CLASSES = 3, TTEI_BASIS = 4, TTEI_CENTROIDS = 5, TTEI_SECTIONS = 5
+};
+
+#define TTEI_VERSION 2u         /* of the format                                          */
+#define TTEI_SECTION_BYTES 24u  /* of a section's entry in the header                     */
+#define TTEI_SPARE 32u          /* zero bytes at the end, which vector loads may touch    */
+#define TTEI_FLAG_ADAPTED 1u
+#define TTEI_GROUP 16u          /* tokens that share an offset in an index of ranks ..    */
+#define TTEI_BLOCK 128u         /* .. and in one of classes                               */
+#define TTEI_DIM_MAX 16384      /* of TTE_PER_TABLE                                       */
+#define TTEI_RUNS_MAX 24        /* runs of a class                                        */
+#define TTEI_SUM_TOP 16         /* exponents of ordered sums lie in -16 .. 16             */
+#define TTEI_EXPONENT_MAX 200
+
+#define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
+#define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
+
+/* ---- checksums ------------------------------------------------------------------------------- */
+
+/* CRC-32 of IEEE 802.3, reflected polynomial edb88320, bit by bit. */
+static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
+{
+    int bit;
+    for (; n > 0; --n) {
+        crc ^= *p++;
+        for (bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
+    }
+    return crc;
+}
+
+#ifdef TT_EMBED_DECODE_ONLY
+
+static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ~ttei_crc32_step(0xffffffffu, p, n); }
+
 #else
-#define TTEI_INLINE static
-#endif
-/* Kept out of line, so that its frame is gone before deeper calls are made: a decoder's stack is short. With
-   one layout it is short enough without. */
-#if defined(TT_EMBED_DECODE_ONLY) && !defined(TT_EMBED_ONLY_LAYOUT) && defined(__GNUC__)
-#define TTEI_NOINLINE __attribute__((noinline))
-#else
-#define TTEI_NOINLINE
-#endif
-#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_AVX2 __attribute__((target("avx2")))
-#endif
-/* Before version 18 clang gave clones of static functions public names, so that files with private copies
-   of the library could not be linked; before 14 it had none. */
-#if defined(TTEI_AVX2) && defined(__clang__) && \
-    (__clang_major__ < 14 || (__clang_major__ < 18 && defined(TT_EMBED_STATIC)))
-#define TTEI_CLONES
-#define TTEI_CLONES_FUSED
-#elif defined(TTEI_AVX2)
-#define TTEI_CLONES __attribute__((target_clones("avx2", "default")))
-#define TTEI_CLONES_FUSED __attribute__((target_clones("fma", "default")))
-#else
-#define TTEI_CLONES
-#define TTEI_CLONES_FUSED
-#endif
-/* Rows come from two loops, one for a single row, one for many, which must agree to the last bit, and with
-   those of other machines: gcc, where the processor has fused multiply-add, would fuse as it finds each
-   loop. clang fuses what stands in one expression, in both. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
-#else
-#define TTEI_UNFUSED
-#endif
 
-#ifndef TT_EMBED_DECODE_ONLY
-/* Length of the hypotenuse: directly where the squares stay in the type's range, else with care. */
-static float ttei_hypot_f32(float x, float y)
+/* Sixteen bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
+   on the stack. */
+static uint32_t ttei_crc32_part(const unsigned char *p, size_t n)
 {
-    const float square = x * x + y * y;
-    if (square > 1e-30f && square < 1e30f) return sqrtf(square);
-    return (float)sqrt((double)x * (double)x + (double)y * (double)y);
-}
-static double ttei_hypot_f64(double x, double y)
-{
-    const double square = x * x + y * y;
-    return square > 1e-280 && square < 1e280 ? sqrt(square) : hypot(x, y);
-}
-#endif
-
-#define TTEI_JOIN_(a, b) a##b
-#define TTEI_JOIN(a, b) TTEI_JOIN_(a, b)
-#define TTEI_N(name) TTEI_JOIN(ttei_##name##_, TTEI_TYPE)
-
-#ifndef TT_EMBED_DECODE_ONLY
-#include <float.h>
-#define TTEI_REAL float
-#define TTEI_TYPE f32
-#define TTEI_BITS int32_t
-#define TTEI_EPSILON FLT_EPSILON
-#define TTEI_TINY FLT_MIN
-#define TTEI_SQUARE_MIN 1e-30f  /* sums of squares between it and its inverse are accurate */
-#include "tt_embed.h"
-#undef TTEI_REAL
-#undef TTEI_TYPE
-#undef TTEI_BITS
-#undef TTEI_EPSILON
-#undef TTEI_TINY
-#undef TTEI_SQUARE_MIN
-#define TTEI_REAL double
-#define TTEI_TYPE f64
-#define TTEI_BITS int64_t
-#define TTEI_EPSILON DBL_EPSILON
-#define TTEI_TINY DBL_MIN
-#define TTEI_SQUARE_MIN 1e-280
-#include "tt_embed.h"
-#undef TTEI_REAL
-#undef TTEI_TYPE
-#undef TTEI_BITS
-#undef TTEI_EPSILON
-#undef TTEI_TINY
-#undef TTEI_SQUARE_MIN
-#else
-static int ttei_all_finite_f32(const float *x, size_t n)
-{
-    size_t i;
-    for (i = 0; i < n; ++i)
-        if (!ttei_finite_f32(x[i])) return 0;
-    return 1;
-}
-#endif
-
-#else /* TTEI_REAL: the text for one type */
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* As many numbers as one vector holds; TTEI_WIDTH of them. */
-#if TTEI_LANES > 1
-typedef TTEI_REAL TTEI_N(vec) __attribute__((vector_size(32), may_alias));
-typedef TTEI_BITS TTEI_N(bits) __attribute__((vector_size(32), may_alias));
-#define TTEI_BITS_LESS(a, b) ((a) < (b))
-#else
-typedef TTEI_REAL TTEI_N(vec);
-typedef TTEI_BITS TTEI_N(bits);
-#define TTEI_BITS_LESS(a, b) (-(TTEI_BITS)((a) < (b)))
-#endif
-#define TTEI_WIDTH (sizeof(TTEI_N(vec)) / sizeof(TTEI_REAL))
-
-/* y += alpha * x */
-TTEI_INLINE void TTEI_N(axpy)(size_t n, TTEI_REAL alpha, const TTEI_REAL *x, TTEI_REAL *y)
-{
-    size_t i = 0;
-    TTEI_N(vec) a, b;
-    for (; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
-        memcpy(&a, x + i, sizeof a);
-        memcpy(&b, y + i, sizeof b);
-        b += alpha * a;
-        memcpy(y + i, &b, sizeof b);
-    }
-    for (; i < n; ++i) y[i] += alpha * x[i];
-}
-
-/* Sum of x[i] * y[i], in sums that do not wait for each other. */
-TTEI_INLINE TTEI_REAL TTEI_N(dot)(size_t n, const TTEI_REAL *x, const TTEI_REAL *y)
-{
-    TTEI_N(vec) s0 = {0}, s1 = {0}, a, b;
-    TTEI_REAL part[TTEI_WIDTH], sum = 0;
-    size_t i = 0, lane;
-    for (; i + 2 * TTEI_WIDTH <= n; i += 2 * TTEI_WIDTH) {
-        memcpy(&a, x + i, sizeof a);
-        memcpy(&b, y + i, sizeof b);
-        s0 += a * b;
-        memcpy(&a, x + i + TTEI_WIDTH, sizeof a);
-        memcpy(&b, y + i + TTEI_WIDTH, sizeof b);
-        s1 += a * b;
-    }
-    if (i > 0) {
-        s0 += s1;
-        memcpy(part, &s0, sizeof part);
-        for (lane = 0; lane < TTEI_WIDTH; ++lane) sum += part[lane];
-    }
-    for (; i < n; ++i) sum += x[i] * y[i];
-    return sum;
-}
-
-/* x *= alpha */
-TTEI_INLINE void TTEI_N(multiply)(size_t n, TTEI_REAL alpha, TTEI_REAL *x)
-{
-    size_t i = 0;
-    TTEI_N(vec) a;
-    for (; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
-        memcpy(&a, x + i, sizeof a);
-        a *= alpha;
-        memcpy(x + i, &a, sizeof a);
-    }
-    for (; i < n; ++i) x[i] *= alpha;
-}
-
-/* `width` (1 or 4) vectors from and to memory. */
-TTEI_INLINE void TTEI_N(load)(int width, const TTEI_REAL *x, TTEI_N(vec) *a, TTEI_N(vec) *b,
-                              TTEI_N(vec) *c, TTEI_N(vec) *d)
-{
-    memcpy(a, x, sizeof *a);
-    if (width == 1) return;
-    memcpy(b, x + TTEI_WIDTH, sizeof *b);
-    memcpy(c, x + 2 * TTEI_WIDTH, sizeof *c);
-    memcpy(d, x + 3 * TTEI_WIDTH, sizeof *d);
-}
-TTEI_INLINE void TTEI_N(store)(int width, TTEI_REAL *x, const TTEI_N(vec) *a, const TTEI_N(vec) *b,
-                               const TTEI_N(vec) *c, const TTEI_N(vec) *d)
-{
-    memcpy(x, a, sizeof *a);
-    if (width == 1) return;
-    memcpy(x + TTEI_WIDTH, b, sizeof *b);
-    memcpy(x + 2 * TTEI_WIDTH, c, sizeof *c);
-    memcpy(x + 3 * TTEI_WIDTH, d, sizeof *d);
-}
-
-TTEI_INLINE TTEI_REAL TTEI_N(abs)(TTEI_REAL x) { return x < 0 ? -x : x; }
-
-/* The magnitude bits of the largest entry: as integers they are ordered like the magnitudes, and
-   infinity and NaN come after all finite numbers. Comparing the numbers themselves would lose NaN,
-   and under -ffast-math infinity as well. */
-TTEI_CLONES static TTEI_REAL TTEI_N(top)(size_t n, const TTEI_REAL *x)
-{
-    const TTEI_BITS magnitude = (TTEI_BITS)(UINT64_MAX >> (65 - 8 * sizeof(TTEI_BITS)));
-    TTEI_N(bits) top0 = {0}, top1 = {0}, a, b, less;
-    TTEI_BITS part[2 * TTEI_WIDTH], bits, most = 0;
-    TTEI_REAL top;
-    size_t i = 0, lane;
-    for (; i + 2 * TTEI_WIDTH <= n; i += 2 * TTEI_WIDTH) {
-        memcpy(&a, x + i, sizeof a);
-        memcpy(&b, x + i + TTEI_WIDTH, sizeof b);
-        a &= magnitude;
-        b &= magnitude;
-        less = TTEI_BITS_LESS(top0, a);
-        top0 = (top0 & ~less) | (a & less);
-        less = TTEI_BITS_LESS(top1, b);
-        top1 = (top1 & ~less) | (b & less);
-    }
-    memcpy(part, &top0, sizeof top0);
-    memcpy(part + TTEI_WIDTH, &top1, sizeof top1);
-    for (; i < n; ++i) {
-        memcpy(&bits, x + i, sizeof bits);
-        bits &= magnitude;
-        if (bits > most) most = bits;
-    }
-    for (lane = 0; lane < 2 * TTEI_WIDTH; ++lane)
-        if (part[lane] > most) most = part[lane];
-    memcpy(&top, &most, sizeof top);
-    return top;
-}
-
-static int TTEI_N(all_finite)(const TTEI_REAL *x, size_t n)
-{
-    return TTEI_N(finite)(TTEI_N(top)(n, x));
-}
-
-/* x *= 2^power, in two steps, since 2^power alone may lie outside the type where x * 2^power does
-   not. Exact unless the result is subnormal. */
-TTEI_CLONES static void TTEI_N(scale)(size_t n, int power, TTEI_REAL *x)
-{
-    if (power == 0) return;
-    TTEI_N(multiply)(n, (TTEI_REAL)ldexp(1.0, power / 2), x);
-    TTEI_N(multiply)(n, (TTEI_REAL)ldexp(1.0, power - power / 2), x);
-}
-
-/* The power of two p with 2^(p-1) <= |x| < 2^p; 0 for 0. */
-static int TTEI_N(exponent)(TTEI_REAL x)
-{
-    int power = 0;
-    if (x < 0 || x > 0) (void)frexp((double)x, &power);
-    return power;
-}
-
-/* ================================================================================================
-   SINGULAR VALUE DECOMPOSITION
-   The matrix is held as n columns of length m >= n, each contiguous; a wide matrix is its own
-   transpose in that form, so both kinds take the same road:
-       W = H R              when it is much longer than wide: only R (n x n) goes on   [GVL 5.4.9]
-       R = P B Q^T          Householder reflections from both sides, B upper bidiagonal [GVL 5.4.8]
-       B = P' S Q'^T        implicit QR steps; their rotations are collected and applied to the
-                            columns of P and Q in passes over rows that stay in the cache [GVL 8.6.3]
-   ============================================================================================= */
-
-/* A reflection H = I - tau v v^T with v[0] = 1 that maps x to (*beta, 0, .., 0). x becomes v.
-   Returns tau; 0, and H = I, when x has that form already, which leaves a bidiagonal matrix
-   untouched. Where squares would leave the type's range, x is divided by its largest entry first. */
-TTEI_INLINE TTEI_REAL TTEI_N(reflector)(size_t n, TTEI_REAL *x, TTEI_REAL *beta)
-{
-    TTEI_REAL tail = TTEI_N(dot)(n - 1, x + 1, x + 1), top = 1, first, norm;
-    size_t i;
-    if (!(tail > TTEI_SQUARE_MIN && x[0] * x[0] < 1 / TTEI_SQUARE_MIN)) {
-        top = TTEI_N(top)(n - 1, x + 1);
-        if (!(top > 0)) {
-            *beta = x[0];
-            x[0] = 1;
-            return 0;
-        }
-        if (TTEI_N(abs)(x[0]) > top) top = TTEI_N(abs)(x[0]);
-        for (i = 0; i < n; ++i) x[i] /= top;
-        tail = TTEI_N(dot)(n - 1, x + 1, x + 1);
-    }
-    first = x[0];
-    norm = (TTEI_REAL)sqrt((double)(first * first + tail));
-    if (first > 0) norm = -norm;  /* the sign that adds magnitudes instead of cancelling them */
-    TTEI_N(multiply)(n - 1, 1 / (first - norm), x + 1);
-    x[0] = 1;
-    *beta = norm * top;
-    return (norm - first) / norm;
-}
-
-/* x -= tau v (v^T x) for four columns x of length n, `step` apart, that share the loads of v. */
-TTEI_INLINE void TTEI_N(reflect_four)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, size_t step,
-                                      TTEI_REAL *x)
-{
-    TTEI_REAL *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step, part[4 * TTEI_WIDTH], f[4];
-    TTEI_N(vec) s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a, b0, b1, b2, b3;
-    size_t i, j, k;
-    for (i = 0; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
-        memcpy(&a, v + i, sizeof a);
-        memcpy(&b0, x + i, sizeof a);
-        memcpy(&b1, x1 + i, sizeof a);
-        memcpy(&b2, x2 + i, sizeof a);
-        memcpy(&b3, x3 + i, sizeof a);
-        s0 += a * b0;
-        s1 += a * b1;
-        s2 += a * b2;
-        s3 += a * b3;
-    }
-    TTEI_N(store)(4, part, &s0, &s1, &s2, &s3);
-    for (k = 0; k < 4; ++k) {
-        f[k] = 0;
-        for (j = 0; j < TTEI_WIDTH; ++j) f[k] += part[k * TTEI_WIDTH + j];
-        for (j = i; j < n; ++j) f[k] += v[j] * x[k * step + j];
-        f[k] *= -tau;
-        for (j = i; j < n; ++j) x[k * step + j] += f[k] * v[j];
-    }
-    for (i = 0; i + TTEI_WIDTH <= n; i += TTEI_WIDTH) {
-        memcpy(&a, v + i, sizeof a);
-        memcpy(&b0, x + i, sizeof a);
-        memcpy(&b1, x1 + i, sizeof a);
-        memcpy(&b2, x2 + i, sizeof a);
-        memcpy(&b3, x3 + i, sizeof a);
-        b0 += f[0] * a;
-        b1 += f[1] * a;
-        b2 += f[2] * a;
-        b3 += f[3] * a;
-        memcpy(x + i, &b0, sizeof a);
-        memcpy(x1 + i, &b1, sizeof a);
-        memcpy(x2 + i, &b2, sizeof a);
-        memcpy(x3 + i, &b3, sizeof a);
-    }
-}
-
-TTEI_INLINE void TTEI_N(reflect)(size_t n, TTEI_REAL tau, const TTEI_REAL *v, size_t count,
-                                 size_t step, TTEI_REAL *x)
-{
-    for (; count >= 4; count -= 4, x += 4 * step) TTEI_N(reflect_four)(n, tau, v, step, x);
-    for (; count > 0; --count, x += step) TTEI_N(axpy)(n, -tau * TTEI_N(dot)(n, v, x), v, x);
-}
-
-/* W (n columns of m, `step` apart) becomes R in its upper triangle and below that the vectors of the
-   reflections, their leading ones left out. R, with zeros below, is copied to r (n columns, `step_r`
-   apart). */
-TTEI_CLONES static void TTEI_N(triangularize)(size_t m, size_t n, TTEI_REAL *w, size_t step,
-                                              TTEI_REAL *tau, TTEI_REAL *r, size_t step_r)
-{
-    size_t j;
-    TTEI_REAL beta;
-    memset(r, 0, n * step_r * sizeof *r);
-    for (j = 0; j < n; ++j) {
-        TTEI_REAL *v = w + j * step + j;
-        tau[j] = TTEI_N(reflector)(m - j, v, &beta);
-        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], v, n - j - 1, step, v + step);
-        memcpy(r + j * step_r, w + j * step, j * sizeof *r);
-        r[j * step_r + j] = beta;
-    }
-}
-
-/* Each of n columns of x (length m) = H_0 H_1 .. H_(n-1) x. */
-TTEI_CLONES static void TTEI_N(lengthen)(size_t m, size_t n, const TTEI_REAL *w, size_t step,
-                                         const TTEI_REAL *tau, TTEI_REAL *x)
-{
-    size_t j;
-    for (j = n; j-- > 0;)
-        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], w + j * step + j, n, step, x + j);
-}
-
-/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the
-   diagonals of B; the reflections' vectors stand in W (vector j in column j from row j down) and,
-   for those from the right, in Q (vector j in column j+1 from row j+1 down).
-   The update from the right, W -= tau (W v) v^T, is put off until the next column's reflection is at
-   hand, so that a column takes both while it is in the cache. `line` (m) holds W v. */
-TTEI_CLONES static void TTEI_N(bidiagonalize)(size_t m, size_t n, TTEI_REAL *w, size_t step,
-                                              TTEI_REAL *q, size_t step_q, TTEI_REAL *d, TTEI_REAL *e,
-                                              TTEI_REAL *tau_left, TTEI_REAL *tau_right,
-                                              TTEI_REAL *line)
-{
-    const TTEI_REAL *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
-    TTEI_REAL old = 0;
-    size_t j, c, i, some;
-    for (j = 0; j < n; ++j) {
-        TTEI_REAL *v = w + j * step + j, *row = NULL, tau;
-        if (j + 1 < n) row = q + (j + 1) * step_q + j + 1;
-        if (old > 0) TTEI_N(axpy)(m - j, -old * pending[0], line + j, v);
-        tau = tau_left[j] = TTEI_N(reflector)(m - j, v, &d[j]);
-        for (c = j + 1; c < n; c += some) {
-            TTEI_REAL *x = w + c * step + j;
-            some = ttei_min(4, n - c);
-            for (i = 0; i < some && old > 0; ++i)
-                TTEI_N(axpy)(m - j, -old * pending[c + i - j], line + j, x + i * step);
-            if (tau > 0) TTEI_N(reflect)(m - j, tau, v, some, step, x);
-            for (i = 0; i < some; ++i) row[c + i - j - 1] = x[i * step];
-        }
-        if (j + 1 == n) break;
-        old = tau_right[j] = TTEI_N(reflector)(n - j - 1, row, &e[j]);
-        pending = row;
-        if (!(old > 0)) continue;
-        memset(line, 0, m * sizeof *line);
-        for (c = j + 1; c < n; ++c)
-            TTEI_N(axpy)(m - j - 1, row[c - j - 1], w + c * step + j + 1, line + j + 1);
-    }
-}
-
-/* The first n columns of H_0 H_1 .. H_(n-1), in place of their vectors: backwards, so that column j
-   is still a unit vector when H_j meets it. `step` from one column to the next. */
-TTEI_CLONES static void TTEI_N(accumulate)(size_t m, size_t n, size_t step, TTEI_REAL *a,
-                                           const TTEI_REAL *tau)
-{
-    size_t j;
-    for (j = n; j-- > 0;) {
-        TTEI_REAL *v = a + j * step + j;
-        if (tau[j] > 0) TTEI_N(reflect)(m - j, tau[j], v, n - j - 1, step, v + step);
-        TTEI_N(multiply)(m - j - 1, -tau[j], v + 1);
-        v[0] = 1 - tau[j];
-        memset(a + j * step, 0, j * sizeof *a);
-    }
-}
-
-/* c, s with c*f + s*g = r, c*g - s*f = 0. */
-static TTEI_REAL TTEI_N(givens)(TTEI_REAL f, TTEI_REAL g, TTEI_REAL *c, TTEI_REAL *s)
-{
-    const int tiny = TTEI_N(abs)(f) + TTEI_N(abs)(g) < TTEI_SQUARE_MIN;
-    TTEI_REAL r;
-    if (tiny) {  /* r may be subnormal, of few digits */
-        f /= TTEI_SQUARE_MIN;
-        g /= TTEI_SQUARE_MIN;
-    }
-    r = TTEI_N(hypot)(f, g);
-    *c = r > 0 ? f / r : 1;
-    *s = r > 0 ? g / r : 0;
-    return tiny ? r * TTEI_SQUARE_MIN : r;
-}
-
-/* The rotations of QR steps that P and Q have not met yet. One step is a run of rotations in the
-   planes of neighbouring columns, upwards or downwards. */
-#define TTEI_STEPS 24
-typedef struct TTEI_N(step) {
-    size_t first, count;     /* the column it starts from, and how many rotations            */
-    int down;                /* 1: columns first, first + 1, ..; 0: first, first - 1, ..     */
-} TTEI_N(step);
-typedef struct TTEI_N(turns) {
-    TTEI_N(step) step[TTEI_STEPS];
-    size_t steps, used;
-    TTEI_REAL *p, *q;        /* cosine, sine for the columns of P and of Q, in order         */
-    TTEI_REAL *p_columns, *q_columns;  /* NULL when only the values are wanted               */
-    size_t p_step, q_step;   /* their columns' lengths, multiples of TTEI_WIDTH              */
-} TTEI_N(turns);
-
-/* All collected steps on `width` (1 or 4) vectors of rows: for each rotation a column is loaded once
-   and its neighbour stored once; the column between is still in registers. */
-TTEI_INLINE void TTEI_N(turn_rows)(int width, const TTEI_N(turns) *turns, const TTEI_REAL *pair,
-                                   size_t step, TTEI_REAL *rows)
-{
+    uint32_t far[16][256], crc = 0xffffffffu, word;
+    unsigned char byte;
     size_t i, k;
-    for (i = 0; i < turns->steps; ++i) {
-        const TTEI_N(step) *run = &turns->step[i];
-        const ptrdiff_t next = run->down ? (ptrdiff_t)step : -(ptrdiff_t)step;
-        TTEI_REAL *x = rows + run->first * step;
-        TTEI_N(vec) x0 = {0}, x1 = {0}, x2 = {0}, x3 = {0}, y0, y1, y2, y3;
-        TTEI_N(load)(width, x, &x0, &x1, &x2, &x3);
-        y0 = y1 = y2 = y3 = x0;
-        for (k = 0; k < run->count; ++k, pair += 2, x += next) {
-            const TTEI_REAL c = pair[0], s = pair[1];
-            TTEI_N(vec) z0, z1, z2, z3;
-            TTEI_N(load)(width, x + next, &y0, &y1, &y2, &y3);
-            z0 = c * x0 + s * y0;
-            x0 = c * y0 - s * x0;
-            z1 = c * x1 + s * y1;
-            x1 = c * y1 - s * x1;
-            z2 = c * x2 + s * y2;
-            x2 = c * y2 - s * x2;
-            z3 = c * x3 + s * y3;
-            x3 = c * y3 - s * x3;
-            TTEI_N(store)(width, x, &z0, &z1, &z2, &z3);
+    if (n >= 8192) {
+        for (i = 0; i < 256; ++i) {
+            byte = (unsigned char)i;
+            far[0][i] = ttei_crc32_step(0, &byte, 1);
         }
-        TTEI_N(store)(width, x, &x0, &x1, &x2, &x3);
-    }
-}
-
-TTEI_CLONES static void TTEI_N(turn_columns)(const TTEI_N(turns) *turns, const TTEI_REAL *pair,
-                                             size_t step, TTEI_REAL *columns)
-{
-    size_t i = 0;
-    for (; i + 4 * TTEI_WIDTH <= step; i += 4 * TTEI_WIDTH)
-        TTEI_N(turn_rows)(4, turns, pair, step, columns + i);
-    for (; i < step; i += TTEI_WIDTH) TTEI_N(turn_rows)(1, turns, pair, step, columns + i);
-}
-
-/* Applies what is collected to P and Q, and forgets it. */
-static void TTEI_N(turn)(TTEI_N(turns) *turns)
-{
-    if (turns->p_columns != NULL) {
-        TTEI_N(turn_columns)(turns, turns->p, turns->p_step, turns->p_columns);
-        TTEI_N(turn_columns)(turns, turns->q, turns->q_step, turns->q_columns);
-    }
-    turns->steps = turns->used = 0;
-}
-
-/* A block of B that no zero divides, seen from its larger end. With down = 0 it is read from its last
-   row to its first: J B^T J (J reverses the order) is upper bidiagonal too, and left and right vectors
-   change places. So one description of a QR step serves both directions [DK90, sec. 3]. */
-typedef struct TTEI_N(block) {
-    TTEI_REAL *d, *e;          /* of the whole matrix                              */
-    size_t first, size;        /* diagonal index where the block starts; its rows  */
-    int down;                  /* 1: indices rise from first; 0: they fall         */
-} TTEI_N(block);
-
-static TTEI_REAL *TTEI_N(diagonal)(const TTEI_N(block) *b, size_t i)
-{
-    return b->d + (b->down ? b->first + i : b->first - i);
-}
-static TTEI_REAL *TTEI_N(above)(const TTEI_N(block) *b, size_t i)  /* between i and i + 1 */
-{
-    return b->e + (b->down ? b->first + i : b->first - i - 1);
-}
-
-/* A rotation from the right and one from the left, into the list. */
-TTEI_INLINE void TTEI_N(note)(const TTEI_N(block) *b, TTEI_N(turns) *turns, TTEI_REAL c, TTEI_REAL s,
-                              TTEI_REAL c_left, TTEI_REAL s_left)
-{
-    TTEI_REAL *p = turns->p + turns->used, *q = turns->q + turns->used;
-    p[0] = b->down ? c_left : c;
-    p[1] = b->down ? s_left : s;
-    q[0] = b->down ? c : c_left;
-    q[1] = b->down ? s : s_left;
-    turns->used += 2;
-}
-
-/* Sets every off-diagonal entry to zero that cannot change a singular value by more than `tol`,
-   relatively [DK90, criteria 1 and 2]. Along the way mu_1 = |d_1|, mu_(i+1) = |d_(i+1)| mu_i /
-   (mu_i + |e_i|) bounds the smallest singular value from below; the least mu goes to *low.
-   Returns 1 when an entry was set. */
-static int TTEI_N(deflate)(const TTEI_N(block) *b, TTEI_REAL tol, TTEI_REAL *low)
-{
-    size_t i, last = b->size - 1;
-    TTEI_REAL mu = TTEI_N(abs)(*TTEI_N(diagonal)(b, 0));
-    *low = mu;
-    if (TTEI_N(abs)(*TTEI_N(above)(b, last - 1)) <= tol * TTEI_N(abs)(*TTEI_N(diagonal)(b, last))) {
-        *TTEI_N(above)(b, last - 1) = 0;
-        return 1;
-    }
-    for (i = 0; i < last; ++i) {
-        TTEI_REAL e = TTEI_N(abs)(*TTEI_N(above)(b, i));
-        if (e <= tol * mu) {
-            *TTEI_N(above)(b, i) = 0;
-            return 1;
-        }
-        mu = TTEI_N(abs)(*TTEI_N(diagonal)(b, i + 1)) * (mu / (mu + e));
-        if (mu < *low) *low = mu;
-    }
-    return 0;
-}
-
-/* The shift: the smaller singular value of the block's last 2 x 2 corner [f g; 0 h]. The larger
-   and the smaller add up to hypot(f + h, g), differ by hypot(f - h, g), and multiply to f*h. */
-static TTEI_REAL TTEI_N(corner_shift)(const TTEI_N(block) *b)
-{
-    TTEI_REAL f = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 2));
-    TTEI_REAL g = TTEI_N(abs)(*TTEI_N(above)(b, b->size - 2));
-    TTEI_REAL h = TTEI_N(abs)(*TTEI_N(diagonal)(b, b->size - 1));
-    TTEI_REAL large = TTEI_N(hypot)(f + h, g) / 2 + TTEI_N(hypot)(f - h, g) / 2;
-    return large > 0 ? (f < h ? f : h) * ((f < h ? h : f) / large) : 0;
-}
-
-/* One implicit QR step over the block: a rotation from the right makes the bulge, the one from the
-   left pushes it on. With shift 0 the two products collapse to one that never subtracts and so
-   keeps every entry relatively accurate [DK90, sec. 3, "implicit zero-shift QR"]. */
-static void TTEI_N(qr_step)(const TTEI_N(block) *b, TTEI_REAL shift, TTEI_N(turns) *turns)
-{
-    size_t i, last = b->size - 1;
-    TTEI_REAL c = 1, s = 0, c_left = 1, s_left = 0, r, f, g;
-    TTEI_N(step) *step = &turns->step[turns->steps++];
-    step->first = b->first;
-    step->count = last;
-    step->down = b->down;
-    if (!(shift > 0)) {
-        for (i = 0; i < last; ++i) {
-            TTEI_REAL *d = TTEI_N(diagonal)(b, i), *next = TTEI_N(diagonal)(b, i + 1);
-            r = TTEI_N(givens)(*d * c, *TTEI_N(above)(b, i), &c, &s);
-            if (i > 0) *TTEI_N(above)(b, i - 1) = s_left * r;
-            *d = TTEI_N(givens)(c_left * r, *next * s, &c_left, &s_left);
-            TTEI_N(note)(b, turns, c, s, c_left, s_left);
-        }
-        f = *TTEI_N(diagonal)(b, last) * c;
-        *TTEI_N(diagonal)(b, last) = f * c_left;
-        *TTEI_N(above)(b, last - 1) = f * s_left;
-        return;
-    }
-    f = *TTEI_N(diagonal)(b, 0);           /* first column of B^T B - shift^2 I, divided by d_1 */
-    g = *TTEI_N(above)(b, 0);
-    f = (TTEI_N(abs)(f) - shift) * ((f < 0 ? (TTEI_REAL)-1 : (TTEI_REAL)1) + shift / f);
-    for (i = 0; i < last; ++i) {
-        TTEI_REAL *d = TTEI_N(diagonal)(b, i), *e = TTEI_N(above)(b, i);
-        TTEI_REAL *next = TTEI_N(diagonal)(b, i + 1);
-        r = TTEI_N(givens)(f, g, &c, &s);
-        if (i > 0) *TTEI_N(above)(b, i - 1) = r;
-        f = c * *d + s * *e;
-        *e = c * *e - s * *d;
-        g = s * *next;
-        *next = c * *next;
-        *d = TTEI_N(givens)(f, g, &c_left, &s_left);
-        f = c_left * *e + s_left * *next;
-        *next = c_left * *next - s_left * *e;
-        if (i + 1 < last) {
-            g = s_left * *TTEI_N(above)(b, i + 1);
-            *TTEI_N(above)(b, i + 1) *= c_left;
-        }
-        TTEI_N(note)(b, turns, c, s, c_left, s_left);
-    }
-    *TTEI_N(above)(b, last - 1) = f;
-}
-
-/* Below this an off-diagonal entry is nothing beside the least singular value, for which mu (see
-   deflate) is a lower bound, or beside what underflow did already [DK90, sec. 4]. */
-static TTEI_REAL TTEI_N(negligible)(size_t n, const TTEI_REAL *d, const TTEI_REAL *e, TTEI_REAL tol)
-{
-    TTEI_REAL mu = TTEI_N(abs)(d[0]), low = mu;
-    size_t i;
-    for (i = 1; i < n && low > 0; ++i) {
-        mu = TTEI_N(abs)(d[i]) * (mu / (mu + TTEI_N(abs)(e[i - 1])));
-        if (mu < low) low = mu;
-    }
-    low *= tol / (TTEI_REAL)sqrt((double)n);
-    return low > (TTEI_REAL)n * TTEI_TINY ? low : (TTEI_REAL)n * TTEI_TINY;
-}
-
-/* The last block of B that ends in row hi: returns its first row, sets the negligible entry above that
-   to zero, and the block's largest entry to *high. */
-static size_t TTEI_N(last_block)(size_t hi, const TTEI_REAL *d, TTEI_REAL *e, TTEI_REAL negligible,
-                                 TTEI_REAL *high)
-{
-    size_t lo;
-    *high = TTEI_N(abs)(d[hi]);
-    for (lo = hi; lo > 0; --lo) {
-        if (TTEI_N(abs)(e[lo - 1]) <= negligible) {
-            e[lo - 1] = 0;
-            break;
-        }
-        if (TTEI_N(abs)(d[lo - 1]) > *high) *high = TTEI_N(abs)(d[lo - 1]);
-        if (TTEI_N(abs)(e[lo - 1]) > *high) *high = TTEI_N(abs)(e[lo - 1]);
-    }
-    return lo;
-}
-
-/* Diagonalize B in place: d becomes the singular values, unsorted and with signs; the columns of P and
-   Q turn along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
-static int TTEI_N(diagonalize)(size_t n, TTEI_REAL *d, TTEI_REAL *e, TTEI_N(turns) *turns)
-{
-    const TTEI_REAL tol = TTEI_EPSILON;               /* what a dropped entry may change    */
-    const TTEI_REAL shift_tol = 32 * TTEI_EPSILON;    /* what shifts may cost a small value  */
-    const TTEI_REAL negligible = TTEI_N(negligible)(n, d, e, tol);
-    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n, waited = 0;
-    TTEI_N(block) b;
-    TTEI_REAL low, high, shift, start;
-    b.d = d;
-    b.e = e;
-    b.down = 1;
-    while (hi > 0) {
-        if (budget-- == 0) return 0;
-        lo = TTEI_N(last_block)(hi, d, e, negligible, &high);
-        if (lo == hi) {
-            --hi;
-            continue;
-        }
-        /* A new block: chase the bulge from the larger end to the smaller. */
-        if (old_hi != hi || old_lo != lo) {
-            b.down = TTEI_N(abs)(d[lo]) >= TTEI_N(abs)(d[hi]);
-            waited = 0;
-        }
-        old_hi = hi;
-        old_lo = lo;
-        b.first = b.down ? lo : hi;
-        b.size = hi - lo + 1;
-        /* Between equal values a step may leave its own rounding behind, just above tol, for ever. */
-        if (TTEI_N(deflate)(&b, tol * (TTEI_REAL)(1 + ttei_min(waited++ / 8, 7)), &low)) continue;
-
-        /* A shift speeds up convergence but costs relative accuracy in the small values; it is used
-           where they are not that small. */
-        start = TTEI_N(abs)(d[b.first]);
-        shift = 0;
-        if ((TTEI_REAL)n * shift_tol * (low / high) > TTEI_EPSILON) {
-            shift = TTEI_N(corner_shift)(&b);
-            if (!(start > 0) || (shift / start) * (shift / start) < TTEI_EPSILON) shift = 0;
-        }
-        if (turns->steps == TTEI_STEPS) TTEI_N(turn)(turns);
-        TTEI_N(qr_step)(&b, shift, turns);
-    }
-    TTEI_N(turn)(turns);
-    return 1;
-}
-
-TTEI_INLINE void TTEI_N(swap)(size_t n, TTEI_REAL *x, TTEI_REAL *y)
-{
-    size_t i;
-    for (i = 0; i < n; ++i) {
-        TTEI_REAL xi = x[i];
-        x[i] = y[i];
-        y[i] = xi;
-    }
-}
-
-/* Singular values positive and descending, the columns of P and Q (NULL: none) in their order. */
-static void TTEI_N(order)(size_t n, TTEI_REAL *d, const TTEI_N(turns) *turns)
-{
-    TTEI_REAL *p = turns->p_columns, *q = turns->q_columns;
-    const size_t p_step = turns->p_step, q_step = turns->q_step;
-    size_t k, i, largest;
-    for (k = 0; k < n; ++k)
-        if (!(d[k] > 0)) {  /* -0 becomes 0, too */
-            d[k] = d[k] < 0 ? -d[k] : 0;
-            if (q != NULL) TTEI_N(multiply)(q_step, -1, q + k * q_step);
-        }
-    for (k = 0; k < n; ++k) {
-        for (largest = k, i = k + 1; i < n; ++i)
-            if (d[i] > d[largest]) largest = i;
-        if (largest == k) continue;
-        TTEI_N(swap)(1, d + k, d + largest);
-        if (p == NULL) continue;
-        TTEI_N(swap)(p_step, p + k * p_step, p + largest * p_step);
-        TTEI_N(swap)(q_step, q + k * q_step, q + largest * q_step);
-    }
-}
-
-/* Whether eight magnitudes are all less than `top`; one branch for the eight. */
-TTEI_INLINE int TTEI_N(below)(const TTEI_REAL *x, TTEI_REAL top)
-{
-    int all = 1, i;
-    for (i = 0; i < 8; ++i) all &= (x[i] < top) & (x[i] > -top);
-    return all;
-}
-
-/* Signs: in each of n right vectors (of length `right_len`) the largest entry, the first of equals,
-   becomes positive; the left vectors (`left_len`) turn along. */
-TTEI_CLONES static void TTEI_N(fix_signs)(size_t n, TTEI_REAL *right, size_t right_len,
-                                          size_t right_step, TTEI_REAL *left, size_t left_len,
-                                          size_t left_step)
-{
-    size_t k, i;
-    for (k = 0; k < n; ++k, right += right_step, left += left_step) {
-        const TTEI_REAL top = TTEI_N(top)(right_len, right);
-        for (i = 0; i + 8 < right_len && TTEI_N(below)(right + i, top); i += 8) {}
-        for (; i + 1 < right_len && TTEI_N(abs)(right[i]) < top; ++i) {}
-        if (right[i] < 0) {
-            TTEI_N(multiply)(right_len, -1, right);
-            TTEI_N(multiply)(left_len, -1, left);
+        for (k = 1; k < 16; ++k)
+            for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
+        for (; n >= 16; n -= 16) {
+            word = crc ^ ttei_get32(p);
+            crc = 0;
+            for (k = 16; k > 0; k -= 4, p += 4) {
+                if (k < 16) word = ttei_get32(p);
+                crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^
+                       far[k - 3][word >> 16 & 255u] ^ far[k - 4][word >> 24];
+            }
         }
     }
+    return ~ttei_crc32_step(crc, p, n);
 }
 
-typedef struct TTEI_N(svd_room) {  /* m = max(rows, cols), n = min(rows, cols)                 */
-    int long_first;                /* m is much larger: W = H R first                           */
-    size_t step, step_n;           /* from column to column: m and n, rounded up to vectors     */
-    TTEI_REAL *w;                  /* n columns of m: the matrix, then H's or P's vectors       */
-    TTEI_REAL *r, *wide;           /* n of n, n of m: R, and its left vectors lengthened by H   */
-    TTEI_REAL *q;                  /* n columns of n                                            */
-    TTEI_REAL *d, *e, *tau_long, *tau_left, *tau_right;  /* n each                              */
-    TTEI_REAL *line;               /* m                                                         */
-    TTEI_N(turns) turns;
-} TTEI_N(svd_room);
+#ifdef _OPENMP
 
-static size_t TTEI_N(svd_carve)(size_t rows, size_t cols, void *work, TTEI_N(svd_room) *room)
+/* Product of two polynomials over GF(2) modulo that of the CRC; bit 31 stands for x^0. */
+static uint32_t ttei_crc32_multiply(uint32_t a, uint32_t b)
 {
-    const size_t m = ttei_max(rows, cols), n = ttei_min(rows, cols), real = sizeof(TTEI_REAL);
-    ttei_carve carve = ttei_carve_begin(work);
-    room->long_first = m - n >= n / 2 + 1;
-    room->step = (m + TTEI_WIDTH - 1) / TTEI_WIDTH * TTEI_WIDTH;
-    room->step_n = (n + TTEI_WIDTH - 1) / TTEI_WIDTH * TTEI_WIDTH;
-    room->w = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step, n), real);
-    room->q = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
-    room->r = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
-    room->wide = (TTEI_REAL *)ttei_take(&carve, ttei_mul(room->step, n), real);
-    if (!room->long_first) room->r = room->wide = room->w;  /* taken all the same: a smaller matrix  */
-    room->d = (TTEI_REAL *)ttei_take(&carve, n, real);      /* never needs more than a larger one    */
-    room->e = (TTEI_REAL *)ttei_take(&carve, n, real);
-    room->tau_long = (TTEI_REAL *)ttei_take(&carve, n, real);
-    room->tau_left = (TTEI_REAL *)ttei_take(&carve, n, real);
-    room->tau_right = (TTEI_REAL *)ttei_take(&carve, n, real);
-    room->line = (TTEI_REAL *)ttei_take(&carve, m, real);
-    room->turns.p = (TTEI_REAL *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
-    room->turns.q = (TTEI_REAL *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
-    return carve.used;
+    uint32_t product = 0;
+    for (; a != 0; a <<= 1, b = b >> 1 ^ ((b & 1u) != 0 ? 0xedb88320u : 0))
+        if ((a & 0x80000000u) != 0) product ^= b;
+    return product;
 }
 
-/* The matrix as n columns of length m; entries beyond the columns are zero. When its largest entry
-   `top` is far from 1, it is scaled by a power of two, which is returned. */
-static int TTEI_N(svd_load)(size_t m, size_t n, int tall, const TTEI_REAL *a, TTEI_REAL top,
-                            TTEI_N(svd_room) *room)
+/* A CRC after `n` bytes more have passed it: times x^(8 n), by repeated squaring. */
+static uint32_t ttei_crc32_shift(uint32_t crc, size_t n)
 {
-    int power = TTEI_N(exponent)(top);
-    size_t i, j;
-    if (power > -20 && power < 20) power = 0;
-    for (j = 0; j < n; ++j) {
-        TTEI_REAL *column = room->w + j * room->step;
-        if (tall)
-            for (i = 0; i < m; ++i) column[i] = a[i * n + j];
-        else
-            memcpy(column, a + j * m, m * sizeof *a);
-        for (i = m; i < room->step; ++i) column[i] = 0;
-    }
-    TTEI_N(scale)(room->step * n, -power, room->w);
-    return power;
+    uint32_t square = 0x00800000u;  /* x^8 */
+    for (; n != 0; n >>= 1, square = ttei_crc32_multiply(square, square))
+        if ((n & 1u) != 0) crc = ttei_crc32_multiply(crc, square);
+    return crc;
 }
 
-/* The reflections to explicit P and Q, ready to be turned. */
-static void TTEI_N(svd_vectors)(size_t side, size_t n, TTEI_N(svd_room) *room)
+/* Long sections in parts, one for each thread: crc(AB) = crc(A) x^(8 |B|) + crc(B). */
+static uint32_t ttei_crc32(const unsigned char *p, size_t n)
 {
-    TTEI_N(turns) *turns = &room->turns;
-    size_t j;
-    turns->p_columns = room->r;
-    turns->q_columns = room->q;
-    TTEI_N(accumulate)(side, n, turns->p_step, room->r, room->tau_left);
-    room->q[0] = 1;
-    for (j = 1; j < n; ++j) room->q[j * room->step_n] = 0;
-    if (n > 1)
-        TTEI_N(accumulate)(n - 1, n - 1, room->step_n, room->q + room->step_n + 1, room->tau_right);
+    uint32_t part[16], crc;
+    const int threads = omp_get_max_threads(), parts = threads < 16 ? threads : 16;
+    const size_t size = n / (size_t)parts;
+    int i;
+    if (n < 0x100000 || parts < 2) return ttei_crc32_part(p, n);
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+    for (i = 0; i < parts; ++i)
+        part[i] = ttei_crc32_part(p + (size_t)i * size, i + 1 < parts ? size : n - (size_t)i * size);
+    for (crc = part[0], i = 1; i < parts; ++i)
+        crc = ttei_crc32_shift(crc, i + 1 < parts ? size : n - (size_t)i * size) ^ part[i];
+    return crc;
 }
 
-/* P and Q, signs fixed, to u and vt, either of which may be NULL. */
-static void TTEI_N(svd_store)(size_t rows, size_t cols, TTEI_REAL *u, TTEI_REAL *vt,
-                              TTEI_N(svd_room) *room)
-{
-    const int tall = rows >= cols;
-    const size_t m = tall ? rows : cols, n = tall ? cols : rows;
-    size_t i, j;
-    if (room->long_first) {
-        memset(room->wide, 0, room->step * n * sizeof *room->wide);
-        for (j = 0; j < n; ++j)
-            memcpy(room->wide + j * room->step, room->r + j * room->step_n, n * sizeof *room->wide);
-        TTEI_N(lengthen)(m, n, room->w, room->step, room->tau_long, room->wide);
-    }
-    if (tall) TTEI_N(fix_signs)(n, room->q, n, room->step_n, room->wide, m, room->step);
-    else TTEI_N(fix_signs)(n, room->wide, m, room->step, room->q, n, room->step_n);
-    for (j = 0; j < n; ++j) {
-        const TTEI_REAL *left = tall ? room->wide + j * room->step : room->q + j * room->step_n;
-        const TTEI_REAL *right = tall ? room->q + j * room->step_n : room->wide + j * room->step;
-        for (i = 0; i < rows && u != NULL; ++i) u[i * n + j] = left[i];
-        if (vt != NULL) memcpy(vt + j * cols, right, cols * sizeof *vt);
-    }
-}
+#else
 
-/* tte_svd_* for sizes that are known to be good. */
-static tte_status TTEI_N(svd)(size_t rows, size_t cols, const TTEI_REAL *a, TTEI_REAL *u,
-                              TTEI_REAL *s, TTEI_REAL *vt, void *work)
-{
-    const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
-    const size_t m = tall ? rows : cols, n = tall ? cols : rows;
-    const TTEI_REAL top = TTEI_N(top)(m * n, a);
-    TTEI_N(svd_room) room;
-    size_t side, step;
-    int power;
-    if (!TTEI_N(finite)(top)) return TTE_ERR_NOT_FINITE;
-    (void)TTEI_N(svd_carve)(rows, cols, work, &room);
-    power = TTEI_N(svd_load)(m, n, tall, a, top, &room);
+static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ttei_crc32_part(p, n); }
 
-    if (room.long_first)
-        TTEI_N(triangularize)(m, n, room.w, room.step, room.tau_long, room.r, room.step_n);
-    side = room.long_first ? n : m;                    /* r: n columns of `side` */
-    step = room.long_first ? room.step_n : room.step;
-    memset(room.q, 0, room.step_n * n * sizeof *room.q);
-    TTEI_N(bidiagonalize)(side, n, room.r, step, room.q, room.step_n, room.d, room.e, room.tau_left,
-                          room.tau_right, room.line);
-    room.turns.steps = room.turns.used = 0;
-    room.turns.p_columns = room.turns.q_columns = NULL;
-    room.turns.p_step = step;
-    room.turns.q_step = room.step_n;
-    if (vectors) TTEI_N(svd_vectors)(side, n, &room);
-    if (!TTEI_N(diagonalize)(n, room.d, room.e, &room.turns)) return TTE_ERR_CONVERGENCE;
-    TTEI_N(order)(n, room.d, &room.turns);
-    TTEI_N(scale)(n, power, room.d);
-    if (!TTEI_N(all_finite)(room.d, n)) return TTE_ERR_NOT_FINITE;
-    memcpy(s, room.d, n * sizeof *s);
-    if (vectors) TTEI_N(svd_store)(rows, cols, u, vt, &room);
-    return TTE_OK;
-}
+#endif
+#endif
 
-size_t TTEI_JOIN(TTEI_JOIN(tte_svd_, TTEI_TYPE), _work)(int rows, int cols)
-{
-    TTEI_N(svd_room) room;
-    size_t size;
-    if (rows < 1 || cols < 1 || rows > INT32_MAX / cols) return 0;
-    size = TTEI_N(svd_carve)((size_t)rows, (size_t)cols, NULL, &room);
-    return size == TTEI_SIZE_MAX ? 0 : size;
-}
-
-tte_status TTEI_JOIN(tte_svd_, TTEI_TYPE)(int rows, int cols, const TTEI_REAL *a, TTEI_REAL *u,
-                                          TTEI_REAL *s, TTEI_REAL *vt, void *work)
-{
-    if (rows < 1 || cols < 1 || a == NULL || s == NULL || work == NULL) return TTE_ERR_ARGUMENT;
-    if (TTEI_JOIN(TTEI_JOIN(tte_svd_, TTEI_TYPE), _work)(rows, cols) == 0) return TTE_ERR_SHAPE;
-    return TTEI_N(svd)((size_t)rows, (size_t)cols, a, u, s, vt, work);
-}
-
-#endif /* TT_EMBED_DECODE_ONLY */
-#endif /* TTEI_REAL */
-
-#ifndef TTEI_REAL
-
-/* ================================================================================================
-   TENSOR TRAINS
-   One train: shape and ranks say how the floats of its cores are to be read.
-   ============================================================================================= */
+/* ---- shapes and records of TTE_PER_TOKEN ----------------------------------------------------- */
 
 #define TTEI_ENTRIES_MAX 0x7fffffff  /* prod(dim) and ranks fit an int32_t */
 
@@ -1871,36 +1184,11 @@ static size_t ttei_entries(const tte_shape *shape)
     return entries;
 }
 
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* The largest ranks a bond can need: r[k] <= r[k-1]*n[k] from the left, the product of the modes to
-   its right, and max_rank where that is not 0. The shape is valid. */
-static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *caps)
-{
-    size_t right = 1, left;
-    int32_t k, d = shape->modes;
-    caps[d] = 1;
-    for (k = d - 1; k >= 0; --k) {
-        right *= (size_t)shape->dim[k];
-        caps[k] = (int32_t)right;
-    }
-    caps[0] = 1;
-    for (k = 1; k < d; ++k) {
-        left = (size_t)caps[k - 1] * (size_t)shape->dim[k - 1];
-        if (left < (size_t)caps[k]) caps[k] = (int32_t)left;
-        if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
-    }
-}
-
-#endif
-
 /* Floats in core k + 1. */
 static size_t ttei_core_size(const tte_shape *shape, const int32_t *ranks, int32_t k)
 {
     return ttei_mul(ttei_mul((size_t)ranks[k], (size_t)shape->dim[k]), (size_t)ranks[k + 1]);
 }
-
-#ifndef TT_EMBED_DECODE_ONLY
 
 /* Floats in all cores of a valid shape with ranks of at least 1. */
 static size_t ttei_core_sum(const tte_shape *shape, const int32_t *ranks)
@@ -1911,17 +1199,1524 @@ static size_t ttei_core_sum(const tte_shape *shape, const int32_t *ranks)
     return sum;
 }
 
+static int ttei_has_scales(tte_coding coding) { return coding == TTE_I8 || coding == TTE_I4; }
+
+/* Bytes of a record with `numbers` core entries: F32 has 32 bits each, F16 16, I8 8, I4 4. */
+static size_t ttei_record_bytes(tte_coding coding, int32_t modes, size_t numbers)
+{
+    const size_t bits = 64u >> (int)coding;
+    return ttei_add(ttei_has_scales(coding) ? 2 * (size_t)modes : 0,
+                    ttei_add(ttei_mul(numbers / 8, bits), (numbers % 8 * bits + 7) / 8));
+}
+
+/* With eps every train has its own ranks and its record its own size, unless there is no bond at all. */
+static int ttei_adapted(int has_eps, int32_t modes) { return has_eps && modes > 1; }
+
+/* Bytes the index holds for the ranks of one token: one each, or two where a rank may be beyond 255, so that
+   shape and cap alone decide, and shards agree. The group's offset of 8 bytes comes before each 16th. */
+static uint32_t ttei_index_entry(const tte_shape *shape, int32_t max_rank)
+{
+    size_t left = 1, right = ttei_entries(shape);
+    int32_t k, wide = 0;
+    for (k = 1; k < shape->modes; ++k) {
+        left *= (size_t)shape->dim[k - 1];
+        right /= (size_t)shape->dim[k - 1];
+        if (left > 255 && right > 255 && (max_rank == 0 || max_rank > 255)) wide = 1;
+    }
+    return (uint32_t)(shape->modes - 1) << wide;
+}
+
+static size_t ttei_index_bytes(size_t vocab, size_t entry)
+{
+    const size_t groups = vocab / TTEI_GROUP + (vocab % TTEI_GROUP != 0);
+    return ttei_add(ttei_mul(groups, 8), ttei_mul(vocab, entry));
+}
+
+/* The ranks of one token from its index entry of so many bytes. */
+static void ttei_index_ranks(int32_t modes, size_t bytes, const unsigned char *entry, int32_t *ranks)
+{
+    int32_t k;
+    ranks[0] = ranks[modes] = 1;
+    for (k = 1; k < modes; ++k) {
+        ranks[k] = *entry++;
+        if (bytes >= (size_t)modes) ranks[k] += *entry++ * 256;  /* two bytes each */
+    }
+}
+
+/* The record of a token of TTE_PER_TOKEN. */
+typedef struct ttei_train_record {
+    const unsigned char *bytes;
+    int32_t ranks[TTE_MAX_MODES + 1];
+} ttei_train_record;
+
+/* With adapted ranks the sizes of the records before it in its group follow from their ranks. */
+static void ttei_find_train(const tte_table *t, size_t token, ttei_train_record *record)
+{
+    const unsigned char *p;
+    size_t left;
+    memcpy(record->ranks, t->ranks, sizeof t->ranks);
+    record->bytes = t->records + token * t->record_size;
+    if (t->index == NULL) return;
+    p = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * t->index_entry);
+    record->bytes = t->records + ttei_get_size(p);
+    for (p += 8, left = token % TTEI_GROUP;; --left, p += t->index_entry) {
+        ttei_index_ranks(t->shape.modes, t->index_entry, p, record->ranks);
+        if (left == 0) return;
+        record->bytes +=
+            ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, record->ranks));
+    }
+}
+
+/* Walks a whole index of ranks: each rank within the header's, each offset the sum of the sizes before
+   it, their total the size of the records. Counts core entries. */
+TTEI_NOINLINE static int ttei_ranks_good(tte_table *t)
+{
+    const unsigned char *p = t->index;
+    int32_t ranks[TTE_MAX_MODES + 1], k;
+    size_t token, offset = 0, numbers;
+    for (token = 0; token < t->vocab; ++token, p += t->index_entry) {
+        if (token % TTEI_GROUP == 0) {
+            if (ttei_get_size(p) != offset) return 0;
+            p += 8;
+        }
+        ttei_index_ranks(t->shape.modes, t->index_entry, p, ranks);
+        for (k = 1; k < t->shape.modes; ++k)
+            if (ranks[k] < 1 || ranks[k] > t->ranks[k]) return 0;
+        numbers = ttei_core_sum(&t->shape, ranks);
+        t->core_entries = ttei_add(t->core_entries, numbers);
+        offset = ttei_add(offset, ttei_record_bytes(t->coding, t->shape.modes, numbers));
+    }
+    return offset == t->records_size;
+}
+
+/* ---- runs: how many bits each coefficient of a record has ------------------------------------ */
+
+#define TTEI_PLAIN 128  /* in a run's rate: plain codes of so many bits less this */
+#define TTEI_RUN_BYTES 4u
+
+/* `count` coefficients that are coded alike. The rate is that of IMAGE FORMAT: below 128 half bits of the
+   trellis, 0 none at all. */
+typedef struct ttei_run {
+    int rate;
+    size_t count;
+    float spread;  /* what a code integer is multiplied by, beside the scale of the class */
+} ttei_run;
+
+static int ttei_rate_good(int rate)
+{
+    return rate >= TTEI_PLAIN ? rate >= TTEI_PLAIN + 2 && rate <= TTEI_PLAIN + 14
+                              : rate <= 16 && (rate % 2 == 0 || rate < 8);
+}
+
+/* Coefficients that one step gives, and bits that it takes. */
+static int ttei_rate_values(int rate) { return rate < TTEI_PLAIN && rate % 2 != 0 ? 2 : 1; }
+static int ttei_rate_bits(int rate)
+{
+    return rate >= TTEI_PLAIN ? rate - TTEI_PLAIN : rate % 2 != 0 ? rate : rate / 2;
+}
+
+/* The largest magnitude of a code integer. */
+static uint32_t ttei_rate_bound(int rate)
+{
+    return rate >= TTEI_PLAIN ? 1u << (rate - TTEI_PLAIN) : rate > 0 ? 510u : 0u;
+}
+
+/* Spreads are eighths of octaves: 2^((byte - 128) / 8). */
+TTEI_NOINLINE static float ttei_spread(unsigned byte)
+{
+    static const float eighths[8] = {1.0f,       1.0905077f, 1.1892071f, 1.2968396f,
+                                     1.4142135f, 1.5422108f, 1.6817929f, 1.8340081f};
+    return eighths[byte & 7u] * ttei_f32_of((byte / 8 + 127 - 16) << 23);
+}
+
+static ttei_run ttei_run_read(const unsigned char *p)
+{
+    ttei_run run;
+    run.rate = p[0];
+    run.count = ttei_get16(p + 1);
+    run.spread = ttei_spread(p[3]);
+    return run;
+}
+
+/* Bits of a record: the plain codes, which fill whole bytes, then the circle of the trellis. */
+typedef struct ttei_extent {
+    size_t plain, circle;
+} ttei_extent;
+
+static void ttei_extent_add(ttei_extent *e, int rate, size_t count)
+{
+    const size_t bits = (count + (size_t)(ttei_rate_values(rate) - 1)) / (size_t)ttei_rate_values(rate) *
+                        (size_t)ttei_rate_bits(rate);
+    if (rate >= TTEI_PLAIN) e->plain += bits;
+    else e->circle += bits;
+}
+
+static size_t ttei_extent_bytes(const ttei_extent *e) { return (e->plain + 7) / 8 + (e->circle + 7) / 8; }
+
+/* A row of the basis is one run; where a step gives two coefficients and dim is odd, the last is dropped. */
+static size_t ttei_basis_row_bytes(int rate, size_t dim)
+{
+    ttei_extent e = {0, 0};
+    ttei_extent_add(&e, rate, dim);
+    return ttei_extent_bytes(&e);
+}
+
+/* ---- classes --------------------------------------------------------------------------------- */
+
+/* Section 3 is gains, then classes: level, scale, number of runs, runs. */
+#define TTEI_CLASS_HEAD 5u
+
+TTEI_NOINLINE static size_t ttei_class_bytes(const unsigned char *p)
+{
+    return TTEI_CLASS_HEAD + TTEI_RUN_BYTES * p[4];
+}
+
+/* Where a class begins within section 3, and the bytes of its records. */
+static const unsigned char *ttei_class_at(const tte_table *t, int32_t number)
+{
+    const unsigned char *p = t->classes + ((size_t)2 << t->gain_bits);
+    for (; number > 0; --number) p += ttei_class_bytes(p);
+    return p;
+}
+
+static ttei_extent ttei_class_extent(const unsigned char *p)
+{
+    ttei_extent e = {0, 0};
+    const unsigned char *run = p + TTEI_CLASS_HEAD;
+    int i;
+    for (i = 0; i < p[4]; ++i, run += TTEI_RUN_BYTES) ttei_extent_add(&e, run[0], ttei_get16(run + 1));
+    return e;
+}
+
+static size_t ttei_class_record(const unsigned char *p)
+{
+    const ttei_extent e = ttei_class_extent(p);
+    return ttei_extent_bytes(&e);
+}
+
+/* Whether the runs of the class at p are sound: at most `rank` coefficients, plain codes first, a circle
+   of 16 bits or more. */
+static int ttei_class_good(const unsigned char *p, size_t rank)
+{
+    const size_t circle = ttei_class_extent(p).circle;
+    const unsigned char *run = p + TTEI_CLASS_HEAD;
+    size_t count = 0, n;
+    int i, trellis = 0;
+    for (i = p[4]; i > 0; --i, run += TTEI_RUN_BYTES, count += n) {
+        n = ttei_get16(run + 1);
+        if (!ttei_rate_good(run[0]) || (ttei_rate_values(run[0]) == 2 && n % 2 != 0) ||
+            (run[0] >= TTEI_PLAIN && trellis))
+            return 0;
+        if (run[0] > 0 && run[0] < TTEI_PLAIN) trellis = 1;
+    }
+    return count <= rank && (circle == 0 || circle > 8);
+}
+
+/* For each class, that of the centroids the last, two numbers: offset within section 3, bytes of a record.
+   Computed once a call. */
+static void ttei_class_list(const tte_table *t, ttei_u32 *list)
+{
+    const unsigned char *p = ttei_class_at(t, 0);
+    int32_t c;
+    for (c = 0; c < t->class_count + (t->centroid_count > 1); ++c, p += ttei_class_bytes(p)) {
+        *list++ = (uint32_t)(p - t->classes);
+        *list++ = (uint32_t)ttei_class_record(p);
+    }
+}
+
+/* ---- index of TTE_PER_TABLE ------------------------------------------------------------------ */
+
+/* `bits` bits (at most 16) from bit `at` on. May read, but does not use, two bytes behind the last one. */
+static uint32_t ttei_bits_at(const unsigned char *p, size_t at, int bits)
+{
+    p += at / 8;
+    return ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16) >> at % 8 & ((1u << bits) - 1u);
+}
+
+static size_t ttei_id_bytes(size_t count, int bits) { return (count * (size_t)bits + 7) / 8; }
+
+/* Bytes of a block of `count` rows. */
+static size_t ttei_block_bytes(const tte_table *t, size_t count)
+{
+    return (size_t)t->offset_bytes + ttei_id_bytes(count, t->class_bits) +
+           ttei_id_bytes(count, t->gain_bits) + ttei_id_bytes(count, t->centroid_bits);
+}
+
+/* A block of the index: `offset` of its first record in section 1, and where its ids begin. */
+typedef struct ttei_rows_block {
+    size_t offset, count;
+    const unsigned char *classes, *gains, *centroids;
+} ttei_rows_block;
+
+static ttei_rows_block ttei_block_at(const tte_table *t, size_t number)
+{
+    ttei_rows_block b;
+    const unsigned char *p = t->index + number * ttei_block_bytes(t, TTEI_BLOCK);
+    int32_t i;
+    for (b.offset = 0, i = t->offset_bytes; i-- > 0;) b.offset = b.offset << 8 | p[i];
+    b.count = ttei_min(TTEI_BLOCK, t->vocab - number * TTEI_BLOCK);
+    b.classes = p + t->offset_bytes;
+    b.gains = b.classes + ttei_id_bytes(b.count, t->class_bits);
+    b.centroids = b.gains + ttei_id_bytes(b.count, t->gain_bits);
+    return b;
+}
+
+static float ttei_gain_at(const tte_table *t, const ttei_rows_block *b, size_t place)
+{
+    return ttei_get_bf16(t->classes + 2 * ttei_bits_at(b->gains, place * (size_t)t->gain_bits, t->gain_bits));
+}
+static size_t ttei_centroid_at(const tte_table *t, const ttei_rows_block *b, size_t place)
+{
+    return ttei_bits_at(b->centroids, place * (size_t)t->centroid_bits, t->centroid_bits);
+}
+
+/* What the index says of a row. */
+typedef struct ttei_row {
+    const unsigned char *record, *type;  /* its class in section 3     */
+    float gain;                          /* scale of the class, times the row's gain */
+    size_t centroid;
+} ttei_row;
+
+static ttei_row ttei_find_row(const tte_table *t, const ttei_u32 *classes, size_t token)
+{
+    const ttei_rows_block b = ttei_block_at(t, token / TTEI_BLOCK);
+    const size_t place = token % TTEI_BLOCK;
+    ttei_row row;
+    uint32_t c;
+    size_t i;
+    row.record = t->records + b.offset;
+    for (i = 0;; ++i) {
+        c = ttei_bits_at(b.classes, i * (size_t)t->class_bits, t->class_bits);
+        if (i == place) break;
+        row.record += classes[2 * c + 1];
+    }
+    row.type = t->classes + classes[2 * c];
+    row.gain = TTEI_ROUNDED(ttei_get_bf16(row.type + 2) * ttei_gain_at(t, &b, place));
+    row.centroid = ttei_centroid_at(t, &b, place);
+    return row;
+}
+
+/* Walks a whole index: every class is one, each offset the sum of the lengths before it, their total the
+   size of the records. (Gains and centroids are powers of two in number: no id is beyond them.) */
+TTEI_NOINLINE static int ttei_classes_good(const tte_table *t)
+{
+    uint16_t lengths[64];
+    uint32_t c;
+    const unsigned char *p = ttei_class_at(t, 0);
+    size_t left = t->vocab, number, i, offset = 0;
+    int32_t k;
+    if (t->class_bits == 0 && t->offset_bytes == 0) return 1;  /* rows of no bytes, no class ids */
+    for (k = 0; k < t->class_count; ++k, p += ttei_class_bytes(p))
+        lengths[k] = (uint16_t)ttei_class_record(p);
+    for (number = 0; left > 0; ++number) {
+        const ttei_rows_block b = ttei_block_at(t, number);
+        if (b.offset != offset) return 0;
+        for (i = 0; i < b.count; ++i) {
+            c = ttei_bits_at(b.classes, i * (size_t)t->class_bits, t->class_bits);
+            if (c >= (uint32_t)t->class_count) return 0;
+            offset = ttei_add(offset, lengths[c]);
+        }
+        left -= b.count;
+    }
+    return offset == t->records_size;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static size_t ttei_header_bytes(tte_layout layout, int32_t modes, int sections)
+{
+    return (layout == TTE_PER_TABLE ? (size_t)TTEI_TABLE_HEADER : TTEI_AT_SHAPE + 4u + 8u * (size_t)modes) +
+           TTEI_SECTION_BYTES * (size_t)sections;
+}
+
+/* The smallest number of bits, or of bytes, that hold a value. */
+static int32_t ttei_bit_length(size_t value)
+{
+    int32_t bits = 0;
+    for (; value != 0; value >>= 1) ++bits;
+    return bits;
+}
+
+/* Floats of scratch that reading needs, by the functions that carve it in LOOKUP AND PRODUCTS. No image may
+   need more than is promised. */
+static size_t ttei_scratch_floats(const tte_table *t);
+static size_t ttei_room(const tte_table *t) { return ttei_add(ttei_mul(16, (size_t)t->dim), 1024); }
+
+/* The shape and the largest ranks: none beyond what shape and cap allow. */
+TTEI_NOINLINE static int ttei_train_header(tte_table *t)
+{
+    const unsigned char *p = t->data + TTEI_AT_SHAPE;
+    const uint32_t eps = ttei_get32(t->data + TTEI_AT_EPS);
+    size_t entries, most = 1, rank;
+    int32_t k;
+    t->shape.modes = t->data[TTEI_AT_MODES];
+    t->max_rank = ttei_get_count(t->data + TTEI_AT_MAX_RANK);
+    t->eps = ttei_f32_of(eps);
+    if (t->shape.modes < 1 || t->shape.modes > TTE_MAX_MODES) return 0;
+    for (k = 0; k < t->shape.modes; ++k) t->shape.dim[k] = ttei_get_count(p + 4 + 8 * k);
+    if (t->max_rank < 0 || t->vocab < 1 || eps > 0x3f800000u ||  /* the bits of 1 */
+        ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim ||
+        ttei_get16(t->data + TTEI_AT_FLAGS) !=
+            (ttei_adapted(eps != 0, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
+        return 0;
+    for (k = 0;; ++k, p += 8) {
+        rank = ttei_get32(p);
+        if (rank < 1 || rank > most || rank > entries || (t->max_rank > 0 && rank > (size_t)t->max_rank))
+            return 0;
+        t->ranks[k] = (int32_t)rank;
+        if (k == t->shape.modes) break;
+        most = rank * (size_t)t->shape.dim[k];
+        entries /= (size_t)t->shape.dim[k];  /* to the right of the bond */
+    }
+    t->index_entry = ttei_index_entry(&t->shape, t->max_rank);
+    t->numbers = ttei_core_sum(&t->shape, t->ranks);
+    t->record_size = ttei_record_bytes(t->coding, t->shape.modes, t->numbers);
+    return 1;
+}
+
+/* Numbers of the second layout, within their ranges. */
+static int ttei_table_header(tte_table *t)
+{
+    const unsigned char *p = t->data;
+    const size_t centroids = ttei_get32(p + TTEI_AT_CENTROIDS);
+    t->rank = ttei_get_count(p + TTEI_AT_RANK);
+    t->state_bits = p[TTEI_AT_STATE_BITS];
+    t->class_count = p[TTEI_AT_CLASSES];
+    t->gain_bits = p[TTEI_AT_GAIN_BITS];
+    t->exponent = (int32_t)ttei_get16(p + TTEI_AT_EXPONENT);
+    if (t->exponent >= 0x8000) t->exponent -= 0x10000;
+    if (p[TTEI_AT_MODES] != 0 || ttei_get16(p + TTEI_AT_FLAGS) != 0 || t->dim > TTEI_DIM_MAX ||
+        ttei_get32(p + TTEI_AT_MAX_RANK) != 0 || ttei_get32(p + TTEI_AT_EPS) != 0 ||
+        t->rank < 0 || t->rank > t->dim || (centroids & (centroids - 1)) != 0 || centroids > 0x10000u ||
+        centroids > 8 * (size_t)t->dim + 256 || t->state_bits < 8 || t->state_bits > 16 ||
+        p[TTEI_AT_EFFORT] < 1 || p[TTEI_AT_EFFORT] > 9 || t->class_count < 1 || t->class_count > 64 ||
+        t->gain_bits > 4 || t->exponent < -TTEI_EXPONENT_MAX || t->exponent > TTEI_EXPONENT_MAX ||
+        ttei_get32(p + TTEI_AT_ZEROS) != 0 ||
+        (t->vocab >> 16) > ttei_get_size(p + TTEI_AT_SIZE))  /* rows of no bytes: work bounded by size */
+        return 0;
+    t->centroid_count = (int32_t)centroids;
+    t->class_bits = (uint8_t)ttei_bit_length((size_t)t->class_count - 1);
+    t->centroid_bits = (uint8_t)(centroids > 1 ? ttei_bit_length(centroids - 1) : 0);
+    t->basis_rows = t->rank + (centroids > 0);
+    t->numbers = (size_t)t->rank;
+    return 1;
+}
+
+/* Where the section of a kind begins, and its size; NULL and 0 for none. The list of sections is sound. */
+static const unsigned char *ttei_section(const tte_table *t, uint32_t kind, size_t *size)
+{
+    const unsigned char *entry = t->data + ttei_header_bytes(t->layout, t->shape.modes, 0);
+    int i;
+    for (i = t->data[TTEI_AT_SECTIONS]; i > 0; --i, entry += TTEI_SECTION_BYTES)
+        if (ttei_get32(entry + 20) == kind) {
+            *size = ttei_get_size(entry + 8);
+            return t->data + ttei_get_size(entry);
+        }
+    *size = 0;
+    return NULL;
+}
+
+/* Section 3 has just the size of its gains and classes. */
+static int ttei_section_classes(tte_table *t)
+{
+    const int32_t classes = t->class_count + (t->centroid_count > 1);
+    size_t at = (size_t)2 << t->gain_bits, size;
+    int32_t c;
+    t->classes = ttei_section(t, TTEI_CLASSES, &size);
+    for (c = 0; c < classes; ++c) {
+        if (at > size || size - at < TTEI_CLASS_HEAD || t->classes[at + 4] > TTEI_RUNS_MAX ||
+            size - at < ttei_class_bytes(t->classes + at) ||
+            !ttei_class_good(t->classes + at, (size_t)t->rank))
+            return 0;
+        t->record_size = ttei_class_record(t->classes + at);  /* at last that of the centroids */
+        at += ttei_class_bytes(t->classes + at);
+    }
+    return at == size;
+}
+
+/* Section 4: its runs add up to all rows, and its size is theirs. */
+static int ttei_section_basis(tte_table *t)
+{
+    const size_t rows = (size_t)t->basis_rows;
+    size_t count = 0, need, size;
+    const unsigned char *run;
+    int i;
+    t->basis = ttei_section(t, TTEI_BASIS, &size);
+    if (size < 1) return 0;
+    need = 1 + TTEI_RUN_BYTES * (size_t)t->basis[0] + 2 * rows;
+    if (size < need) return 0;
+    for (i = t->basis[0], run = t->basis + 1; i > 0; --i, run += TTEI_RUN_BYTES) {
+        const size_t n = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
+        if (!ttei_rate_good(run[0]) || run[3] != 0 || (run[0] > 0 && run[0] < TTEI_PLAIN && bytes < 2))
+            return 0;
+        count += n;
+        need = ttei_add(need, ttei_mul(n, bytes));
+    }
+    return count == rows && need == size;
+}
+
+/* Whether the sizes of sections fit the header and each other. */
+TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
+{
+    const size_t over = t->vocab % TTEI_BLOCK;
+    size_t index, size;
+    t->records = ttei_section(t, TTEI_RECORDS, &t->records_size);
+    t->index = ttei_section(t, TTEI_INDEX, &index);
+    t->centroids = ttei_section(t, TTEI_CENTROIDS, &size);
+    if (t->layout == TTE_PER_TOKEN) {
+        t->core_entries = t->index != NULL ? 0 : ttei_mul(t->vocab, t->numbers);
+        if (t->records == NULL || t->data[TTEI_AT_SECTIONS] != 1 + (t->index != NULL) ||
+            (t->index != NULL) != (t->data[TTEI_AT_FLAGS] != 0))
+            return 0;
+        return t->index == NULL ? t->records_size == ttei_mul(t->vocab, t->record_size)
+                                : index == ttei_index_bytes(t->vocab, t->index_entry);
+    }
+    if ((t->records != NULL) != (t->vocab > 0) || (t->index != NULL) != (t->vocab > 0) ||
+        (t->centroids != NULL) != (t->centroid_count > 1) || !ttei_section_classes(t) ||
+        !ttei_section_basis(t) ||
+        (t->centroids != NULL && size != ttei_mul((size_t)t->centroid_count, t->record_size)))
+        return 0;
+    t->offset_bytes = (uint8_t)((ttei_bit_length(t->records_size) + 7) / 8);
+    return t->vocab == 0 ||
+           index == ttei_add(ttei_mul(t->vocab / TTEI_BLOCK, ttei_block_bytes(t, TTEI_BLOCK)),
+                             over == 0 ? 0 : ttei_block_bytes(t, over));
+}
+
+/* The list of sections, which follow the header and each other without gaps, then zeros. */
+static tte_status ttei_sections_read(const tte_table *t, size_t header)
+{
+    const unsigned char *entry = t->data + ttei_header_bytes(t->layout, t->shape.modes, 0);
+    size_t end = header;
+    uint32_t kind, before = 0;
+    int i;
+    for (i = t->data[TTEI_AT_SECTIONS]; i > 0; --i, entry += TTEI_SECTION_BYTES, before = kind) {
+        kind = ttei_get32(entry + 20);
+        if (kind <= before || kind > TTEI_SECTIONS || ttei_get_size(entry) != end) return TTE_ERR_FORMAT;
+        end = ttei_add(end, ttei_get_size(entry + 8));
+    }
+    end = ttei_add(end, TTEI_SPARE);
+    if (end == TTEI_SIZE_MAX || end != ttei_get_size(t->data + TTEI_AT_SIZE)) return TTE_ERR_FORMAT;
+    if (t->size != end) return t->size < end ? TTE_ERR_TRUNCATED : TTE_ERR_FORMAT;
+    for (i = 1; i <= (int)TTEI_SPARE; ++i)
+        if (t->data[end - (size_t)i] != 0) return TTE_ERR_FORMAT;
+    return TTE_OK;
+}
+
+/* The header and the list of sections. */
+TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
+{
+    const unsigned char *p = t->data;
+    const int table = p[TTEI_AT_LAYOUT] == TTE_PER_TABLE;
+    size_t header;
+    if (p[TTEI_AT_LAYOUT] < TTE_PER_TABLE || p[TTEI_AT_LAYOUT] > TTE_PER_TOKEN ||
+        p[TTEI_AT_MODES] > TTE_MAX_MODES || p[TTEI_AT_SECTIONS] > TTEI_SECTIONS ||
+        (table ? p[TTEI_AT_CODING] != TTE_TRELLIS
+               : p[TTEI_AT_CODING] < TTE_F32 || p[TTEI_AT_CODING] > TTE_I4))
+        return TTE_ERR_FORMAT;
+    t->layout = (tte_layout)p[TTEI_AT_LAYOUT];
+    t->coding = (tte_coding)p[TTEI_AT_CODING];
+    header = ttei_header_bytes(t->layout, p[TTEI_AT_MODES], p[TTEI_AT_SECTIONS]);
+    if (t->size < header) return TTE_ERR_TRUNCATED;
+    if (ttei_get32(p + TTEI_AT_CRC) != ttei_crc32(p + TTEI_AT_VERSION, header - TTEI_AT_VERSION))
+        return TTE_ERR_CHECKSUM;
+    t->dim = ttei_get_count(p + TTEI_AT_DIM);
+    t->vocab = ttei_get_size(p + TTEI_AT_VOCAB);
+    if (t->dim < 1 || ttei_too_many(t->vocab) || !(table ? ttei_table_header(t) : ttei_train_header(t)) ||
+        ttei_scratch_floats(t) > ttei_min(TTEI_SIZE_MAX / sizeof(float), ttei_room(t)))
+        return TTE_ERR_FORMAT;
+    return ttei_sections_read(t, header);
+}
+
+/* An index is walked where there is one. */
+static int ttei_index_good(tte_table *t)
+{
+    if (t->index == NULL) return 1;
+    return t->layout == TTE_PER_TABLE ? ttei_classes_good(t) : ttei_ranks_good(t);
+}
+
+/* The one judge of images, for strangers' and for what the writers make. */
+tte_status tte_open(tte_table *t, const void *data, size_t size)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    tte_table view;
+    tte_status status;
+    if (t == NULL || data == NULL) return TTE_ERR_ARGUMENT;
+    if (size >= 8 && (ttei_get32(p) != TTEI_MAGIC_LOW || ttei_get32(p + 4) != TTEI_MAGIC_HIGH))
+        return TTE_ERR_FORMAT;
+    if (size >= 14 && ttei_get16(p + TTEI_AT_VERSION) != TTEI_VERSION)
+        return ttei_get16(p + TTEI_AT_VERSION) > TTEI_VERSION ? TTE_ERR_VERSION : TTE_ERR_FORMAT;
+    if (size < TTEI_AT_SHAPE) return TTE_ERR_TRUNCATED;
+    memset(&view, 0, sizeof view);
+    view.data = p;
+    view.size = size;
+    status = ttei_header_read(&view);
+    if (status == TTE_OK && (!ttei_sections_good(&view) || !ttei_index_good(&view))) status = TTE_ERR_FORMAT;
+    if (status == TTE_OK) *t = view;
+    return status;
+}
+
+tte_status tte_verify(const tte_table *t)
+{
+    const unsigned char *entry;
+    int i;
+    if (t == NULL) return TTE_ERR_ARGUMENT;
+    entry = t->data + ttei_header_bytes(t->layout, t->shape.modes, 0);
+    for (i = 0; i < t->data[TTEI_AT_SECTIONS]; ++i, entry += TTEI_SECTION_BYTES)
+        if (ttei_crc32(t->data + ttei_get_size(entry), ttei_get_size(entry + 8)) != ttei_get32(entry + 16))
+            return TTE_ERR_CHECKSUM;
+    return TTE_OK;
+}
+
+/* ---- what the header records ----------------------------------------------------------------- */
+
+#ifdef TT_EMBED_DECODE_ONLY
+typedef float ttei_wide;   /* no arithmetic in double on small processors */
+#else
+typedef double ttei_wide;
 #endif
 
-/* Floats in all cores of a record: tte_open has seen to it that no size wraps. */
-static size_t ttei_core_numbers(const tte_shape *shape, const int32_t *ranks)
+/* A number >= 0: bits * 2^exponent, the highest bit set unless it is 0. */
+typedef struct ttei_number {
+    uint64_t bits;
+    int32_t exponent;
+} ttei_number;
+
+static ttei_number ttei_number_of(uint64_t high, uint64_t low, int32_t exponent)
 {
-    size_t sum = 0;
-    int32_t k;
-    for (k = 0; k < shape->modes; ++k)
-        sum += (size_t)ranks[k] * (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-    return sum;
+    ttei_number x;
+    for (x.exponent = exponent + 64; high >> 63 == 0 && (high | low) != 0; --x.exponent) {
+        high = high << 1 | low >> 63;
+        low <<= 1;
+    }
+    x.bits = high;
+    return x;
 }
+
+/* An ordered sum is an exponent e (4 bytes, signed), four zero bytes and three 8-byte integers b0, b1, b2:
+   b0 2^(32 e) + b1 2^(32 (e-1)) + b2 2^(32 (e-2)). An exponent out of range reads as 0. */
+static ttei_number ttei_number_sum(const unsigned char *p)
+{
+    const int32_t e = ttei_get_count(p);
+    const uint64_t b2 = ttei_get64(p + 24), b1 = ttei_get64(p + 16) + (b2 >> 32), low = 0xffffffffu;
+    if (e < -TTEI_SUM_TOP || e > TTEI_SUM_TOP) return ttei_number_of(0, 0, 0);
+    return ttei_number_of(ttei_get64(p + 8) + (b1 >> 32), (b1 & low) << 32 | (b2 & low), 32 * (e - 2));
+}
+
+/* The bits of the double a / b, or of its square root. The quotient of the fractions lies in (1/2, 2);
+   doubled where the exponent is odd, its root comes from Newton's method. */
+static uint64_t ttei_quotient(ttei_number a, ttei_number b, int root)
+{
+    int32_t exponent = a.exponent - b.exponent, i;
+    ttei_wide x, y = 1;
+    if (a.bits == 0 || b.bits == 0) return 0;
+    x = (ttei_wide)(a.bits >> 11) / (ttei_wide)(b.bits >> 11);
+    if (root) {
+        if (exponent % 2 != 0) {
+            x *= 2;
+            --exponent;
+        }
+        for (i = 0; i < 6; ++i) y = (y + x / y) / 2;
+        x = y;
+        exponent /= 2;
+    }
+    for (; x >= 2; ++exponent) x /= 2;
+    for (; x < 1; --exponent) x *= 2;
+    return (uint64_t)(exponent + 1022) * ((uint64_t)1 << 52) + (uint64_t)(x * (ttei_wide)4503599627370496.0f);
+}
+
+/* The square root of the quotient of two ordered sums. Bits of positive doubles are ordered as they are:
+   where rows of zeros stay exact, it is never more than the worst row's. */
+static double ttei_relative(const tte_table *t, int error, int norm)
+{
+    const ttei_number e = ttei_number_sum(t->data + error), n = ttei_number_sum(t->data + norm);
+    uint64_t bits = ttei_quotient(e, n, 1);
+    const uint64_t worst = ttei_get64(t->data + TTEI_AT_WORST), one = (uint64_t)1023 << 52;
+    if (e.bits != 0 && n.bits == 0) bits = one;
+    if (t->layout == TTE_PER_TOKEN && bits > worst) bits = worst;
+    return ttei_f64_of(bits);
+}
+
+tte_status tte_get_info(const tte_table *t, tte_info *info)
+{
+    size_t entries;
+    if (t == NULL || info == NULL) return TTE_ERR_ARGUMENT;
+    memset(info, 0, sizeof *info);
+    info->vocab = t->vocab;
+    info->dim = (size_t)t->dim;
+    info->bytes = t->size;
+    info->layout = t->layout;
+    info->coding = t->coding;
+    info->shape = t->shape;
+    memcpy(info->ranks, t->ranks, sizeof info->ranks);
+    entries = t->core_entries;
+    if (t->layout == TTE_PER_TABLE) {
+        info->rank = t->rank;
+        info->centroids = t->centroid_count;
+        info->classes = t->class_count;
+        info->effort = t->data[TTEI_AT_EFFORT];
+        entries = ttei_add(ttei_mul(t->vocab, t->numbers), ttei_mul((size_t)t->basis_rows, info->dim));
+    }
+    info->ratio = ttei_f64_of(ttei_quotient(ttei_number_of(0, (uint64_t)t->vocab * (uint64_t)t->dim, 2),
+                                            ttei_number_of(0, t->size, 0), 0));
+    info->mean_numbers =
+        ttei_f64_of(ttei_quotient(ttei_number_of(0, entries, 0), ttei_number_of(0, t->vocab, 0), 0));
+    info->rel_error = ttei_relative(t, TTEI_AT_ERROR, TTEI_AT_NORM);
+    info->weighted_error = ttei_relative(t, TTEI_AT_WEIGHTED_ERROR, TTEI_AT_WEIGHTED_NORM);
+    info->max_row_error = ttei_f64_of(ttei_get64(t->data + TTEI_AT_WORST));
+    return TTE_OK;
+}
+
+/* ================================================================================================
+   CODE INTEGERS OF THE TRELLIS
+   A record is a circle of N bits. A state is L neighbouring bits of it, the next one lies k bits further on
+   (k bits a step), and a state s stands for the integer
+     t(s) = b0 + b1 + b2 + b3 - 510,   b3 b2 b1 b0 the four bytes of A s + B mod 2^32,
+   nearly Gaussian, of variance 4 (256^2 - 1) / 12. Nothing depends on the step before, so all states can be
+   looked at side by side.
+   ============================================================================================= */
+
+#define TTEI_CODE1_A 2339688529u  /* of the first value of a step .. */
+#define TTEI_CODE1_B 1818127173u
+#define TTEI_CODE2_A 441949745u   /* .. and of the second            */
+#define TTEI_CODE2_B 3125967622u
+
+#define TTEI_ABREAST 16  /* records that are scored together */
+#define TTEI_PANEL 16u  /* columns of a panel, in which two rows of the basis lie entry beside entry */
+
+/* Equal steps: `count` windows of bits, `step` apart, the first at bit `at`. */
+typedef struct ttei_steps {
+    const unsigned char *bits;
+    size_t size, at;  /* size: bytes of the circle                                     */
+    size_t count[2];  /* first values and second values of the states: the same, the last of the second
+                         may be missing, or none                                       */
+    int window, step; /* bits                                                          */
+    int plain;        /* a window u is the code 2 u + 1 - 2^window, and nothing wraps  */
+    int other;        /* second values, in the place of the first                      */
+} ttei_steps;
+
+/* A place in a record, run by run: the plain codes come first, then the circle. */
+typedef struct ttei_cursor {
+    const unsigned char *plain, *circle;
+    size_t size, plain_at, done;  /* bytes of the circle; bits of plain codes and of steps before */
+    int state_bits, lead;         /* bits of the very first step, whose state begins at bit 0     */
+} ttei_cursor;
+
+TTEI_NOINLINE static ttei_cursor ttei_cursor_of(int state_bits, const ttei_extent *e,
+                                                const unsigned char *record)
+{
+    ttei_cursor c;
+    c.plain = record;
+    c.circle = record + (e->plain + 7) / 8;
+    c.size = (e->circle + 7) / 8;
+    c.plain_at = c.done = 0;
+    c.state_bits = state_bits;
+    c.lead = 0;
+    return c;
+}
+
+/* A record of the class `type`. */
+static ttei_cursor ttei_cursor_begin(int state_bits, const unsigned char *type, const unsigned char *record)
+{
+    const ttei_extent e = ttei_class_extent(type);
+    return ttei_cursor_of(state_bits, &e, record);
+}
+
+/* The steps of the next run, whose rate is not 0. */
+static ttei_steps ttei_cursor_next(ttei_cursor *c, int rate, size_t count)
+{
+    ttei_steps s;
+    s.count[1] = ttei_rate_values(rate) == 2 ? count / 2 : 0;
+    s.count[0] = count - s.count[1];
+    s.step = ttei_rate_bits(rate);
+    s.plain = rate >= TTEI_PLAIN;
+    s.other = 0;
+    if (s.plain) {
+        s.bits = c->plain;
+        s.size = TTEI_SIZE_MAX / 16;
+        s.at = c->plain_at;
+        s.window = s.step;
+        c->plain_at += s.count[0] * (size_t)s.step;
+        return s;
+    }
+    if (c->done == 0) c->lead = s.step;
+    s.bits = c->circle;
+    s.size = c->size;
+    s.at = c->done + (size_t)s.step - (size_t)c->lead;
+    s.window = c->state_bits;
+    c->done += s.count[0] * (size_t)s.step;
+    return s;
+}
+
+TTEI_INLINE int ttei_code_of(uint32_t state, int other)
+{
+    const uint32_t x = other ? TTEI_CODE2_A * state + TTEI_CODE2_B : TTEI_CODE1_A * state + TTEI_CODE1_B;
+    const uint32_t pairs = (x & 0xff00ffu) + (x >> 8 & 0xff00ffu);
+    return (int)((pairs + (pairs >> 16)) & 0xffffu) - 510;
+}
+
+/* Bits are taken byte by byte, around the circle. */
+static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *first, ttei_i16 *second)
+{
+    const unsigned char *p = s->bits + s->at / 8, *end = s->bits + s->size;
+    const uint32_t mask = (1u << s->window) - 1u;
+    uint32_t bits = (uint32_t)*p >> s->at % 8;
+    int have = 8 - (int)(s->at % 8);
+    size_t i;
+    for (i = 0; i < s->count[0]; ++i) {
+        while (have < s->window) {
+            if (++p == end) p = s->bits;
+            bits |= (uint32_t)*p << have;
+            have += 8;
+        }
+        if (s->plain) {
+            first[i] = (int16_t)(2 * (int)(bits & mask) + 1 - (1 << s->window));
+        } else {
+            first[i] = (int16_t)ttei_code_of(bits & mask, s->other);
+            if (i < s->count[1]) second[i] = (int16_t)ttei_code_of(bits & mask, 1);
+        }
+        bits >>= s->step;
+        have -= s->step;
+    }
+}
+
+#if defined(TTEI_X86) || defined(TTEI_NEON)
+
+/* Vectors: the bits of a run lie at the same place within a byte every 8 steps. So one byte shuffle, the same
+   for the whole run, brings to each lane the four bytes where its window begins, and a shift by lane does the
+   rest. Near the end of the circle the shuffle takes what is missing from its beginning.
+   What becomes of the codes is a constant where these functions are called: they are stored as integers, one
+   after the other or as every other one, or sum += code * x[], or to[] += code * factor. */
+enum { TTEI_STORE, TTEI_PAIR, TTEI_DOT, TTEI_ADD };
+
+typedef struct ttei_sink {
+    ttei_i16 *codes[2];  /* of first and second values */
+    const float *x[2];
+    ttei_i32 *to[2];
+    int odd;             /* every other integer, not from the first on but from the second */
+} ttei_sink;
+
+/* What calls come to, for each kind of vectors: ttei_store_..: steps stored; ttei_pair_..: rows of the
+   basis, each `bytes` behind the one before, stored in a panel; ttei_add_..: rows added, each times its q;
+   ttei_dot_..: rows multiplied with x; ttei_scores_..: whole records of a class, the scores of up to
+   TTEI_ABREAST rows. */
+#define TTEI_USES(isa, vec, TARGET, INLINE)                                                                  \
+    INLINE vec ttei_any_##isa(const ttei_plan_##isa *v, const ttei_steps *s, const unsigned char *circle,    \
+                              const ttei_sink *to, int sink)                                                 \
+    {                                                                                                        \
+        if (s->plain) return ttei_walk_##isa(v, s, circle, to, sink, 1, 0);                                  \
+        return s->count[1] == 0 ? ttei_walk_##isa(v, s, circle, to, sink, 0, 0)                              \
+                                : ttei_walk_##isa(v, s, circle, to, sink, 0, 1);                             \
+    }                                                                                                        \
+    TARGET static void ttei_store_##isa(const ttei_steps *s, const ttei_sink *to)                            \
+    {                                                                                                        \
+        const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
+        (void)ttei_any_##isa(&v, s, s->bits, to, TTEI_STORE);                                                \
+    }                                                                                                        \
+    TARGET static void ttei_pair_##isa(const ttei_steps *s, size_t rows, size_t bytes, ttei_sink to)         \
+    {                                                                                                        \
+        const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
+        const unsigned char *circle = s->bits;                                                               \
+        for (; rows > 0; --rows, circle += bytes) {                                                          \
+            (void)ttei_any_##isa(&v, s, circle, &to, TTEI_PAIR);                                             \
+            to.codes[0] += to.odd ? 2 * TTEI_PANEL : 0;                                                      \
+            to.odd = !to.odd;                                                                                \
+        }                                                                                                    \
+    }                                                                                                        \
+    TARGET static void ttei_add_##isa(const ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q,     \
+                                      const ttei_sink *to)                                                   \
+    {                                                                                                        \
+        ttei_plan_##isa v = ttei_begin_##isa(s);                                                             \
+        const unsigned char *circle = s->bits;                                                               \
+        for (; rows > 0; --rows, circle += bytes, ++q) {                                                     \
+            v.factor = ttei_factor_##isa(*q);                                                                \
+            if (*q != 0) (void)ttei_any_##isa(&v, s, circle, to, TTEI_ADD);                                  \
+        }                                                                                                    \
+    }                                                                                                        \
+    TARGET static void ttei_dot_##isa(const ttei_steps *s, size_t rows, size_t bytes, const ttei_sink *to,   \
+                                      float *out)                                                            \
+    {                                                                                                        \
+        const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
+        const unsigned char *circle = s->bits;                                                               \
+        for (; rows > 0; --rows, circle += bytes)                                                            \
+            *out++ = ttei_total_##isa(ttei_any_##isa(&v, s, circle, to, TTEI_DOT));                          \
+    }                                                                                                        \
+    TARGET static void ttei_scores_##isa(int state_bits, const unsigned char *type,                          \
+                                         const unsigned char *const *records, size_t n, const float *x,      \
+                                         float *out)                                                         \
+    {                                                                                                        \
+        ttei_cursor c = ttei_cursor_begin(state_bits, type, records[0]);                                     \
+        vec sum[TTEI_ABREAST];                                                                               \
+        size_t i;                                                                                            \
+        int r;                                                                                               \
+        memset(sum, 0, sizeof sum);                                                                          \
+        for (r = 0; r < type[4]; ++r) {                                                                      \
+            const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)r);         \
+            if (run.rate > 0) {                                                                              \
+                const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);                              \
+                const ttei_plan_##isa v = ttei_begin_##isa(&s);                                              \
+                const ttei_sink to = {{NULL, NULL}, {x, x + s.count[0]}, {NULL, NULL}, 0};                   \
+                const size_t from = (size_t)(s.bits - records[0]);                                           \
+                for (i = 0; i < n; ++i)                                                                      \
+                    sum[i] = ttei_more_##isa(ttei_any_##isa(&v, &s, records[i] + from, &to, TTEI_DOT),       \
+                                             run.spread, sum[i]);                                            \
+            }                                                                                                \
+            x += run.count;                                                                                  \
+        }                                                                                                    \
+        for (i = 0; i < n; ++i) out[i] = ttei_total_##isa(sum[i]);                                           \
+    }
+
+#ifdef TTEI_X86
+
+#define TTEI_AVX2 __attribute__((target("avx2,fma")))
+#define TTEI_AVX2_INLINE static inline __attribute__((always_inline, target("avx2,fma")))
+
+/* What the steps of a run need, and all runs of equal step and phase. */
+typedef struct ttei_plan_avx2 {
+    __m256i index, shift, mask, bias, a[2], b[2], factor;
+    size_t apart, reach;  /* bytes from the window of lane 0 to that of lane 4; to behind that of lane 7 */
+} ttei_plan_avx2;
+
+TTEI_AVX2_INLINE ttei_plan_avx2 ttei_begin_avx2(const ttei_steps *s)
+{
+    const int phase = (int)(s->at % 8), half = phase + 4 * s->step, k = s->step, w = s->window, h = half % 8;
+    const __m256i bit = _mm256_setr_epi32(phase, phase + k, phase + 2 * k, phase + 3 * k, h, h + k, h + 2 * k,
+                                          h + 3 * k);
+    ttei_plan_avx2 v;
+    int i;
+    v.index = _mm256_add_epi32(_mm256_mullo_epi32(_mm256_srli_epi32(bit, 3), _mm256_set1_epi32(0x01010101)),
+                               _mm256_set1_epi32(0x03020100));
+    v.shift = _mm256_and_si256(bit, _mm256_set1_epi32(7));
+    v.mask = _mm256_set1_epi32((1 << w) - 1);
+    v.bias = _mm256_set1_epi32(s->plain ? 1 - (1 << w) : -510);
+    v.factor = _mm256_set1_epi32(0);
+    for (i = 0; i < 2; ++i) {
+        v.a[i] = _mm256_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A));
+        v.b[i] = _mm256_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B));
+    }
+    v.apart = (size_t)half / 8;
+    v.reach = (size_t)(phase + 7 * k + w + 7) / 8;
+    return v;
+}
+
+/* A code is a 16-bit integer and its sign, which meet the factor and 0. */
+TTEI_AVX2_INLINE __m256i ttei_factor_avx2(int32_t q) { return _mm256_set1_epi32(q & 0xffff); }
+
+TTEI_AVX2_INLINE __m256i ttei_load_avx2(const unsigned char *p, size_t apart)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)),
+                                   _mm_loadu_si128((const __m128i *)(p + apart)), 1);
+}
+
+/* The bytes of the windows from p on; `left` bytes until the circle begins again. */
+TTEI_AVX2_INLINE __m256i ttei_wrapped_avx2(const ttei_plan_avx2 *v, const unsigned char *p, size_t left,
+                                           const unsigned char *circle)
+{
+    const int a = (int)ttei_min(left, 100), b = a - (int)v->apart;
+    const __m256i rest = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_set1_epi8((char)a)),
+                                                 _mm_set1_epi8((char)b), 1);
+    const __m256i inside = _mm256_cmpgt_epi8(rest, v->index), ones = _mm256_set1_epi8(-1);
+    const __m256i before = _mm256_or_si256(v->index, _mm256_xor_si256(inside, ones));
+    const __m256i after = _mm256_or_si256(_mm256_sub_epi8(v->index, rest), inside);
+    return _mm256_or_si256(_mm256_shuffle_epi8(ttei_load_avx2(p, v->apart), before),
+                           _mm256_shuffle_epi8(ttei_load_avx2(circle, 0), after));
+}
+
+TTEI_AVX2_INLINE __m256i ttei_codes_avx2(const ttei_plan_avx2 *v, __m256i window, int plain, int which)
+{
+    __m256i x;
+    if (plain) return _mm256_add_epi32(_mm256_add_epi32(window, window), v->bias);
+    x = _mm256_add_epi32(_mm256_mullo_epi32(window, v->a[which]), v->b[which]);
+    x = _mm256_madd_epi16(_mm256_maddubs_epi16(x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+    return _mm256_add_epi32(x, v->bias);
+}
+
+/* The first `n` of eight codes, to their place i. */
+TTEI_AVX2_INLINE void ttei_put_avx2(const ttei_plan_avx2 *v, const ttei_sink *to, int sink, int which,
+                                    __m256i code, size_t i, size_t n, __m256 *sum)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
+    if (sink == TTEI_DOT) {
+        const float *x = to->x[which] + i;
+        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(code),
+                               n >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, mask), *sum);
+    } else if (sink == TTEI_ADD) {
+        int *at = (int *)(to->to[which] + i);
+        code = _mm256_madd_epi16(code, v->factor);
+        if (n >= 8) {
+            code = _mm256_add_epi32(code, _mm256_loadu_si256((const __m256i *)at));
+            _mm256_storeu_si256((__m256i *)at, code);
+        } else {
+            _mm256_maskstore_epi32(at, mask, _mm256_add_epi32(_mm256_maskload_epi32(at, mask), code));
+        }
+    } else if (sink == TTEI_PAIR) {
+        ttei_i16 *at = to->codes[0] + 2 * i;
+        int *word = (int *)(void *)at;
+        __m256i pair = n >= 8 ? _mm256_loadu_si256((const __m256i *)at) : _mm256_maskload_epi32(word, mask);
+        pair = to->odd ? _mm256_blend_epi16(pair, _mm256_slli_epi32(code, 16), 0xaa)
+                       : _mm256_blend_epi16(pair, code, 0x55);
+        if (n >= 8) _mm256_storeu_si256((__m256i *)at, pair);
+        else _mm256_maskstore_epi32(word, mask, pair);
+    } else {
+        __m128i pack = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packs_epi32(code, code), 8));
+        if (n >= 8) _mm_storeu_si128((__m128i *)(to->codes[which] + i), pack);
+        else memcpy(to->codes[which] + i, &pack, n * sizeof(int16_t));
+    }
+}
+
+/* All steps of one record. */
+TTEI_AVX2_INLINE __m256 ttei_walk_avx2(const ttei_plan_avx2 *v, const ttei_steps *s,
+                                       const unsigned char *circle, const ttei_sink *to, int sink,
+                                       int plain, int two)
+{
+    const size_t step = (size_t)s->step, count = s->count[0], second = s->count[1];
+    const unsigned char *p = circle + s->at / 8;
+    size_t left = s->size - s->at / 8, i;
+    __m256 sum = _mm256_setzero_ps(), more = _mm256_setzero_ps();
+    __m256i x;
+    for (i = 0; i < count; i += 8, p += step, left -= step) {
+        x = left >= v->reach ? _mm256_shuffle_epi8(ttei_load_avx2(p, v->apart), v->index)
+                             : ttei_wrapped_avx2(v, p, left, circle);
+        x = _mm256_and_si256(_mm256_srlv_epi32(x, v->shift), v->mask);
+        ttei_put_avx2(v, to, sink, 0, ttei_codes_avx2(v, x, plain, 0), i, count - i, &sum);
+        if (two && i < second)
+            ttei_put_avx2(v, to, sink, 1, ttei_codes_avx2(v, x, plain, 1), i, second - i, &more);
+    }
+    return two ? _mm256_add_ps(sum, more) : sum;
+}
+
+TTEI_AVX2_INLINE float ttei_total_avx2(__m256 x)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+TTEI_AVX2_INLINE __m256 ttei_more_avx2(__m256 x, float scale, __m256 sum)
+{
+    return _mm256_fmadd_ps(x, _mm256_set1_ps(scale), sum);
+}
+
+TTEI_USES(avx2, __m256, TTEI_AVX2, TTEI_AVX2_INLINE)
+
+/* The same with sixteen lanes, in which a byte comes from anywhere in 64 and four bytes add up at once. */
+#define TTEI_AVX512_TARGET "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni"
+#define TTEI_AVX512 __attribute__((target(TTEI_AVX512_TARGET)))
+#define TTEI_AVX512_INLINE static inline __attribute__((always_inline, target(TTEI_AVX512_TARGET)))
+
+#define TTEI_EVERY 0xffffffffffffffffu  /* bytes; with masks gcc 12 does not warn of its own header */
+
+typedef struct ttei_plan_avx512 {
+    __m512i index, shift, mask, bias, a[2], b[2], factor;
+    size_t reach;  /* bytes from the window of lane 0 to behind that of lane 15 */
+} ttei_plan_avx512;
+
+TTEI_AVX512_INLINE ttei_plan_avx512 ttei_begin_avx512(const ttei_steps *s)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const int phase = (int)(s->at % 8);
+    const __m512i bit = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(s->step)),
+                                         _mm512_set1_epi32(phase));
+    ttei_plan_avx512 v;
+    int i;
+    v.index = _mm512_mullo_epi32(_mm512_maskz_srli_epi32(0xffff, bit, 3), _mm512_set1_epi32(0x01010101));
+    v.index = _mm512_add_epi32(v.index, _mm512_set1_epi32(0x03020100));
+    v.shift = _mm512_and_si512(bit, _mm512_set1_epi32(7));
+    v.mask = _mm512_set1_epi32((1 << s->window) - 1);
+    v.bias = _mm512_set1_epi32(s->plain ? 1 - (1 << s->window) : -510);
+    v.factor = _mm512_set1_epi32(0);
+    for (i = 0; i < 2; ++i) {
+        v.a[i] = _mm512_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A));
+        v.b[i] = _mm512_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B));
+    }
+    v.reach = (size_t)(phase + 15 * s->step + s->window + 7) / 8;
+    return v;
+}
+
+TTEI_AVX512_INLINE __m512i ttei_factor_avx512(int32_t q) { return _mm512_set1_epi32(q & 0xffff); }
+
+TTEI_AVX512_INLINE __m512i ttei_load_avx512(const unsigned char *p)
+{
+    return _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p));
+}
+
+TTEI_AVX512_INLINE __m512i ttei_wrapped_avx512(__m512i index, const unsigned char *p, size_t left,
+                                               const unsigned char *circle)
+{
+    const int a = (int)ttei_min(left, 60);
+    const __mmask64 after = _mm512_cmpge_epu8_mask(index, _mm512_set1_epi8((char)a));
+    const __m512i from = _mm512_mask_add_epi8(index, after, index, _mm512_set1_epi8((char)(64 - a)));
+    return _mm512_permutex2var_epi8(ttei_load_avx512(p), from, ttei_load_avx512(circle));
+}
+
+TTEI_AVX512_INLINE __m512i ttei_codes_avx512(const ttei_plan_avx512 *v, __m512i window, int plain, int which)
+{
+    if (plain) return _mm512_add_epi32(_mm512_add_epi32(window, window), v->bias);
+    window = _mm512_add_epi32(_mm512_mullo_epi32(window, v->a[which]), v->b[which]);
+    return _mm512_dpbusd_epi32(v->bias, window, _mm512_set1_epi8(1));
+}
+
+TTEI_AVX512_INLINE void ttei_put_avx512(const ttei_plan_avx512 *v, const ttei_sink *to, int sink, int which,
+                                        __m512i code, size_t i, __mmask16 mask, __m512 *sum)
+{
+    if (sink == TTEI_DOT) {
+        *sum = _mm512_fmadd_ps(_mm512_maskz_cvtepi32_ps(0xffff, code),
+                               _mm512_maskz_loadu_ps(mask, to->x[which] + i), *sum);
+    } else if (sink == TTEI_ADD) {
+        ttei_i32 *at = to->to[which] + i;
+        _mm512_mask_storeu_epi32(
+            at, mask, _mm512_dpwssd_epi32(_mm512_maskz_loadu_epi32(mask, at), code, v->factor));
+    } else if (sink == TTEI_PAIR) {
+        const __mmask32 all = mask == 0xffff ? 0xffffffffu : _mm512_movepi16_mask(_mm512_movm_epi32(mask));
+        if (to->odd) code = _mm512_maskz_slli_epi32(0xffff, code, 16);
+        _mm512_mask_storeu_epi16(to->codes[0] + 2 * i, all & (to->odd ? 0xaaaaaaaau : 0x55555555u), code);
+    } else {
+        _mm256_mask_storeu_epi16(to->codes[which] + i, mask, _mm512_maskz_cvtepi32_epi16(0xffff, code));
+    }
+}
+
+TTEI_AVX512_INLINE __mmask16 ttei_first_avx512(size_t n)
+{
+    return (__mmask16)((1u << ttei_min(n, 16)) - 1u);
+}
+
+TTEI_AVX512_INLINE __m512 ttei_walk_avx512(const ttei_plan_avx512 *v, const ttei_steps *s,
+                                           const unsigned char *circle, const ttei_sink *to, int sink,
+                                           int plain, int two)
+{
+    const size_t step = 2 * (size_t)s->step, count = s->count[0], second = s->count[1];
+    const size_t full = two ? second : count;
+    const unsigned char *p = circle + s->at / 8;
+    size_t left = s->size - s->at / 8, i;
+    __m512 sum = _mm512_setzero_ps(), more = _mm512_setzero_ps();
+    __m512i x;
+    for (i = 0; !two && i + 32 <= full && left >= v->reach + step; i += 32, p += 2 * step, left -= 2 * step) {
+        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p));
+        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
+        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i, 0xffff, &sum);
+        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p + step));
+        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
+        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i + 16, 0xffff, &more);
+    }
+    for (; i + 16 <= full && left >= v->reach; i += 16, p += step, left -= step) {
+        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p));
+        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
+        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i, 0xffff, &sum);
+        if (two) ttei_put_avx512(v, to, sink, 1, ttei_codes_avx512(v, x, plain, 1), i, 0xffff, &more);
+    }
+    for (; i < count; i += 16, p += step, left -= step) {
+        x = ttei_wrapped_avx512(v->index, p, left, circle);
+        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
+        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i,
+                        ttei_first_avx512(count - i), &sum);
+        if (two && i < second)
+            ttei_put_avx512(v, to, sink, 1, ttei_codes_avx512(v, x, plain, 1), i,
+                            ttei_first_avx512(second - i), &more);
+    }
+    return _mm512_add_ps(sum, more);
+}
+
+TTEI_AVX512_INLINE float ttei_total_avx512(__m512 x)
+{
+    return ttei_total_avx2(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, x, 0),
+                                         _mm512_maskz_extractf32x8_ps(0xff, x, 1)));
+}
+
+TTEI_AVX512_INLINE __m512 ttei_more_avx512(__m512 x, float scale, __m512 sum)
+{
+    return _mm512_fmadd_ps(x, _mm512_set1_ps(scale), sum);
+}
+
+TTEI_USES(avx512, __m512, TTEI_AVX512, TTEI_AVX512_INLINE)
+
+#endif /* TTEI_X86 */
+
+#ifdef TTEI_NEON
+
+#define TTEI_NEON_INLINE static inline __attribute__((always_inline))
+
+/* Two vectors, of steps 0 to 3 and 4 to 7. */
+typedef struct ttei_plan_neon {
+    uint8x16_t index[2];
+    int32x4_t shift[2], bias;
+    uint32x4_t mask, a[2], b[2];
+    int32_t factor;
+    size_t apart, reach;
+} ttei_plan_neon;
+
+TTEI_NEON_INLINE ttei_plan_neon ttei_begin_neon(const ttei_steps *s)
+{
+    static const uint32_t lanes[4] = {0, 1, 2, 3};
+    const uint32_t phase = (uint32_t)(s->at % 8), k = (uint32_t)s->step, half = phase + 4 * k;
+    ttei_plan_neon v;
+    int i;
+    for (i = 0; i < 2; ++i) {
+        const uint32x4_t bit = vmlaq_n_u32(vdupq_n_u32(i == 0 ? phase : half % 8), vld1q_u32(lanes), k);
+        v.index[i] = vreinterpretq_u8_u32(
+            vmlaq_n_u32(vdupq_n_u32(0x03020100u), vshrq_n_u32(bit, 3), 0x01010101u));
+        v.shift[i] = vnegq_s32(vreinterpretq_s32_u32(vandq_u32(bit, vdupq_n_u32(7))));
+        v.a[i] = vdupq_n_u32(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A);
+        v.b[i] = vdupq_n_u32(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B);
+    }
+    v.mask = vdupq_n_u32((1u << s->window) - 1u);
+    v.bias = vdupq_n_s32(s->plain ? 1 - (1 << s->window) : -510);
+    v.factor = 0;
+    v.apart = half / 8;
+    v.reach = (size_t)(phase + 7 * k + (uint32_t)s->window + 7) / 8;
+    return v;
+}
+
+TTEI_NEON_INLINE int32_t ttei_factor_neon(int32_t q) { return q; }
+
+/* The windows of one of the two vectors; a shuffle gives zeros for places beyond its bytes. */
+TTEI_NEON_INLINE uint32x4_t ttei_windows_neon(const ttei_plan_neon *v, int half, const unsigned char *p,
+                                              size_t left, const unsigned char *circle)
+{
+    uint8x16_t x = vld1q_u8(p + (half ? v->apart : 0));
+    if (left >= v->reach) {
+        x = vqtbl1q_u8(x, v->index[half]);
+    } else {
+        const int8x16_t rest = vdupq_n_s8((int8_t)((int)ttei_min(left, 100) - (half ? (int)v->apart : 0)));
+        const uint8x16_t inside = vcltq_s8(vreinterpretq_s8_u8(v->index[half]), rest);
+        const uint8x16_t after = vsubq_u8(v->index[half], vreinterpretq_u8_s8(rest));
+        x = vorrq_u8(vqtbl1q_u8(x, vornq_u8(v->index[half], inside)),
+                     vqtbl1q_u8(vld1q_u8(circle), vorrq_u8(after, inside)));
+    }
+    return vandq_u32(vshlq_u32(vreinterpretq_u32_u8(x), v->shift[half]), v->mask);
+}
+
+TTEI_NEON_INLINE int32x4_t ttei_codes_neon(const ttei_plan_neon *v, uint32x4_t window, int plain, int which)
+{
+    if (plain) return vaddq_s32(vreinterpretq_s32_u32(vaddq_u32(window, window)), v->bias);
+    window = vmlaq_u32(v->b[which], window, v->a[which]);
+    return vaddq_s32(vreinterpretq_s32_u32(vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(window)))), v->bias);
+}
+
+/* The first `n` of four codes, to their place i. */
+TTEI_NEON_INLINE void ttei_put_neon(const ttei_plan_neon *v, const ttei_sink *to, int sink, int which,
+                                    int32x4_t code, size_t i, size_t n, float32x4_t *sum)
+{
+    const size_t bytes = 4 * ttei_min(n, 4);
+    if (sink == TTEI_DOT) {
+        float32x4_t x = vdupq_n_f32(0);
+        if (n >= 4) x = vld1q_f32(to->x[which] + i);
+        else memcpy(&x, to->x[which] + i, bytes);
+        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(code), x);
+    } else if (sink == TTEI_STORE) {
+        const int16x4_t x = vmovn_s32(code);
+        memcpy(to->codes[which] + i, &x, bytes / 2);
+    } else if (sink == TTEI_ADD) {
+        int32x4_t x = vdupq_n_s32(0);
+        memcpy(&x, to->to[which] + i, bytes);
+        x = vmlaq_n_s32(x, code, v->factor);
+        memcpy(to->to[which] + i, &x, bytes);
+    } else {
+        uint32x4_t x = vdupq_n_u32(0), y = vreinterpretq_u32_s32(code);
+        memcpy(&x, to->codes[0] + 2 * i, bytes);
+        x = to->odd ? vsliq_n_u32(x, y, 16) : vbslq_u32(vdupq_n_u32(0xffffu), y, x);
+        memcpy(to->codes[0] + 2 * i, &x, bytes);
+    }
+}
+
+TTEI_NEON_INLINE float32x4_t ttei_walk_neon(const ttei_plan_neon *v, const ttei_steps *s,
+                                            const unsigned char *circle, const ttei_sink *to, int sink,
+                                            int plain, int two)
+{
+    const size_t step = (size_t)s->step, count = s->count[0], second = s->count[1];
+    const unsigned char *p = circle + s->at / 8;
+    size_t left = s->size - s->at / 8, i, j;
+    float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+    for (i = 0; i < count; i += 8, p += step, left -= step)
+        for (j = 0; j < 8 && i + j < count; j += 4) {
+            const uint32x4_t x = ttei_windows_neon(v, j > 0, p, left, circle);
+            ttei_put_neon(v, to, sink, 0, ttei_codes_neon(v, x, plain, 0), i + j, count - i - j, &sum[0]);
+            if (two && i + j < second)
+                ttei_put_neon(v, to, sink, 1, ttei_codes_neon(v, x, plain, 1), i + j, second - i - j,
+                              &sum[1]);
+        }
+    return vaddq_f32(sum[0], sum[1]);
+}
+
+TTEI_NEON_INLINE float ttei_total_neon(float32x4_t x) { return vaddvq_f32(x); }
+TTEI_NEON_INLINE float32x4_t ttei_more_neon(float32x4_t x, float scale, float32x4_t sum)
+{
+    return vfmaq_n_f32(sum, x, scale);
+}
+
+TTEI_USES(neon, float32x4_t, , TTEI_NEON_INLINE)
+
+#endif /* TTEI_NEON */
+
+/* The widest vectors that this processor has. */
+#ifdef TTEI_X86
+#define TTEI_VECTORS(use, arguments) \
+    do {                             \
+        const int level = ttei_level(); \
+        if (level > 1) ttei_##use##_avx512 arguments; \
+        else if (level > 0) ttei_##use##_avx2 arguments; \
+        if (level > 0) return; \
+    } while (0)
+#else
+#define TTEI_VECTORS(use, arguments) \
+    do {                             \
+        if (TTEI_LEVEL_MAX < 1) break; \
+        ttei_##use##_neon arguments; \
+        return; \
+    } while (0)
+#endif
+
+#endif /* TTEI_X86 || TTEI_NEON */
+
+/* ---- the four uses of codes, on any machine -------------------------------------------------- */
+
+/* Codes of steps, the second values behind the first. */
+static void ttei_steps_codes(const ttei_steps *s, ttei_i16 *codes)
+{
+#ifdef TTEI_VECTORS
+    const ttei_sink to = {{codes, codes + s->count[0]}, {NULL, NULL}, {NULL, NULL}, 0};
+    TTEI_VECTORS(store, (s, &to));
+#endif
+    if (s->count[0] > 0) ttei_codes_plainly(s, codes, codes + s->count[0]);
+}
+
+TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *codes, int32_t q, ttei_i32 *sums)
+{
+    size_t i;
+    for (i = 0; i < n; ++i) sums[i] += q * codes[i];
+}
+
+/* sums[] += q[i] * codes of row i, for `rows` rows of the basis of the same steps, each `bytes` behind the
+   one before; |q| < 2^15. `codes` is room for a row. Uses s up. */
+static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums,
+                          ttei_i16 *codes)
+{
+#ifdef TTEI_VECTORS
+    const ttei_sink to = {{NULL, NULL}, {NULL, NULL}, {sums, sums + s->count[0]}, 0};
+    TTEI_VECTORS(add, (s, rows, bytes, q, &to));
+#endif
+    for (; rows > 0; --rows, s->bits += bytes, ++q) {
+        if (*q == 0) continue;
+        ttei_steps_codes(s, codes);
+        ttei_codes_add(s->count[0] + s->count[1], codes, *q, sums);
+    }
+}
+
+/* Sum of codes[i] * x[i], in sums that do not wait for each other. */
+TTEI_CLONES_FUSED static float ttei_codes_dot(size_t n, const ttei_i16 *codes, const float *x)
+{
+    float s[4] = {0, 0, 0, 0};
+    size_t i = 0;
+#ifndef TT_EMBED_DECODE_ONLY
+    size_t k;
+    for (; i + 4 <= n; i += 4)
+        for (k = 0; k < 4; ++k) s[k] += (float)codes[i + k] * x[i + k];
+#endif
+    for (; i < n; ++i) s[0] += (float)codes[i] * x[i];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+/* out[i] = sum of x[] * codes of row i. */
+static void ttei_rows_dot(ttei_steps *s, size_t rows, size_t bytes, const float *x, float *out,
+                          ttei_i16 *codes)
+{
+#ifdef TTEI_VECTORS
+    const ttei_sink to = {{NULL, NULL}, {x, x + s->count[0]}, {NULL, NULL}, 0};
+    TTEI_VECTORS(dot, (s, rows, bytes, &to, out));
+#endif
+    for (; rows > 0; --rows, s->bits += bytes) {
+        ttei_steps_codes(s, codes);
+        *out++ = ttei_codes_dot(s->count[0] + s->count[1], codes, x);
+    }
+}
+
+/* out[i] = sum over the coefficients of record i of code * spread * x, for `n` records of the class
+   `type`. */
+static void ttei_records_dot(int state_bits, const unsigned char *type, const unsigned char *const *records,
+                             size_t n, const float *x, float *out, ttei_i16 *codes)
+{
+    size_t i;
+#ifdef TTEI_VECTORS
+    TTEI_VECTORS(scores, (state_bits, type, records, n, x, out));
+#endif
+    for (i = 0; i < n; ++i) {
+        ttei_cursor c = ttei_cursor_begin(state_bits, type, records[i]);
+        const float *q = x;
+        int r;
+        out[i] = 0;
+        for (r = 0; r < type[4]; ++r) {
+            const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)r);
+            if (run.rate > 0) {
+                const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);
+                ttei_steps_codes(&s, codes);
+                out[i] += run.spread * ttei_codes_dot(run.count, codes, q);
+            }
+            q += run.count;
+        }
+    }
+}
+
+/* The steps of a row of the basis of a rate that is not 0. */
+static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned char *record)
+{
+    ttei_extent e = {0, 0};
+    ttei_cursor c;
+    ttei_extent_add(&e, rate, (size_t)t->dim);
+    c = ttei_cursor_of(t->state_bits, &e, record);
+    return ttei_cursor_next(&c, rate, (size_t)t->dim);
+}
+
+#ifndef TT_EMBED_READ_ONLY
+/* All codes of a record, which 32 readable bytes follow; zeros for runs of rate 0. */
+static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_count,
+                              const unsigned char *record, int16_t *codes)
+{
+    ttei_extent e = {0, 0};
+    ttei_cursor c;
+    ttei_steps s;
+    size_t i;
+    for (i = 0; i < run_count; ++i) ttei_extent_add(&e, runs[i].rate, runs[i].count);
+    c = ttei_cursor_of(state_bits, &e, record);
+    for (i = 0; i < run_count; codes += runs[i].count, ++i) {
+        if (runs[i].rate == 0) {
+            memset(codes, 0, runs[i].count * sizeof *codes);
+            continue;
+        }
+        s = ttei_cursor_next(&c, runs[i].rate, runs[i].count);
+        ttei_steps_codes(&s, codes);
+    }
+}
+#endif
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* ---- many rows: products with a panel of the basis ------------------------------------------- */
+
+#define TTEI_TILE 8u    /* rows of the table that a product makes at a time */
+
+/* First values of steps, at most TTEI_PANEL of them, of `rows` rows of the basis to rows `row` .. of a
+   panel. */
+static void ttei_rows_pair(ttei_steps *s, size_t rows, size_t bytes, size_t row, ttei_i16 *panel)
+{
+    ttei_i16 codes[TTEI_PANEL];
+    size_t i;
+#ifdef TTEI_VECTORS
+    const ttei_sink to = {
+        {panel + row / 2 * 2 * TTEI_PANEL, NULL}, {NULL, NULL}, {NULL, NULL}, (int)(row % 2)};
+    TTEI_VECTORS(pair, (s, rows, bytes, to));
+#endif
+    for (; rows > 0; --rows, s->bits += bytes, ++row) {
+        ttei_codes_plainly(s, codes, codes);
+        for (i = 0; i < s->count[0]; ++i) panel[row / 2 * 2 * TTEI_PANEL + 2 * i + row % 2] = codes[i];
+    }
+}
+
+/* Columns from `column` on, `n` of them, of `rows` rows of the basis, to a panel from its row `row` on. */
+static void ttei_basis_columns(const tte_table *t, int rate, const unsigned char *record, size_t rows,
+                               size_t bytes, size_t column, size_t n, size_t row, ttei_i16 *panel)
+{
+    ttei_steps s, part;
+    size_t half, from = column, i;
+    if (rate == 0) {
+        for (; rows > 0; --rows, ++row)
+            for (i = 0; i < n; ++i) panel[row / 2 * 2 * TTEI_PANEL + 2 * i + row % 2] = 0;
+        return;
+    }
+    s = ttei_basis_steps(t, rate, record);
+    half = s.count[0];
+    s.count[1] = 0;
+    part = s;
+    if (column < half) {
+        part.count[0] = ttei_min(n, half - column);
+        part.at += column * (size_t)s.step;
+        ttei_rows_pair(&part, rows, bytes, row, panel);
+        from += part.count[0];
+    }
+    if (from == column + n) return;
+    part.bits = s.bits;
+    part.count[0] = column + n - from;  /* second values */
+    part.at = s.at + (from - half) * (size_t)s.step;
+    part.other = 1;
+    ttei_rows_pair(&part, rows, bytes, row, panel + 2 * (from - column));
+}
+
+/* sums[i][c] = sum over pairs p of q[i][p] (two numbers of 16 bits) * panel[p][c] (two as well) for TTEI_TILE
+   rows i, and the first n columns c. */
+TTEI_CLONES TTEI_LOOPS static void ttei_tile_plain(size_t pairs, const ttei_i16 *panel,
+                                                   const ttei_u32 *const *q, size_t n,
+                                                   ttei_i32 *const *sums)
+{
+    size_t i, p, c;
+    for (i = 0; i < TTEI_TILE; ++i) {
+        int32_t sum[TTEI_PANEL];
+        memset(sum, 0, sizeof sum);
+        for (p = 0; p < pairs; ++p) {
+            const ttei_i16 *x = panel + 2 * TTEI_PANEL * p;
+            const int16_t even = (int16_t)(q[i][p] & 0xffffu), odd = (int16_t)(q[i][p] >> 16);
+            for (c = 0; c < TTEI_PANEL; ++c) sum[c] += even * x[2 * c] + odd * x[2 * c + 1];
+        }
+        memcpy(sums[i], sum, n * sizeof *sum);
+    }
+}
+
+#ifdef TTEI_X86
+
+TTEI_AVX2 TTEI_LOOPS static void ttei_tile_avx2(size_t pairs, const ttei_i16 *panel,
+                                                const ttei_u32 *const *q, size_t n, ttei_i32 *const *sums)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    size_t i, k, p;
+    for (i = 0; i < TTEI_TILE; i += 4) {
+        __m256i s[4] = {zero, zero, zero, zero}, u[4] = {zero, zero, zero, zero};
+        for (p = 0; p < pairs; ++p) {
+            const __m256i x = _mm256_loadu_si256((const __m256i *)(panel + 32 * p));
+            const __m256i y = _mm256_loadu_si256((const __m256i *)(panel + 32 * p + 16));
+            for (k = 0; k < 4; ++k) {
+                const __m256i f = _mm256_set1_epi32((int)q[i + k][p]);
+                s[k] = _mm256_add_epi32(s[k], _mm256_madd_epi16(x, f));
+                u[k] = _mm256_add_epi32(u[k], _mm256_madd_epi16(y, f));
+            }
+        }
+        for (k = 0; k < 4; ++k) {
+            int32_t sum[TTEI_PANEL];
+            _mm256_storeu_si256((__m256i *)sum, s[k]);
+            _mm256_storeu_si256((__m256i *)(sum + 8), u[k]);
+            memcpy(sums[i + k], sum, n * sizeof *sum);
+        }
+    }
+}
+
+TTEI_AVX512 TTEI_LOOPS static void ttei_tile_avx512(size_t pairs, const ttei_i16 *panel,
+                                                    const ttei_u32 *const *q, size_t n,
+                                                    ttei_i32 *const *sums)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i s[TTEI_TILE] = {zero, zero, zero, zero, zero, zero, zero, zero};
+    size_t k, p;
+    for (p = 0; p < pairs; ++p) {
+        const __m512i x = _mm512_loadu_si512(panel + 32 * p);
+        for (k = 0; k < TTEI_TILE; ++k)
+            s[k] = _mm512_dpwssd_epi32(s[k], x, _mm512_set1_epi32((int)q[k][p]));
+    }
+    for (k = 0; k < TTEI_TILE; ++k) _mm512_mask_storeu_epi32(sums[k], ttei_first_avx512(n), s[k]);
+}
+
+#endif
+
+static void ttei_tile(size_t pairs, const ttei_i16 *panel, const ttei_u32 *const *q, size_t n,
+                      ttei_i32 *const *sums)
+{
+#ifdef TTEI_X86
+    TTEI_VECTORS(tile, (pairs, panel, q, n, sums));
+#endif
+    ttei_tile_plain(pairs, panel, q, n, sums);
+}
+
+#endif /* TT_EMBED_DECODE_ONLY */
+
+/* ================================================================================================
+   TENSOR TRAINS
+   One train: shape and ranks say how the floats of its cores are to be read.
+   ============================================================================================= */
 
 size_t tte_core_len(const tte_shape *shape, const int32_t *ranks)
 {
@@ -1981,153 +2776,79 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
 /* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are
    `stride` apart, those of c `across`. Every entry of c is summed in the order of l, whatever block it is
    in, so that results do not depend on how rows are grouped. */
-#ifndef TT_EMBED_DECODE_ONLY
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
 
-/* A block of `height` (1 or 4) rows and `width` (1 or 2) vectors of columns. */
-TTEI_INLINE void ttei_product_block(int height, int width, size_t k, const float *a, size_t down,
-                                    size_t right, const float *b, size_t stride, float *c, size_t across)
+/* A block of `height` rows, 1 or 4, and one vector of columns. */
+TTEI_INLINE void ttei_core_block(int height, size_t k, const float *a, size_t down, size_t right,
+                                 const float *b, size_t stride, float *c, size_t across)
 {
-    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
+    ttei_lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, x;
     size_t l;
     for (l = 0; l < k; ++l, a += right, b += stride) {
         memcpy(&x, b, sizeof x);
-        if (width == 2) memcpy(&y, b + TTEI_LANES, sizeof y);
         s0 += a[0] * x;
-        t0 += a[0] * y;
         if (height == 1) continue;
         s1 += a[down] * x;
-        t1 += a[down] * y;
         s2 += a[2 * down] * x;
-        t2 += a[2 * down] * y;
         s3 += a[3 * down] * x;
-        t3 += a[3 * down] * y;
     }
     memcpy(c, &s0, sizeof s0);
-    if (width == 2) memcpy(c + TTEI_LANES, &t0, sizeof t0);
     if (height == 1) return;
     memcpy(c + across, &s1, sizeof s1);
     memcpy(c + 2 * across, &s2, sizeof s2);
     memcpy(c + 3 * across, &s3, sizeof s3);
-    if (width == 1) return;
-    memcpy(c + across + TTEI_LANES, &t1, sizeof t1);
-    memcpy(c + 2 * across + TTEI_LANES, &t2, sizeof t2);
-    memcpy(c + 3 * across + TTEI_LANES, &t3, sizeof t3);
 }
-
-/* Two vectors of columns at a time, then one, so that a strip of b stays in the cache. Returns how many
-   columns that were. */
-TTEI_INLINE size_t ttei_product_strips(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                       size_t right, const float *b, size_t stride, float *c, size_t across)
-{
-    size_t i, j = 0;
-    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
-        for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 2, k, a + i * down, down, right, b + j, stride, c + i * across + j,
-                               across);
-        for (; i < m; ++i)
-            ttei_product_block(1, 2, k, a + i * down, down, right, b + j, stride, c + i * across + j,
-                               across);
-    }
-    if (j + TTEI_LANES <= n) {
-        for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 1, k, a + i * down, down, right, b + j, stride, c + i * across + j,
-                               across);
-        for (; i < m; ++i)
-            ttei_product_block(1, 1, k, a + i * down, down, right, b + j, stride, c + i * across + j,
-                               across);
-        j += TTEI_LANES;
-    }
-    return j;
-}
-
 #endif
 
-/* The product of one row and one column. */
-TTEI_CLONES static float ttei_product_dot(size_t k, const float *a, const float *b)
+TTEI_CLONES TTEI_UNFUSED static void ttei_core_product(size_t m, size_t k, size_t n, const float *a,
+                                                       size_t down, size_t right, const float *b,
+                                                       size_t stride, float *c, size_t across)
 {
-#ifndef TT_EMBED_DECODE_ONLY
-    return ttei_dot_f32(k, a, b);
-#else
-    float sum = 0;
-    size_t l;
-    for (l = 0; l < k; ++l) sum += a[l] * b[l];
-    return sum;
-#endif
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-TTEI_INLINE void ttei_product_body(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                   size_t right, const float *b, size_t stride, float *c, size_t across)
-{
+    TTEI_NO_FUSING
     size_t i, j = 0, l;
-    switch (k) {  /* loops that the compiler can unroll for the ranks that are common */
-    case 1:  j = ttei_product_strips(m, 1, n, a, down, right, b, stride, c, across); break;
-    case 2:  j = ttei_product_strips(m, 2, n, a, down, right, b, stride, c, across); break;
-    case 4:  j = ttei_product_strips(m, 4, n, a, down, right, b, stride, c, across); break;
-    case 6:  j = ttei_product_strips(m, 6, n, a, down, right, b, stride, c, across); break;
-    default: j = ttei_product_strips(m, k, n, a, down, right, b, stride, c, across); break;
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
+    for (; j + TTEI_LANES <= n; j += TTEI_LANES) {
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_core_block(4, k, a + i * down, down, right, b + j, stride, c + i * across + j, across);
+        for (; i < m; ++i)
+            ttei_core_block(1, k, a + i * down, down, right, b + j, stride, c + i * across + j, across);
     }
-    for (; TTEI_QUAD > 1 && j + TTEI_QUAD <= n; j += TTEI_QUAD)
-        for (i = 0; i < m; ++i) {
-            ttei_quad sum = {0}, x;
-            for (l = 0; l < k; ++l) {
-                memcpy(&x, b + l * stride + j, sizeof x);
-                sum += a[i * down + l * right] * x;
-            }
-            memcpy(c + i * across + j, &sum, sizeof sum);
-        }
-    for (; j + 2 <= n; j += 2)
-        for (i = 0; i < m; ++i) {
-            float s = 0, z = 0;
-            for (l = 0; l < k; ++l) {
-                const float f = a[i * down + l * right];
-                s += f * b[l * stride + j];
-                z += f * b[l * stride + j + 1];
-            }
-            c[i * across + j] = s;
-            c[i * across + j + 1] = z;
-        }
+#endif
     for (; j < n; ++j)
         for (i = 0; i < m; ++i) {
             float sum = 0;
-            for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * stride + j];
+            for (l = 0; l < k; ++l) {
+                const float product = a[i * down + l * right] * b[l * stride + j];
+                sum += product;
+            }
             c[i * across + j] = sum;
         }
 }
 
-TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                                  size_t right, const float *b, size_t stride, float *c,
-                                                  size_t across)
+/* Sum of a[i] * b[i], in sums that do not wait for each other. */
+TTEI_CLONES_FUSED static float ttei_float_dot(size_t n, const float *a, const float *b)
 {
-    ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
-}
-
-/* The same for scores, which unlike rows may differ in their last bits from machine to machine. */
-#define TTEI_PRODUCT_FUSED ttei_product_fused
-TTEI_CLONES_FUSED static void ttei_product_fused(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                                 size_t right, const float *b, size_t stride, float *c,
-                                                 size_t across)
-{
-    ttei_product_body(m, k, n, a, down, right, b, stride, c, across);
-}
-
-#else
-
-TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down, size_t right,
-                                      const float *b, size_t stride, float *c, size_t across)
-{
-    size_t j, l;
-    for (; m > 0; --m, a += down, c += across)
-        for (j = 0; j < n; ++j) {
-            float sum = 0;
-            for (l = 0; l < k; ++l) sum += a[l * right] * b[l * stride + j];
-            c[j] = sum;
-        }
-}
-#define TTEI_PRODUCT_FUSED ttei_product
-
+    float sum = 0;
+    size_t i = 0;
+#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
+    ttei_lanes s0 = {0}, s1 = {0}, x, y;
+    float part[TTEI_LANES];
+    size_t lane;
+    for (; i + 2 * TTEI_LANES <= n; i += 2 * TTEI_LANES) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        s0 += x * y;
+        memcpy(&x, a + i + TTEI_LANES, sizeof x);
+        memcpy(&y, b + i + TTEI_LANES, sizeof y);
+        s1 += x * y;
+    }
+    s0 += s1;
+    memcpy(part, &s0, sizeof part);
+    for (lane = 0; lane < TTEI_LANES; ++lane) sum += part[lane];
 #endif
+    for (; i < n; ++i) sum += a[i] * b[i];
+    return sum;
+}
 
 /* The first `count` entries of the tensor. From the left, V_k ((n1..nk) x rk), and from the right,
    Y_k (r(k-1) x (nk..nd)), towards the middle bond m:
@@ -2138,7 +2859,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
                           size_t count, float *x, float *scratch)
 {
     const int32_t d = shape->modes;
-    const float *v = cores, *y = cores + ttei_core_numbers(shape, ranks), *core;
+    const float *v = cores, *y = cores + ttei_core_sum(shape, ranks), *core;
     size_t right, rows, n, r;
     const int32_t middle = ttei_middle(shape, &right);
     int32_t k;
@@ -2151,7 +2872,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
     for (k = 1; k < middle; ++k) {
         r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_product(rows, r, n, v, r, 1, core, n, scratch, n);
+        ttei_core_product(rows, r, n, v, r, 1, core, n, scratch, n);
         core += r * n;
         v = scratch;
         scratch += rows * n;
@@ -2164,16 +2885,16 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
         r = (size_t)ranks[k + 1];
         rows = (size_t)ranks[k] * (size_t)shape->dim[k];
         core -= rows * r;
-        ttei_product(rows, r, n, core, r, 1, y, n, scratch, n);
+        ttei_core_product(rows, r, n, core, r, 1, y, n, scratch, n);
         y = scratch;
         scratch += rows * n;
         n *= (size_t)shape->dim[k];
     }
     r = (size_t)ranks[middle];
     rows = count / right;
-    ttei_product(rows, r, right, v, r, 1, y, right, x, right);
+    ttei_core_product(rows, r, right, v, r, 1, y, right, x, right);
     n = count % right;
-    if (n > 0) ttei_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
+    if (n > 0) ttei_core_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
 }
 
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
@@ -2233,7 +2954,1995 @@ tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float
     return TTE_OK;
 }
 
+/* `n` codes from code `i` on as floats: the numbers themselves, or integers times `scale`. */
+TTEI_CLONES TTEI_LOOPS static void ttei_numbers_decode(tte_coding coding, size_t i, size_t n, float scale,
+                                                       const unsigned char *codes, float *out)
+{
+    const size_t end = i + n;
+    uint32_t bits;
+    switch (coding) {
+    case TTE_F32:
+        for (; i < end; ++i) *out++ = ttei_get_f32(codes + 4 * i);
+        break;
+    case TTE_F16:
+        for (; i < end; ++i) {
+            bits = ttei_f16_bits((uint32_t)codes[2 * i] | (uint32_t)codes[2 * i + 1] << 8);
+            memcpy(out++, &bits, sizeof bits);
+        }
+        break;
+    case TTE_I8:
+        for (; i < end; ++i) *out++ = scale * (float)((codes[i] ^ 128) - 128);
+        break;
+    default:
+        for (; i < end; ++i) *out++ = scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
+        break;
+    }
+}
+
+/* The cores of a record as floats. */
+static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
+                               const unsigned char *record, float *cores)
+{
+    const unsigned char *codes = record + 2 * shape->modes;
+    size_t i = 0, n;
+    int32_t k;
+    if (!ttei_has_scales(coding)) {
+        ttei_numbers_decode(coding, 0, ttei_core_sum(shape, ranks), 1, record, cores);
+        return;
+    }
+    for (k = 0; k < shape->modes; ++k, i += n) {
+        n = ttei_core_size(shape, ranks, k);
+        ttei_numbers_decode(coding, i, n, ttei_f16_decode(ttei_get16(record + 2 * k)), codes, cores + i);
+    }
+}
+
+/* ================================================================================================
+   LOOKUP AND PRODUCTS
+   Records back to numbers. All memory is the caller's scratch, carved in two places, one a layout.
+   ============================================================================================= */
+
+/* With OpenMP the calls that read many tokens share them out; every thread has a part of the scratch. No
+   result depends on which tokens are read together. */
+#if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_READERS 8u  /* most threads */
+static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
+static size_t ttei_threads(size_t pieces, size_t most)
+{
+    most = ttei_min(ttei_min(most, TTEI_READERS), (size_t)omp_get_max_threads());
+    return ttei_max(ttei_min(most, pieces), 1);
+}
+#else
+#define TTEI_READERS 1u
+static size_t ttei_thread(void) { return 0; }
+#endif
+
+#define TTEI_CHUNK_MIN 64u  /* scores that tte_top_k takes at a time, at least     */
+#define TTEI_PIECE 1024u    /* tokens that a thread scores at a time               */
+#define TTEI_WINDOW 512u    /* tokens of a batch among which repeats are found     */
+
+/* ---- scratch of TTE_PER_TOKEN ---------------------------------------------------------------- */
+
+/* Of each thread the cores of a record and intermediate results; for all of them a vector padded to
+   prod(dim), or two rows, or the cores of another token; and scores. */
+typedef struct ttei_train_room {
+    float *row, *scores, *parts;
+    size_t chunk, part, threads;  /* scores; floats of a part: `numbers`, then work; parts that fit */
+} ttei_train_room;
+
+/* Floats of intermediate results: those of a contraction; for a score twice the largest rk (n(k+1)..nd);
+   which is enough for an inner product, twice the largest rk^2. */
+static size_t ttei_train_work(const tte_table *t)
+{
+    size_t most = 1, right = 1;
+    int32_t k;
+    for (k = t->shape.modes - 1; k > 0; --k) {
+        right *= (size_t)t->shape.dim[k];
+        most = ttei_max(most, ttei_mul((size_t)t->ranks[k], right));
+    }
+    return ttei_max(ttei_contract_len(&t->shape, t->ranks), ttei_mul(2, most));
+}
+
+/* Carves `scratch`, or answers how much is needed when that is NULL. */
+static size_t ttei_train_carve(const tte_table *t, float *scratch, ttei_train_room *room)
+{
+    const size_t row = ttei_max(ttei_max(ttei_entries(&t->shape), t->numbers), ttei_mul(2, (size_t)t->dim));
+    const size_t part = ttei_add(t->numbers, ttei_train_work(t));
+    const size_t need = ttei_add(ttei_add(row, part), TTEI_CHUNK_MIN);
+    size_t left;
+    if (scratch == NULL) return need;
+#ifdef TT_EMBED_DECODE_ONLY
+    left = 0;
+#else
+    left = ttei_room(t) - need;  /* for more threads and longer chunks */
+#endif
+    room->threads = ttei_min(TTEI_READERS, 1 + left / part);
+    left -= (room->threads - 1) * part;
+    room->chunk = TTEI_CHUNK_MIN + left;
+    room->part = part;
+    room->row = scratch;
+    room->scores = scratch + row;
+    room->parts = room->scores + room->chunk;
+    return need;
+}
+
+/* ---- scratch of TTE_PER_TABLE ---------------------------------------------------------------- */
+
+typedef struct ttei_table_room {
+    ttei_u32 *classes;  /* as ttei_class_list writes it                                             */
+    float *z;           /* coefficients of a row, the mean's first; of a query <h, row of the basis> */
+    ttei_i16 *codes;    /* of a row of the basis or a record, for each thread                       */
+    size_t codes_len;   /* of a thread                                                              */
+    float *rows;        /* two rows; or scores of centroids, and what is left for those of tokens   */
+    size_t rows_len;
+} ttei_table_room;
+
+/* Together at most 130 + dim + 1 + 8 (dim / 2 + 9) + 8 dim + 256 + 64 floats. */
+static size_t ttei_table_carve(const tte_table *t, float *scratch, ttei_table_room *room)
+{
+    const size_t codes = (size_t)t->dim / 2 + 9, classes = 2 * (size_t)(t->class_count + 1);
+    const size_t used = classes + (size_t)t->basis_rows + TTEI_READERS * codes;
+    const size_t rows = ttei_max((size_t)t->centroid_count + TTEI_CHUNK_MIN, 2 * (size_t)t->dim);
+    if (scratch == NULL) return used + rows;
+    room->classes = (ttei_u32 *)scratch;
+    room->z = scratch + classes;
+    room->codes = (ttei_i16 *)(room->z + t->basis_rows);
+    room->codes_len = 2 * codes;
+    room->rows = scratch + used;
+#ifdef TT_EMBED_DECODE_ONLY
+    room->rows_len = rows;
+#else
+    room->rows_len = ttei_room(t) - used;
+#endif
+    return used + rows;
+}
+
+static size_t ttei_scratch_floats(const tte_table *t)
+{
+    return t->layout == TTE_PER_TABLE ? ttei_table_carve(t, NULL, NULL) : ttei_train_carve(t, NULL, NULL);
+}
+
+size_t tte_scratch_len(const tte_table *t)
+{
+    if (t == NULL) return 0;
+#ifdef TT_EMBED_DECODE_ONLY
+    return ttei_scratch_floats(t);
+#else
+    return ttei_room(t);
+#endif
+}
+
+/* ---- rows of TTE_PER_TABLE ----------------------------------------------------------------------
+   row = z B, with z the coefficients of the row and B the basis, whose first row is the mean. All machines
+   give the same bits: z in single floats, rounded one by one, then 16-bit integers, whose products with the
+   code integers of the basis add up exactly. */
+
+/* The scales of the basis, and behind them its records. */
+static const unsigned char *ttei_basis_scales(const tte_table *t)
+{
+    return t->basis + 1 + TTEI_RUN_BYTES * (size_t)t->basis[0];
+}
+static const unsigned char *ttei_basis_records(const tte_table *t)
+{
+    return ttei_basis_scales(t) + 2 * (size_t)t->basis_rows;
+}
+
+/* z[j] = code * scale, or that added to what z holds. */
+TTEI_CLONES TTEI_LOOPS static void ttei_scale_codes(size_t n, const ttei_i16 *codes, float scale, int add,
+                                                    float *z)
+{
+    TTEI_NO_FUSING
+    size_t j;
+    if (!add) {
+        for (j = 0; j < n; ++j) z[j] = (float)codes[j] * scale;
+        return;
+    }
+    for (j = 0; j < n; ++j) {
+        const float y = TTEI_ROUNDED((float)codes[j] * scale);
+        z[j] = z[j] + y;
+    }
+}
+
+/* The coefficients of a record of the class `type`, all t->rank of them: code * (gain * spread). */
+static void ttei_record_coefficients(const tte_table *t, const unsigned char *type, float gain,
+                                     const unsigned char *record, ttei_i16 *codes, int add, float *z)
+{
+    ttei_cursor c = ttei_cursor_begin(t->state_bits, type, record);
+    const float *end = z + t->rank;
+    int i;
+    for (i = 0; i < type[4]; ++i) {
+        const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)i);
+        if (run.rate > 0) {
+            const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);
+            ttei_steps_codes(&s, codes);
+            ttei_scale_codes(run.count, codes, TTEI_ROUNDED(gain * run.spread), add, z);
+        } else if (!add) {
+            memset(z, 0, run.count * sizeof *z);
+        }
+        z += run.count;
+    }
+    if (!add) memset(z, 0, (size_t)(end - z) * sizeof *z);
+}
+
+/* z *= scales */
+TTEI_CLONES TTEI_LOOPS static void ttei_times(size_t n, const float *scales, float *z)
+{
+    size_t j;
+    for (j = 0; j < n; ++j) z[j] *= scales[j];
+}
+
+/* z = coefficients of a row, centroid and mean included, times the scales of the basis; these may lie
+   ready. */
+static void ttei_row_coefficients(const tte_table *t, const ttei_row *row, const ttei_u32 *classes,
+                                  const float *scales, ttei_i16 *codes, float *z)
+{
+    const size_t n = (size_t)t->basis_rows;
+    size_t j;
+    const int mean = t->basis_rows - t->rank, centroids = t->centroid_count > 1;
+    if (mean) z[0] = 1;
+    if (centroids) {
+        const unsigned char *type = t->classes + classes[2 * t->class_count];
+        ttei_record_coefficients(t, type, ttei_get_bf16(type + 2),
+                                 t->centroids + row->centroid * t->record_size, codes, 0, z + mean);
+    }
+    ttei_record_coefficients(t, row->type, row->gain, row->record, codes, centroids, z + mean);
+    if (scales != NULL) ttei_times(n, scales, z);
+    else
+        for (j = 0; j < n; ++j) z[j] *= ttei_get_bf16(ttei_basis_scales(t) + 2 * j);
+}
+
+/* The largest magnitude; infinity or NaN where there is one, by the order of bits. */
+TTEI_CLONES TTEI_LOOPS static float ttei_largest(size_t n, const float *x)
+{
+    uint32_t most = 0, bits;
+    size_t j;
+    for (j = 0; j < n; ++j) {
+        memcpy(&bits, x + j, sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return ttei_f32_of(most);
+}
+
+/* x = x * scale; then in their place integers, rounded half away from zero. Two loops, so that nothing
+   fuses. */
+TTEI_CLONES TTEI_LOOPS static void ttei_round_all(size_t n, float scale, float *x)
+{
+    TTEI_NO_FUSING
+    size_t j;
+    for (j = 0; j < n; ++j) x[j] = x[j] * scale;
+    for (j = 0; j < n; ++j) {
+        uint32_t half;
+        int32_t q;
+        memcpy(&half, x + j, sizeof half);
+        half = (half & 0x80000000u) | 0x3f000000u;  /* a half of the same sign */
+        q = (int32_t)TTEI_ROUNDED(x[j] + ttei_f32_of(half));
+        memcpy(x + j, &q, sizeof q);
+    }
+}
+
+TTEI_CLONES TTEI_LOOPS static int32_t ttei_magnitudes(size_t n, const ttei_i32 *q)
+{
+    int32_t sum = 0;
+    size_t j;
+    for (j = 0; j < n; ++j) sum += q[j] < 0 ? -q[j] : q[j];
+    return sum;
+}
+
+/* Coefficients become integers q of at most 15 bits, so few that sums with the basis stay below 2^31:
+     q_j = a_j 32767 / m,  m = max |a_j|;   S = sum |q_j| T_j,  T_j the largest code of row j;
+     q_j := sign(q_j) floor(|q_j| / 2^e),  e the smallest with S / 2^e < 2^31.
+   Returns the factor m / 32767 2^e; 0 where all is zero or nothing is finite. */
+static float ttei_row_integers(const tte_table *t, float *z)
+{
+    ttei_i32 *q = (ttei_i32 *)z;
+    const unsigned char *run = t->basis + 1;
+    const size_t n = (size_t)t->basis_rows;
+    const volatile float full = 32767;  /* or -ffast-math would multiply with the inverse */
+    size_t j, count;
+    float most, scale;
+    uint64_t sum = 0;
+    int i, e = 0;
+    most = ttei_largest(n, z);
+    if (!ttei_finite_f32(most) || most <= 0) return 0;
+    scale = TTEI_ROUNDED(full / most);
+    if (!ttei_finite_f32(scale)) return 0;
+    ttei_round_all(n, scale, z);
+    for (i = 0, j = 0; i < t->basis[0]; ++i, run += TTEI_RUN_BYTES, j += count) {
+        count = ttei_get16(run + 1);
+        sum += (uint64_t)ttei_magnitudes(count, q + j) * ttei_rate_bound(run[0]);
+    }
+    while (sum >> e >= 0x80000000u) ++e;
+    for (j = 0; e > 0 && j < n; ++j) q[j] = q[j] < 0 ? -(-q[j] >> e) : q[j] >> e;
+    return TTEI_ROUNDED(most / full) * ttei_f32_of((uint32_t)(127 + e) << 23);
+}
+
+/* The entries of a row from their integer sums, in place: times the factor, times 2^exponent in two steps. */
+TTEI_CLONES TTEI_LOOPS static void ttei_row_finish(size_t n, float factor, int32_t exponent, float *row)
+{
+    const float half = ttei_f32_of((uint32_t)(127 + exponent / 2) << 23);
+    const float rest = ttei_f32_of((uint32_t)(127 + exponent - exponent / 2) << 23);
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        int32_t sum;
+        memcpy(&sum, row + i, sizeof sum);
+        row[i] = TTEI_ROUNDED(TTEI_ROUNDED((float)sum) * factor) * half * rest;
+    }
+}
+
+/* One row of the basis after the other is decoded and added. */
+static void ttei_table_row(const tte_table *t, uint32_t token, const ttei_table_room *room, float *row)
+{
+    const ttei_row found = ttei_find_row(t, room->classes, token);
+    const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
+    const size_t dim = (size_t)t->dim;
+    const ttei_i32 *q = (const ttei_i32 *)room->z;
+    float factor;
+    int r;
+    memset(row, 0, dim * sizeof *row);
+    ttei_row_coefficients(t, &found, room->classes, NULL, room->codes, room->z);
+    factor = ttei_row_integers(t, room->z);
+    if (!(factor > 0)) return;
+    for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
+        const size_t count = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
+        if (run[0] > 0) {
+            ttei_steps s = ttei_basis_steps(t, run[0], record);
+            ttei_rows_add(&s, count, bytes, q, (ttei_i32 *)row, room->codes);
+        }
+        record += count * bytes;
+        q += count;
+    }
+    ttei_row_finish(dim, factor, t->exponent, row);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static void ttei_train_row(const tte_table *t, uint32_t token, float *part, float *row)
+{
+    ttei_train_record record;
+    ttei_find_train(t, token, &record);
+    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part);
+    ttei_contract(&t->shape, record.ranks, part, (size_t)t->dim, row, part + t->numbers);
+}
+
+tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch)
+{
+    if (t == NULL || row == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (token >= t->vocab) return TTE_ERR_RANGE;
+    if (t->layout == TTE_PER_TOKEN) {
+        ttei_train_row(t, token, scratch, row);
+    } else {
+        ttei_table_room room;
+        (void)ttei_table_carve(t, scratch, &room);
+        ttei_class_list(t, room.classes);
+        ttei_table_row(t, token, &room, row);
+    }
+    return TTE_OK;
+}
+
 #ifndef TT_EMBED_DECODE_ONLY
+
+/* ---- many rows ----------------------------------------------------------------------------------
+   Of TTE_PER_TABLE first the integer coefficients of a group of rows are made, which lie in the scratch
+   and where rows behind the group will be. Then panels of 16 columns of the basis are decoded, and each is
+   multiplied with all rows of the group: what a panel costs is shared by all of them. */
+
+typedef struct ttei_batch {
+    const tte_table *t;
+    const ttei_table_room *room;
+    const uint32_t *tokens;
+    float *rows, *near, *far;     /* rows of the group; coefficients in scratch, and behind the group */
+    size_t count, near_count;
+    size_t pairs, q;              /* of coefficients; floats of a row: factor, pairs that are used, pairs */
+    float *panel, *panels;        /* of the first thread, in scratch; of others, at the end of all    */
+    size_t panel_len;
+} ttei_batch;
+
+static float *ttei_batch_q(const ttei_batch *b, size_t i)
+{
+    return i < b->near_count ? b->near + i * b->q : b->far + (i - b->near_count) * b->q;
+}
+
+static float *ttei_batch_panel(const ttei_batch *b)
+{
+    float *p = ttei_thread() == 0 ? b->panel : b->panels + (ttei_thread() - 1) * b->panel_len;
+    return p + (64 - (uintptr_t)p % 64) % 64 / sizeof *p;
+}
+
+/* Factor and coefficients of row i of the group, made in the room of a panel. */
+static void ttei_batch_row(const ttei_batch *b, size_t i)
+{
+    const ttei_row found = ttei_find_row(b->t, b->room->classes, b->tokens[i]);
+    float *z = ttei_batch_panel(b), *to = ttei_batch_q(b, i);
+    const ttei_i32 *q = (const ttei_i32 *)z;
+    ttei_u32 *used = (ttei_u32 *)(to + 1), *pairs = used + 1;
+    size_t p;
+    ttei_row_coefficients(b->t, &found, b->room->classes, b->room->z,
+                          b->room->codes + ttei_thread() * b->room->codes_len, z);
+    z[b->t->basis_rows] = 0;  /* beside the last of an odd number */
+    to[0] = ttei_row_integers(b->t, z);
+    for (*used = 0, p = 0; to[0] > 0 && p < b->pairs; ++p) {
+        pairs[p] = ((uint32_t)q[2 * p] & 0xffffu) | (uint32_t)q[2 * p + 1] << 16;
+        if (pairs[p] != 0) *used = (uint32_t)p + 1;
+    }
+}
+
+/* Integer sums of the columns of panel `number`, for all rows of the group. */
+static void ttei_batch_columns(const ttei_batch *b, size_t number)
+{
+    const tte_table *t = b->t;
+    const size_t dim = (size_t)t->dim, column = number * TTEI_PANEL, n = ttei_min(TTEI_PANEL, dim - column);
+    const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
+    ttei_i16 *panel = (ttei_i16 *)ttei_batch_panel(b);
+    const ttei_u32 *q[TTEI_TILE];
+    ttei_i32 *sums[TTEI_TILE];
+    size_t i, k, row = 0;
+    int r;
+    if (n < TTEI_PANEL) memset(panel, 0, b->pairs * 2 * TTEI_PANEL * sizeof *panel);
+    else memset(panel + (b->pairs - 1) * 2 * TTEI_PANEL, 0, 2 * TTEI_PANEL * sizeof *panel);
+    for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
+        const size_t rows = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
+        ttei_basis_columns(t, run[0], record, rows, bytes, column, n, row, panel);
+        record += rows * bytes;
+        row += rows;
+    }
+    for (i = 0; i < b->count; i += TTEI_TILE) {
+        uint32_t used = 0;
+        for (k = 0; k < TTEI_TILE; ++k) {  /* the last tile may do a row twice */
+            const size_t one = ttei_min(i + k, b->count - 1);
+            q[k] = (const ttei_u32 *)(ttei_batch_q(b, one) + 1);
+            used = *q[k] > used ? *q[k] : used;
+            ++q[k];
+            sums[k] = (ttei_i32 *)(b->rows + one * dim + column);
+        }
+        ttei_tile(used, panel, q, n, sums);
+    }
+}
+
+/* A group: two loops that threads share, with a wait between them. */
+static void ttei_batch_group(const ttei_batch *b, size_t threads)
+{
+    const size_t dim = (size_t)b->t->dim;
+    const int rows = (int)b->count, panels = (int)((dim + TTEI_PANEL - 1) / TTEI_PANEL);
+    int i;
+    (void)threads;
+#ifdef _OPENMP
+#pragma omp parallel num_threads((int)threads) private(i)
+#endif
+    {
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+        for (i = 0; i < rows; ++i) ttei_batch_row(b, (size_t)i);
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+        for (i = 0; i < panels; ++i) ttei_batch_columns(b, (size_t)i);
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+        for (i = 0; i < rows; ++i) {
+            const float factor = ttei_batch_q(b, (size_t)i)[0];
+            float *row = b->rows + (size_t)i * dim;
+            if (factor > 0) ttei_row_finish(dim, factor, b->t->exponent, row);
+            else memset(row, 0, dim * sizeof *row);
+        }
+    }
+}
+
+/* `count` different rows, to the front of room for `places` rows. The scratch left over holds a panel and the
+   coefficients of some rows; others lie behind the group, which is as large as that allows. */
+static void ttei_table_rows(const tte_table *t, const uint32_t *tokens, size_t count, size_t places,
+                            const ttei_table_room *room, float *rows)
+{
+    const size_t dim = (size_t)t->dim, pairs = ((size_t)t->basis_rows + 1) / 2;
+    ttei_batch b;
+    size_t threads = 1, left;
+    b.t = t;
+    b.room = room;
+    b.pairs = pairs;
+    b.q = pairs + 2;
+    b.panel_len = TTEI_PANEL * pairs + 16;
+    b.panel = room->rows;
+    b.near = b.panel + b.panel_len;
+    for (left = 0; left < (size_t)t->basis_rows; ++left)
+        room->z[left] = ttei_get_bf16(ttei_basis_scales(t) + 2 * left);
+    for (; count > 0; count -= b.count, places -= b.count, tokens += b.count, rows += b.count * dim) {
+        b.near_count = (room->rows_len - b.panel_len) / b.q;
+        left = places * dim;
+#ifdef _OPENMP
+        threads = ttei_threads(count / 8, 1 + left / 4 / b.panel_len);
+#endif
+        left -= (threads - 1) * b.panel_len;
+        b.panels = rows + left;
+        b.count = ttei_min(count, ttei_min(left / dim, (b.near_count * b.q + left) / (b.q + dim)));
+        b.tokens = tokens;
+        b.rows = rows;
+        b.far = rows + b.count * dim;
+        ttei_batch_group(&b, threads);
+    }
+}
+
+/* The different tokens among `count` <= TTEI_WINDOW, in the order in which they come first, and for each
+   token which of them it is: at most its own place. Returns how many there are. */
+static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *different, uint16_t *which)
+{
+    uint16_t bucket[2 * TTEI_WINDOW];  /* 1 + its place in `different`, by hash; 0: none */
+    size_t i, n = 0, at, buckets = 2;
+    while (buckets < 2 * count) buckets *= 2;
+    memset(bucket, 0, buckets * sizeof *bucket);
+    for (i = 0; i < count; ++i) {
+        at = (tokens[i] * 2654435769u >> 16) & (buckets - 1);
+        while (bucket[at] != 0 && different[bucket[at] - 1] != tokens[i]) at = (at + 1) & (buckets - 1);
+        if (bucket[at] == 0) {
+            different[n++] = tokens[i];
+            bucket[at] = (uint16_t)n;
+        }
+        which[i] = (uint16_t)(bucket[at] - 1);
+    }
+    return n;
+}
+
+static void ttei_train_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
+                            float *scratch)
+{
+    ttei_train_room room;
+    int i;
+    (void)ttei_train_carve(t, scratch, &room);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 32) num_threads((int)ttei_threads(count / 32, room.threads))
+#endif
+    for (i = 0; i < (int)count; ++i)
+        ttei_train_row(t, tokens[i], room.parts + ttei_thread() * room.part,
+                       rows + (size_t)i * (size_t)t->dim);
+}
+
+/* The different rows of a window stand at its front first; then, from the last token on, each is copied to
+   its places, none of which is before it. */
+static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
+                             float *scratch)
+{
+    const size_t dim = (size_t)t->dim;
+    uint32_t different[TTEI_WINDOW];
+    uint16_t which[TTEI_WINDOW];
+    const size_t n = ttei_distinct(tokens, count, different, which);
+    if (n == 1) {
+        (void)tte_lookup(t, tokens[0], rows, scratch);
+    } else if (t->layout == TTE_PER_TOKEN) {
+        ttei_train_rows(t, different, n, rows, scratch);
+    } else {
+        ttei_table_room room;
+        (void)ttei_table_carve(t, scratch, &room);
+        ttei_class_list(t, room.classes);
+        ttei_table_rows(t, different, n, count, &room, rows);
+    }
+    while (count-- > 0)
+        if (which[count] != count)
+            memcpy(rows + count * dim, rows + which[count] * dim, dim * sizeof *rows);
+}
+
+#endif
+
+tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
+                            float *scratch)
+{
+    size_t i;
+    if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    for (i = 0; i < count; ++i)
+        if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
+#ifdef TT_EMBED_DECODE_ONLY
+    for (i = 0; i < count; ++i) (void)tte_lookup(t, tokens[i], rows + i * (size_t)t->dim, scratch);
+#else
+    for (; count > 0; count -= i, tokens += i, rows += i * (size_t)t->dim) {
+        i = ttei_min(count, TTEI_WINDOW);
+        ttei_window_rows(t, tokens, i, rows, scratch);
+    }
+#endif
+    return TTE_OK;
+}
+
+tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
+{
+    ttei_train_room room;
+    ttei_table_room table;
+    float *rows;
+    size_t dim;
+    if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
+    dim = (size_t)t->dim;
+    if (t->layout == TTE_PER_TABLE) {
+        (void)ttei_table_carve(t, scratch, &table);
+        ttei_class_list(t, table.classes);
+        rows = table.rows;
+        ttei_table_row(t, a, &table, rows);
+        ttei_table_row(t, b, &table, rows + dim);
+        *result = ttei_float_dot(dim, rows, rows + dim);
+        return TTE_OK;
+    }
+    (void)ttei_train_carve(t, scratch, &room);
+    rows = room.row;
+#ifndef TT_EMBED_DECODE_ONLY
+    if (ttei_entries(&t->shape) == dim) {
+        ttei_train_record first, second;
+        ttei_find_train(t, a, &first);
+        ttei_find_train(t, b, &second);
+        ttei_record_decode(t->coding, &t->shape, first.ranks, first.bytes, room.parts);
+        ttei_record_decode(t->coding, &t->shape, second.ranks, second.bytes, rows);
+        *result = ttei_inner(&t->shape, first.ranks, room.parts, second.ranks, rows, room.parts + t->numbers);
+        return TTE_OK;
+    }
+#endif
+    ttei_train_row(t, a, room.parts, rows);
+    ttei_train_row(t, b, room.parts, rows + dim);
+    *result = ttei_float_dot(dim, rows, rows + dim);
+    return TTE_OK;
+}
+
+/* ---- scores ---------------------------------------------------------------------------------- */
+
+/* A vector h as the records meet it: q_j = 2^E <h, row of the basis>. */
+static void ttei_table_meet(const tte_table *t, const float *h, float *q, ttei_i16 *codes)
+{
+    const unsigned char *record = ttei_basis_records(t), *scale = ttei_basis_scales(t), *run = t->basis + 1;
+    const float half = ttei_f32_of((uint32_t)(127 + t->exponent / 2) << 23);
+    const float rest = ttei_f32_of((uint32_t)(127 + t->exponent - t->exponent / 2) << 23);
+    int r;
+    for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
+        size_t left = ttei_get16(run + 1);
+        const size_t bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
+        if (run[0] > 0) {
+            ttei_steps s = ttei_basis_steps(t, run[0], record);
+            ttei_rows_dot(&s, left, bytes, h, q, codes);
+        } else {
+            memset(q, 0, left * sizeof *q);
+        }
+        record += left * bytes;
+        for (; left > 0; --left, scale += 2, ++q) *q = *q * ttei_get_bf16(scale) * half * rest;
+    }
+}
+
+/* What a scan prepares: the query, padded or as the records meet it. */
+typedef struct ttei_query {
+    const float *vector;
+    float mean;  /* TTE_PER_TABLE: the score of the mean row */
+} ttei_query;
+
+#ifndef TT_EMBED_DECODE_ONLY
+
+/* Asks for some of the bytes of the next block: taken class by class, rows do not lie one after the other,
+   and processors would not see what comes. */
+static const unsigned char *ttei_prefetch(const unsigned char *p, const unsigned char *end, size_t bytes)
+{
+    bytes = ttei_min(bytes, (size_t)(end - p));
+    end = p + bytes;
+#if defined(__GNUC__)
+    for (; p < end; p += ttei_min(64, (size_t)(end - p))) __builtin_prefetch(p);
+#endif
+    return end;
+}
+
+/* The scores of `count` tokens from `first` on, all in one block of the index: gain * record + centroid,
+   which includes the mean. Rows of one class are scored together. */
+static void ttei_block_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
+                              const ttei_table_room *room, ttei_i16 *codes, float *out)
+{
+    const ttei_rows_block b = ttei_block_at(t, first / TTEI_BLOCK);
+    const size_t before = first % TTEI_BLOCK;
+    const unsigned char *record = t->records + b.offset, *ahead;
+    const unsigned char *records[TTEI_BLOCK], *together[TTEI_ABREAST];
+    uint8_t last_of[64], before_of[TTEI_BLOCK], places[TTEI_ABREAST];  /* lists of rows of a class */
+    float scores[TTEI_ABREAST];
+    size_t i, n;
+    uint32_t c;
+    memset(last_of, 255, sizeof last_of);
+    for (i = 0; i < before + count; ++i) {
+        c = ttei_bits_at(b.classes, i * (size_t)t->class_bits, t->class_bits);
+        records[i] = record;
+        record += room->classes[2 * c + 1];
+        if (i < before) continue;
+        before_of[i] = last_of[c];
+        last_of[c] = (uint8_t)i;
+    }
+    ahead = record;
+    for (c = 0; c < (uint32_t)t->class_count; ++c) {
+        const unsigned char *type = t->classes + room->classes[2 * c];
+        const float scale = ttei_get_bf16(type + 2);
+        for (i = last_of[c]; i != 255;) {
+            for (n = 0; i != 255 && n < TTEI_ABREAST; i = before_of[i]) {
+                places[n] = (uint8_t)i;
+                together[n++] = records[i];
+            }
+            ahead = ttei_prefetch(ahead, t->records + t->records_size, n * room->classes[2 * c + 1]);
+            ttei_records_dot(t->state_bits, type, together, n, query->vector, scores, codes);
+            while (n-- > 0)
+                out[places[n] - before] =
+                    scores[n] * scale * ttei_gain_at(t, &b, places[n]) +
+                    (t->centroid_count > 1 ? room->rows[ttei_centroid_at(t, &b, places[n])] : query->mean);
+        }
+    }
+}
+
+/* The same for any tokens, block by block. */
+static void ttei_table_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
+                              const ttei_table_room *room, ttei_i16 *codes, float *out)
+{
+    size_t now;
+    for (; count > 0; count -= now, first += now, out += now) {
+        now = ttei_min(count, TTEI_BLOCK - first % TTEI_BLOCK);
+        ttei_block_scores(t, query, first, now, room, codes, out);
+    }
+}
+
+#else
+
+/* The same row by row. */
+static void ttei_table_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
+                              const ttei_table_room *room, ttei_i16 *codes, float *out)
+{
+    for (; count > 0; --count, ++out) {
+        const ttei_row row = ttei_find_row(t, room->classes, first++);
+        ttei_records_dot(t->state_bits, row.type, &row.record, 1, query->vector, out, codes);
+        *out = *out * row.gain + (t->centroid_count > 1 ? room->rows[row.centroid] : query->mean);
+    }
+}
+
+#endif
+
+/* <h, x> of the padded vector and a token's train, from the left:
+     Y_0 = h;   Y_k (rk x n(k+1)..nd) = G_k^T Y_(k-1),  both read with r(k-1) nk rows.
+   Y_d is the number. The Y_k lie at the two ends of the work in turn. */
+static float ttei_train_score(const tte_table *t, size_t token, const float *y, const ttei_train_room *room,
+                              float *part)
+{
+    const float *cores = part;
+    float *work = part + t->numbers, *next = work;
+    size_t entries = ttei_entries(&t->shape), n, r;
+    ttei_train_record record;
+    int32_t k;
+    ttei_find_train(t, token, &record);
+    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, part);
+    for (k = 0;; ++k) {
+        n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k];
+        r = (size_t)record.ranks[k + 1];
+        if (k == t->shape.modes - 1) return ttei_float_dot(n, cores, y);
+        entries /= (size_t)t->shape.dim[k];
+        ttei_core_product(r, n, entries, cores, 1, r, y, entries, next, entries);
+        cores += n * r;
+        y = next;
+        next = next != work ? work : part + room->part - (room->part - t->numbers) / 2;
+    }
+}
+
+/* The rooms of both layouts, and the query in them. */
+typedef struct ttei_scan {
+    ttei_query query;
+    ttei_train_room train;
+    ttei_table_room table;
+    float *scores;
+    size_t chunk;
+} ttei_scan;
+
+/* The vector meets what all tokens share: basis and centroids. */
+static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float *scratch, ttei_scan *scan)
+{
+    const size_t dim = (size_t)t->dim, mean = (size_t)(t->basis_rows - t->rank);
+    const unsigned char *type;
+    int32_t k;
+    if (!ttei_all_finite_f32(vector, dim)) return TTE_ERR_NOT_FINITE;
+    if (t->layout == TTE_PER_TOKEN) {
+        (void)ttei_train_carve(t, scratch, &scan->train);
+        memset(scan->train.row, 0, ttei_entries(&t->shape) * sizeof *scratch);
+        memcpy(scan->train.row, vector, dim * sizeof *scratch);
+        scan->query.vector = scan->train.row;
+        scan->scores = scan->train.scores;
+        scan->chunk = scan->train.chunk;
+        return TTE_OK;
+    }
+    (void)ttei_table_carve(t, scratch, &scan->table);
+    scan->scores = scan->table.rows + t->centroid_count;
+    scan->chunk = scan->table.rows_len - (size_t)t->centroid_count;
+    ttei_class_list(t, scan->table.classes);
+    ttei_table_meet(t, vector, scan->table.z, scan->table.codes);
+    scan->query.vector = scan->table.z + mean;
+    scan->query.mean = mean ? scan->table.z[0] : 0;
+    if (t->centroid_count <= 1) return TTE_OK;
+    type = ttei_class_at(t, t->class_count);
+    for (k = 0; k < t->centroid_count; ++k) {
+        const unsigned char *record = t->centroids + (size_t)k * t->record_size;
+        float *score = scan->table.rows + k;
+        ttei_records_dot(t->state_bits, type, &record, 1, scan->query.vector, score, scan->table.codes);
+        *score = scan->query.mean + ttei_get_bf16(type + 2) * *score;
+    }
+    return TTE_OK;
+}
+
+/* Scores of `count` tokens, in the scratch of this thread. */
+static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count,
+                              float *out)
+{
+    if (t->layout == TTE_PER_TABLE) {
+        ttei_table_scores(t, &scan->query, first, count, &scan->table,
+                          scan->table.codes + ttei_thread() * scan->table.codes_len, out);
+        return;
+    }
+    for (; count > 0; --count)
+        *out++ = ttei_train_score(t, first++, scan->query.vector, &scan->train,
+                                  scan->train.parts + ttei_thread() * scan->train.part);
+}
+
+/* The same of any number; threads take pieces. */
+static void ttei_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count, float *out)
+{
+#if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
+    const size_t most = t->layout == TTE_PER_TABLE ? TTEI_READERS : scan->train.threads;
+    const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
+    int i;
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)ttei_threads((size_t)pieces, most))
+    for (i = 0; i < pieces; ++i) {
+        const size_t at = (size_t)i * TTEI_PIECE;
+        ttei_piece_scores(t, scan, first + at, ttei_min(TTEI_PIECE, count - at), out + at);
+    }
+#else
+    ttei_piece_scores(t, scan, first, count, out);
+#endif
+}
+
+tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
+                      float *out, float *scratch)
+{
+    ttei_scan scan;
+    tte_status status;
+    if (t == NULL || hidden == NULL || out == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
+    if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
+    status = ttei_scan_begin(t, hidden, scratch, &scan);
+    if (status == TTE_OK && count > 0) ttei_scores(t, &scan, first, count, out);
+    return status;
+}
+
+/* Whether candidate a ranks behind candidate b. */
+static int ttei_behind(float score_a, uint32_t token_a, float score_b, uint32_t token_b)
+{
+    return score_a < score_b || (!(score_a > score_b) && token_a > token_b);
+}
+
+/* Puts a token in the place of the root of a heap of n, and moves it down to where it belongs; the root is
+   the one that ranks last. */
+static void ttei_sift(uint32_t *tokens, float *scores, size_t n, uint32_t token, float score)
+{
+    size_t at = 0, child;
+    while ((child = 2 * at + 1) < n) {
+        if (child + 1 < n &&
+            ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
+            ++child;
+        if (!ttei_behind(scores[child], tokens[child], score, token)) break;
+        tokens[at] = tokens[child];
+        scores[at] = scores[child];
+        at = child;
+    }
+    tokens[at] = token;
+    scores[at] = score;
+}
+
+/* The output arrays are the heap, filled with what ranks behind every token. Tokens replace its root when
+   they rank before it; at the end the roots, taken off one by one, stand in order from the back. */
+tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
+                     float *scores, float *scratch)
+{
+    ttei_scan scan;
+    tte_status status;
+    const uint32_t lowest = 0xff800000u;  /* the bits of minus infinity */
+    size_t token, i, chunk, n;
+    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
+        k > t->vocab)
+        return TTE_ERR_ARGUMENT;
+    status = ttei_scan_begin(t, query, scratch, &scan);
+    if (status != TTE_OK) return status;
+    for (n = 0; n < k; ++n) {
+        tokens[n] = 0xffffffffu;
+        memcpy(scores + n, &lowest, sizeof lowest);
+    }
+    for (token = 0; token < t->vocab; token += chunk) {
+        chunk = ttei_min(scan.chunk, t->vocab - token);
+        ttei_scores(t, &scan, token, chunk, scan.scores);
+        for (i = 0; i < chunk; ++i) {
+            uint32_t bits;
+            float score = scan.scores[i];
+            memcpy(&bits, &score, sizeof bits);
+            if ((bits & 0x7fffffffu) > 0x7f800000u) memcpy(&score, &lowest, sizeof score);  /* NaN */
+            if (ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i)))
+                ttei_sift(tokens, scores, k, (uint32_t)(token + i), score);
+        }
+    }
+    for (n = k; n-- > 1;) {
+        const uint32_t last = tokens[0];
+        const float score = scores[0];
+        ttei_sift(tokens, scores, n, tokens[n], scores[n]);
+        tokens[n] = last;
+        scores[n] = score;
+    }
+    return TTE_OK;
+}
+
+
+#ifndef TT_EMBED_READ_ONLY
+/* ================================================================================================
+   VECTOR KERNELS
+   All linear algebra but the products of floats is done in double, for float matrices as well: one text
+   serves both, and a float result is the exact one rounded.
+   ============================================================================================= */
+
+/* Four doubles, and vectors that may lie anywhere in memory; where the compiler knows none, single numbers.
+   */
+#if TTEI_LANES > 1
+#define TTEI_QUAD 4
+typedef double ttei_quad __attribute__((vector_size(32), may_alias, aligned(8)));
+typedef float ttei_quad_f32 __attribute__((vector_size(16), may_alias, aligned(4)));
+typedef float ttei_floats __attribute__((vector_size(32), may_alias, aligned(4)));
+typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
+#define TTEI_WIDEN(quad) __builtin_convertvector(quad, ttei_quad)
+#define TTEI_LESS(a, b) ((ttei_lane_bits)((a) < (b)))
+#define TTEI_SELECT(mask, yes, no)                                              \
+    ((ttei_lanes)(((mask) & (ttei_lane_bits)(yes)) | (~(mask) & (ttei_lane_bits)(no))))
+#else
+#define TTEI_QUAD 1
+typedef double ttei_quad;
+typedef float ttei_quad_f32, ttei_floats;
+typedef int32_t ttei_lane_bits;
+#define TTEI_WIDEN(quad) ((double)(quad))
+#define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
+#define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
+#endif
+#define TTEI_FLOATS(x) (*(ttei_floats *)(x))
+#define TTEI_FLOATS_OF(x) (*(const ttei_floats *)(x))
+#define TTEI_DOUBLES(x) (*(ttei_quad *)(x))
+#define TTEI_DOUBLES_OF(x) (*(const ttei_quad *)(x))
+
+/* y += alpha * x */
+TTEI_INLINE void ttei_axpy(size_t n, double alpha, const double *x, double *y)
+{
+    size_t i = 0;
+    for (; i + TTEI_QUAD <= n; i += TTEI_QUAD) TTEI_DOUBLES(y + i) += alpha * TTEI_DOUBLES_OF(x + i);
+    for (; i < n; ++i) y[i] += alpha * x[i];
+}
+
+/* Sum of x[i] * y[i], in sums that do not wait for each other. */
+TTEI_INLINE double ttei_dot(size_t n, const double *x, const double *y)
+{
+    ttei_quad s0 = {0}, s1 = {0};
+    double part[TTEI_QUAD], sum = 0;
+    size_t i = 0, k;
+    for (; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
+        s0 += TTEI_DOUBLES_OF(x + i) * TTEI_DOUBLES_OF(y + i);
+        s1 += TTEI_DOUBLES_OF(x + i + TTEI_QUAD) * TTEI_DOUBLES_OF(y + i + TTEI_QUAD);
+    }
+    s0 += s1;
+    memcpy(part, &s0, sizeof part);
+    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    for (; i < n; ++i) sum += x[i] * y[i];
+    return sum;
+}
+
+/* x *= alpha */
+TTEI_INLINE void ttei_multiply(size_t n, double alpha, double *x)
+{
+    const size_t whole = n - n % TTEI_QUAD;
+    size_t i;
+    for (i = 0; i < whole; i += TTEI_QUAD) TTEI_DOUBLES(x + i) *= alpha;
+    for (; i < n; ++i) x[i] *= alpha;
+}
+
+/* The largest magnitude. As integers the bits of magnitudes are ordered like these, and infinity and NaN come
+   after all finite numbers; comparing the numbers would lose NaN, and under -ffast-math infinity as well. */
+TTEI_CLONES static float ttei_top_f32(size_t n, const float *x)
+{
+    ttei_lane_bits top = {0}, bits, less;
+    int32_t part[TTEI_LANES], most = 0;
+    size_t i = 0, k;
+    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        less = TTEI_LESS(top, bits);
+        top = (top & ~less) | (bits & less);
+    }
+    memcpy(part, &top, sizeof top);
+    for (k = 0; k < TTEI_LANES; ++k) most = part[k] > most ? part[k] : most;
+    for (; i < n; ++i) {
+        const int32_t last = (int32_t)(ttei_bits_of(x[i]) & 0x7fffffffu);
+        most = last > most ? last : most;
+    }
+    return ttei_f32_of((uint32_t)most);
+}
+
+static double ttei_top_f64(size_t n, const double *x)
+{
+    uint64_t bits, most = 0;
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= UINT64_MAX >> 1;
+        most = bits > most ? bits : most;
+    }
+    return ttei_f64_of(most);
+}
+
+/* x *= 2^power, in two steps, since 2^power alone may lie outside the type where x * 2^power does not; two
+   passes, so that no compiler makes one factor of them. Exact unless the result is subnormal. */
+static void ttei_scale(size_t n, int power, double *x)
+{
+    if (power == 0) return;
+    ttei_multiply(n, ldexp(1.0, power / 2), x);
+    ttei_multiply(n, ldexp(1.0, power - power / 2), x);
+}
+
+static void ttei_scale_f32(size_t n, int power, float *x)
+{
+    const int steps[2] = {power / 2, power - power / 2};
+    size_t i;
+    int pass;
+    for (pass = 0; pass < 2 && power != 0; ++pass) {
+        const float factor = (float)ldexp(1.0, steps[pass]);
+        for (i = 0; i < n; ++i) x[i] *= factor;
+    }
+}
+
+/* The power of two p with 2^(p-1) <= |x| < 2^p; 0 for 0. */
+static int ttei_exponent(double x)
+{
+    int power = 0;
+    if (x < 0 || x > 0) (void)frexp(x, &power);
+    return power;
+}
+
+/* c (m x n) = a (m x k) * b (k x n) in floats; entry (i, l) of a is a[i * down + l * right], the rows of b
+   are ldb apart, those of c ldc. Every entry of c is summed in the order of l, whatever block it is in, so
+   that results do not depend on how rows are grouped. A block has `height` (1 or 4) rows and two vectors. */
+TTEI_INLINE void ttei_product_block(int height, size_t k, const float *a, size_t down, size_t right,
+                                    const float *b, size_t ldb, float *c, size_t ldc)
+{
+    TTEI_NO_FUSING
+    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y;
+    size_t l;
+    for (l = 0; l < k; ++l, a += right, b += ldb) {
+        x = TTEI_FLOATS_OF(b);
+        y = TTEI_FLOATS_OF(b + TTEI_LANES);
+        s0 += a[0] * x;
+        t0 += a[0] * y;
+        if (height == 1) continue;
+        s1 += a[down] * x;
+        t1 += a[down] * y;
+        s2 += a[2 * down] * x;
+        t2 += a[2 * down] * y;
+        s3 += a[3 * down] * x;
+        t3 += a[3 * down] * y;
+    }
+    TTEI_FLOATS(c) = s0;
+    TTEI_FLOATS(c + TTEI_LANES) = t0;
+    if (height == 1) return;
+    TTEI_FLOATS(c + ldc) = s1;
+    TTEI_FLOATS(c + ldc + TTEI_LANES) = t1;
+    TTEI_FLOATS(c + 2 * ldc) = s2;
+    TTEI_FLOATS(c + 2 * ldc + TTEI_LANES) = t2;
+    TTEI_FLOATS(c + 3 * ldc) = s3;
+    TTEI_FLOATS(c + 3 * ldc + TTEI_LANES) = t3;
+}
+
+TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                                  size_t right, const float *b, size_t ldb, float *c,
+                                                  size_t ldc)
+{
+    TTEI_NO_FUSING
+    size_t i, j = 0, l;
+    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* so that a strip of b stays in the cache */
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_product_block(4, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+        for (; i < m; ++i)
+            ttei_product_block(1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+    }
+    for (; TTEI_QUAD > 1 && j + TTEI_QUAD <= n; j += TTEI_QUAD)
+        for (i = 0; i < m; ++i) {
+            ttei_quad_f32 sum = {0};
+            for (l = 0; l < k; ++l)
+                sum += a[i * down + l * right] * *(const ttei_quad_f32 *)(b + l * ldb + j);
+            *(ttei_quad_f32 *)(c + i * ldc + j) = sum;
+        }
+    for (; j < n; ++j)
+        for (i = 0; i < m; ++i) {
+            float sum = 0;
+            for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * ldb + j];
+            c[i * ldc + j] = sum;
+        }
+}
+
+/* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x:
+   float products over TTEI_GRAM_DEPTH rows at a time are added up in double. Both factors are copied to where
+   they lie one after the other; b is two vectors of columns. */
+#define TTEI_GRAM_SIDE 32u
+#define TTEI_GRAM_DEPTH 64u
+#define TTEI_GRAM_ROWS 256u
+TTEI_CLONES static void ttei_gram_strip(size_t count, size_t n, size_t i, const float *x, const float *weight,
+                                        double *c)
+{
+    enum { width = 2 * TTEI_LANES };
+    const size_t side = ttei_min(TTEI_GRAM_SIDE, n - i);
+    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_DEPTH * width], tile[4 * width];
+    double sums[TTEI_GRAM_SIDE * width];
+    size_t l, j, k, h, first, now;
+    memset(a, 0, sizeof a);
+    memset(b, 0, sizeof b);
+    for (l = 0; l < count; ++l)
+        for (k = 0; k < side; ++k)
+            a[l * TTEI_GRAM_SIDE + k] = weight == NULL ? x[l * n + i + k] : weight[l] * x[l * n + i + k];
+    for (j = i - i % width; j < n; j += width) {
+        memset(sums, 0, sizeof sums);
+        for (first = 0; first < count; first += now) {
+            now = ttei_min(TTEI_GRAM_DEPTH, count - first);
+            for (l = 0; l < now; ++l)
+                if (j + width <= n) memcpy(b + l * width, x + (first + l) * n + j, width * sizeof *b);
+                else memcpy(b + l * width, x + (first + l) * n + j, (n - j) * sizeof *b);
+            for (k = 0; k < side; k += 4) {
+                ttei_product_block(4, now, a + first * TTEI_GRAM_SIDE + k, 1, TTEI_GRAM_SIDE, b, width, tile,
+                                   width);
+                for (h = 0; h < 4 * width; h += TTEI_QUAD)
+                    TTEI_DOUBLES(sums + k * width + h) += TTEI_WIDEN(*(const ttei_quad_f32 *)(tile + h));
+            }
+        }
+        for (k = 0; k < side; ++k)
+            for (h = j < i + k ? i + k - j : 0; h < width && j + h < n; ++h)
+                c[(i + k) * n + j + h] += sums[k * width + h];
+    }
+}
+
+/* c (n x n, its upper triangle) += sum over `count` rows x of w x'x; weight NULL: all 1. The squares of the
+   entries must fit a float. Threads share the rows of c, so that sums are the same for any number of them. */
+static void ttei_gram_add(size_t count, size_t n, const float *rows, const float *weight, double *c)
+{
+    size_t now;
+    for (; count > 0; count -= now, rows += now * n, weight = weight == NULL ? NULL : weight + now) {
+        long long strip, strips = (long long)((n + TTEI_GRAM_SIDE - 1) / TTEI_GRAM_SIDE);
+        now = ttei_min(TTEI_GRAM_ROWS, count);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+        for (strip = 0; strip < strips; ++strip)
+            ttei_gram_strip(now, n, (size_t)strip * TTEI_GRAM_SIDE, rows, weight, c);
+    }
+}
+
+/* a = L L': L takes the place of a's lower triangle, row-major [GVL 4.2.5]. Returns 0 when a is not positive
+   definite; a is used up then. */
+TTEI_CLONES static int ttei_cholesky(size_t n, double *a)
+{
+    size_t i, j;
+    for (i = 0; i < n; ++i)
+        for (j = 0; j <= i; ++j) {
+            const double rest = a[i * n + j] - ttei_dot(j, a + i * n, a + j * n);
+            if (j < i) a[i * n + j] = rest / a[j * n + j];
+            else if (rest > 0 && ttei_finite_f64(rest)) a[i * n + j] = sqrt(rest);
+            else return 0;
+        }
+    return 1;
+}
+
+/* x (four vectors of columns) -= sum over `count` rows y, `step` apart, of l[.] y, and is divided by `pivot`.
+   */
+TTEI_INLINE void ttei_eliminate(size_t count, const double *l, size_t right, const double *y, size_t step,
+                                double pivot, double *x)
+{
+    ttei_quad s0 = TTEI_DOUBLES_OF(x), s1 = TTEI_DOUBLES_OF(x + TTEI_QUAD);
+    ttei_quad s2 = TTEI_DOUBLES_OF(x + 2 * TTEI_QUAD), s3 = TTEI_DOUBLES_OF(x + 3 * TTEI_QUAD);
+    for (; count > 0; --count, l += right, y += step) {
+        s0 -= *l * TTEI_DOUBLES_OF(y);
+        s1 -= *l * TTEI_DOUBLES_OF(y + TTEI_QUAD);
+        s2 -= *l * TTEI_DOUBLES_OF(y + 2 * TTEI_QUAD);
+        s3 -= *l * TTEI_DOUBLES_OF(y + 3 * TTEI_QUAD);
+    }
+    TTEI_DOUBLES(x) = s0 / pivot;
+    TTEI_DOUBLES(x + TTEI_QUAD) = s1 / pivot;
+    TTEI_DOUBLES(x + 2 * TTEI_QUAD) = s2 / pivot;
+    TTEI_DOUBLES(x + 3 * TTEI_QUAD) = s3 / pivot;
+}
+
+/* B := the solution of L L' X = B, n rows of `count` numbers, `step` apart; some columns at a time, which
+   stay in the cache. */
+TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t count, double *b, size_t step)
+{
+    enum { width = 4 * TTEI_QUAD };
+    size_t i, k;
+    for (; count >= width; count -= width, b += width) {
+        for (i = 0; i < n; ++i)
+            ttei_eliminate(i, l + i * n, 1, b, step, l[i * n + i], b + i * step);
+        for (i = n; i-- > 0;)
+            ttei_eliminate(n - i - 1, l + (i + 1) * n + i, n, b + (i + 1) * step, step, l[i * n + i],
+                           b + i * step);
+    }
+    for (; count > 0; --count, ++b) {
+        for (i = 0; i < n; ++i) {
+            for (k = 0; k < i; ++k) b[i * step] -= l[i * n + k] * b[k * step];
+            b[i * step] /= l[i * n + i];
+        }
+        for (i = n; i-- > 0;) {
+            for (k = i + 1; k < n; ++k) b[i * step] -= l[k * n + i] * b[k * step];
+            b[i * step] /= l[i * n + i];
+        }
+    }
+}
+
+/* ================================================================================================
+   SINGULAR VALUE DECOMPOSITION, SYMMETRIC EIGENVALUES
+   A matrix is held as n columns of length m >= n, each contiguous and followed by zeros, so that a vector may
+   run over its end; a wide matrix is its own transpose in that form, so both kinds take the same road:
+       W = P B Q'      Householder reflections from both sides, B upper bidiagonal [GVL 5.4.8]
+       B = Y S Z'      implicit QR steps; their rotations are collected and applied to the columns of P and
+                       Q in passes over rows that stay in the cache [GVL 8.6.3]
+   and a symmetric one: A = Q T Q', T tridiagonal [GVL 8.3.1], T = Z L Z' by such steps as well [GVL 8.3.3].
+   ============================================================================================= */
+
+#ifndef TTEI_SVD_SWEEPS
+#define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value or eigenvalue; the tests set 0 */
+#endif
+#define TTEI_SQUARE_MIN 1e-280  /* sums of squares between it and its inverse are accurate */
+#define TTEI_STEPS 24           /* QR steps whose rotations are applied together           */
+
+/* From one column to the next: at least three zeros behind n entries, and of long columns an odd number of
+   cache lines, so that neighbours do not fall on the same place of the cache. */
+static size_t ttei_column_step(size_t n)
+{
+    const size_t lines = ttei_add(n, 10) / 8;
+    return ttei_mul(8, n < 64 ? lines : lines | 1);
+}
+
+static double ttei_hypot(double x, double y)
+{
+    const double square = x * x + y * y;
+    return square > TTEI_SQUARE_MIN && square < 1 / TTEI_SQUARE_MIN ? sqrt(square) : hypot(x, y);
+}
+
+/* A reflection H = I - tau v v' with v[0] = 1 that maps x to (*beta, 0, .., 0). x becomes v. Returns tau; 0,
+   and H = I, when x has that form already, which leaves a bidiagonal matrix untouched. Where squares would
+   leave the type's range, x is divided by its largest entry first. */
+TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
+{
+    double tail = ttei_dot(n - 1, x + 1, x + 1), top = 1, first, norm;
+    size_t i;
+    if (!(tail > TTEI_SQUARE_MIN && x[0] * x[0] < 1 / TTEI_SQUARE_MIN)) {
+        top = ttei_top_f64(n - 1, x + 1);
+        if (!(top > 0)) {
+            *beta = x[0];
+            x[0] = 1;
+            return 0;
+        }
+        if (fabs(x[0]) > top) top = fabs(x[0]);
+        for (i = 0; i < n; ++i) x[i] /= top;
+        tail = ttei_dot(n - 1, x + 1, x + 1);
+    }
+    first = x[0];
+    norm = sqrt(first * first + tail);
+    if (first > 0) norm = -norm;  /* the sign that adds magnitudes instead of cancelling them */
+    ttei_multiply(n - 1, 1 / (first - norm), x + 1);
+    x[0] = 1;
+    *beta = norm * top;
+    return (norm - first) / norm;
+}
+
+/* x -= tau v (v'x) for `count` columns x of length n, `step` apart; four of them share the loads of v. */
+TTEI_INLINE void ttei_reflect(size_t n, double tau, const double *v, size_t count, size_t step, double *x)
+{
+    double part[4][TTEI_QUAD], f[4];
+    size_t i, j, k;
+    for (; count >= 4; count -= 4, x += 4 * step) {
+        double *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+        ttei_quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a;
+        for (i = 0; i < n; i += TTEI_QUAD) {
+            a = TTEI_DOUBLES_OF(v + i);
+            s0 += a * TTEI_DOUBLES_OF(x + i);
+            s1 += a * TTEI_DOUBLES_OF(x1 + i);
+            s2 += a * TTEI_DOUBLES_OF(x2 + i);
+            s3 += a * TTEI_DOUBLES_OF(x3 + i);
+        }
+        TTEI_DOUBLES(part[0]) = s0;
+        TTEI_DOUBLES(part[1]) = s1;
+        TTEI_DOUBLES(part[2]) = s2;
+        TTEI_DOUBLES(part[3]) = s3;
+        for (k = 0; k < 4; ++k) {
+            for (f[k] = 0, j = 0; j < TTEI_QUAD; ++j) f[k] += part[k][j];
+            f[k] *= -tau;
+        }
+        for (i = 0; i < n; i += TTEI_QUAD) {
+            a = TTEI_DOUBLES_OF(v + i);
+            TTEI_DOUBLES(x + i) += f[0] * a;
+            TTEI_DOUBLES(x1 + i) += f[1] * a;
+            TTEI_DOUBLES(x2 + i) += f[2] * a;
+            TTEI_DOUBLES(x3 + i) += f[3] * a;
+        }
+    }
+    for (; count > 0; --count, x += step) ttei_axpy(n, -tau * ttei_dot(n, v, x), v, x);
+}
+
+/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B;
+   the reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right,
+   in Q (vector j in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off
+   until the next column's reflection is at hand, so that a column takes both while it is in the cache. `line`
+   (m) holds W v. */
+TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q,
+                                           size_t step_q, double *d, double *e, double *tau_left,
+                                           double *tau_right, double *line)
+{
+    const double *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
+    double old = 0;
+    size_t j, c, i, some;
+    for (j = 0; j < n; ++j) {
+        double *v = w + j * step + j, *row = NULL, tau;
+        if (j + 1 < n) row = q + (j + 1) * step_q + j + 1;
+        if (old > 0) ttei_axpy(m - j, -old * pending[0], line + j, v);
+        tau = tau_left[j] = ttei_reflector(m - j, v, &d[j]);
+        for (c = j + 1; c < n; c += some) {
+            double *x = w + c * step + j;
+            some = ttei_min(4, n - c);
+            for (i = 0; i < some && old > 0; ++i)
+                ttei_axpy(m - j, -old * pending[c + i - j], line + j, x + i * step);
+            if (tau > 0) ttei_reflect(m - j, tau, v, some, step, x);
+            for (i = 0; i < some; ++i) row[c + i - j - 1] = x[i * step];
+        }
+        if (j + 1 == n) break;
+        old = tau_right[j] = ttei_reflector(n - j - 1, row, &e[j]);
+        pending = row;
+        if (!(old > 0)) continue;
+        memset(line, 0, m * sizeof *line);
+        for (c = j + 1; c < n; ++c)
+            ttei_axpy(m - j - 1, row[c - j - 1], w + c * step + j + 1, line + j + 1);
+    }
+}
+
+/* The first n columns of H_0 H_1 .. H_(n-1), in place of their vectors: backwards, so that column j is still
+   a unit vector when H_j meets it. */
+TTEI_CLONES static void ttei_accumulate(size_t m, size_t n, size_t step, double *a, const double *tau)
+{
+    size_t j;
+    for (j = n; j-- > 0;) {
+        double *v = a + j * step + j;
+        if (tau[j] > 0) ttei_reflect(m - j, tau[j], v, n - j - 1, step, v + step);
+        ttei_multiply(m - j - 1, -tau[j], v + 1);
+        v[0] = 1 - tau[j];
+        memset(a + j * step, 0, j * sizeof *a);
+    }
+}
+
+/* c, s with c*f + s*g = r, c*g - s*f = 0. Returns r. */
+static double ttei_givens(double f, double g, double *c, double *s)
+{
+    const double unit = fabs(f) + fabs(g) < TTEI_SQUARE_MIN ? TTEI_SQUARE_MIN : 1;
+    double r;
+    f /= unit;  /* else r may be subnormal, of few digits */
+    g /= unit;
+    r = ttei_hypot(f, g);
+    *c = r > 0 ? f / r : 1;
+    *s = r > 0 ? g / r : 0;
+    return r * unit;
+}
+
+/* The rotations of QR steps that P and Q (sides 0 and 1) have not met yet. One step is a run of rotations in
+   the planes of neighbouring columns, upwards or downwards. */
+typedef struct ttei_turns {
+    struct { size_t first, count; ptrdiff_t next; } step[TTEI_STEPS];  /* start, rotations, direction   */
+    size_t steps, used;
+    double *pairs[2], *columns[2];      /* cosine and sine of all rotations; NULL: not wanted       */
+    size_t rows[2], column_step[2];
+} ttei_turns;
+
+static void ttei_turns_begin(ttei_turns *turns, int side, size_t rows, size_t column_step, double *columns)
+{
+    turns->rows[side] = rows;
+    turns->column_step[side] = column_step;
+    turns->columns[side] = columns;
+}
+
+/* All collected steps on `width` (1 or 4) vectors of rows: for each rotation a column is loaded once and its
+   neighbour stored once; the column between is still in registers. */
+TTEI_INLINE void ttei_turn_rows(int width, const ttei_turns *turns, const double *pair, size_t column_step,
+                                double *rows)
+{
+    enum { u = TTEI_QUAD };
+    size_t i, k;
+    for (i = 0; i < turns->steps; ++i) {
+        const ptrdiff_t next = turns->step[i].next * (ptrdiff_t)column_step;
+        double *x = rows + turns->step[i].first * column_step;
+        ttei_quad x0 = TTEI_DOUBLES_OF(x), x1 = x0, x2 = x0, x3 = x0, y0, y1, y2, y3;
+        if (width == 4) {
+            x1 = TTEI_DOUBLES_OF(x + u);
+            x2 = TTEI_DOUBLES_OF(x + 2 * u);
+            x3 = TTEI_DOUBLES_OF(x + 3 * u);
+        }
+        for (k = 0; k < turns->step[i].count; ++k, pair += 2, x += next) {
+            const double c = pair[0], s = pair[1];
+            y0 = TTEI_DOUBLES_OF(x + next);
+            TTEI_DOUBLES(x) = c * x0 + s * y0;
+            x0 = c * y0 - s * x0;
+            if (width == 1) continue;
+            y1 = TTEI_DOUBLES_OF(x + next + u);
+            TTEI_DOUBLES(x + u) = c * x1 + s * y1;
+            x1 = c * y1 - s * x1;
+            y2 = TTEI_DOUBLES_OF(x + next + 2 * u);
+            TTEI_DOUBLES(x + 2 * u) = c * x2 + s * y2;
+            x2 = c * y2 - s * x2;
+            y3 = TTEI_DOUBLES_OF(x + next + 3 * u);
+            TTEI_DOUBLES(x + 3 * u) = c * x3 + s * y3;
+            x3 = c * y3 - s * x3;
+        }
+        TTEI_DOUBLES(x) = x0;
+        if (width == 1) continue;
+        TTEI_DOUBLES(x + u) = x1;
+        TTEI_DOUBLES(x + 2 * u) = x2;
+        TTEI_DOUBLES(x + 3 * u) = x3;
+    }
+}
+
+/* Applies what is collected to P and Q, and forgets it. */
+TTEI_CLONES static void ttei_turn(ttei_turns *turns)
+{
+    int side;
+    for (side = 0; side < 2; ++side) {
+        const size_t rows = turns->rows[side], step = turns->column_step[side];
+        double *columns = turns->columns[side];
+        size_t i = 0;
+        if (columns == NULL) continue;
+        for (; i + 4 * TTEI_QUAD <= rows; i += 4 * TTEI_QUAD)
+            ttei_turn_rows(4, turns, turns->pairs[side], step, columns + i);
+        for (; i < rows; i += TTEI_QUAD) ttei_turn_rows(1, turns, turns->pairs[side], step, columns + i);
+    }
+    turns->steps = turns->used = 0;
+}
+
+/* A block of B or T that no zero divides, seen from its larger end. From its last row to its first J B' J (J
+   reverses the order) is upper bidiagonal too, and left and right vectors change places; J T J is
+   tridiagonal. So one description of a QR step serves both directions [DK90, sec. 3]. */
+typedef struct ttei_block {
+    double *d, *e;        /* its first diagonal entry, the entry between this and the second          */
+    ptrdiff_t next;       /* to the next entry: 1 or -1                                               */
+    size_t first, last;   /* column of the first entry; how many entries follow it                    */
+} ttei_block;
+
+static ttei_block ttei_block_of(double *d, double *e, size_t lo, size_t hi, int down)
+{
+    ttei_block b;
+    b.first = down ? lo : hi;
+    b.last = hi - lo;
+    b.next = down ? 1 : -1;
+    b.d = d + b.first;
+    b.e = down ? e + lo : e + hi - 1;
+    return b;
+}
+
+/* Starts a step in the list; makes room for it first. */
+static void ttei_step_begin(const ttei_block *b, ttei_turns *turns)
+{
+    if (turns->steps == TTEI_STEPS) ttei_turn(turns);
+    turns->step[turns->steps].first = b->first;
+    turns->step[turns->steps].count = b->last;
+    turns->step[turns->steps++].next = b->next;
+}
+
+/* A rotation from the right and one from the left, into the list. */
+TTEI_INLINE void ttei_note(ptrdiff_t next, ttei_turns *turns, double c, double s, double c_left,
+                           double s_left)
+{
+    double *right = turns->pairs[next > 0] + turns->used, *left = turns->pairs[next < 0] + turns->used;
+    right[0] = c;
+    right[1] = s;
+    left[0] = c_left;
+    left[1] = s_left;
+    turns->used += 2;
+}
+
+/* Sets every off-diagonal entry to zero that cannot change a singular value by more than `tol`, relatively
+   [DK90, criteria 1 and 2]. Along the way mu_1 = |d_1|, mu_(i+1) = |d_(i+1)| mu_i / (mu_i + |e_i|) bounds the
+   smallest singular value from below; the least mu goes to *low. Returns 1 when an entry was set. */
+static int ttei_deflate(const ttei_block *b, double tol, double *low)
+{
+    const ptrdiff_t next = b->next, last = (ptrdiff_t)b->last * next;
+    double *d = b->d, *e = b->e, mu = fabs(*d);
+    *low = mu;
+    if (fabs(e[last - next]) <= tol * fabs(d[last])) {
+        e[last - next] = 0;
+        return 1;
+    }
+    for (; d != b->d + last; d += next, e += next) {
+        if (fabs(*e) <= tol * mu) {
+            *e = 0;
+            return 1;
+        }
+        mu = fabs(d[next]) * (mu / (mu + fabs(*e)));
+        if (mu < *low) *low = mu;
+    }
+    return 0;
+}
+
+/* The shift: the smaller singular value of the block's last 2 x 2 corner [f g; 0 h]. The larger and the
+   smaller add up to hypot(f + h, g), differ by hypot(f - h, g), and multiply to f*h. */
+static double ttei_corner_shift(const ttei_block *b)
+{
+    const ptrdiff_t last = (ptrdiff_t)b->last * b->next;
+    const double f = fabs(b->d[last - b->next]), g = fabs(b->e[last - b->next]), h = fabs(b->d[last]);
+    const double large = ttei_hypot(f + h, g) / 2 + ttei_hypot(f - h, g) / 2;
+    return large > 0 ? (f < h ? f : h) * ((f < h ? h : f) / large) : 0;
+}
+
+/* One implicit QR step over the block: a rotation from the right makes the bulge, the one from the left
+   pushes it on. With shift 0 the two products collapse to one that never subtracts and so keeps every entry
+   relatively accurate [DK90, sec. 3, "implicit zero-shift QR"]. */
+static void ttei_qr_step(const ttei_block *b, double shift, ttei_turns *turns)
+{
+    const ptrdiff_t next = b->next;
+    double *d = b->d, *e = b->e, c = 1, s = 0, c_left = 1, s_left = 0, r, f, g, above;
+    size_t i;
+    ttei_step_begin(b, turns);
+    if (!(shift > 0)) {
+        for (i = 0; i < b->last; ++i, d += next, e += next) {
+            r = ttei_givens(*d * c, *e, &c, &s);
+            if (i > 0) e[-next] = s_left * r;
+            *d = ttei_givens(c_left * r, d[next] * s, &c_left, &s_left);
+            ttei_note(next, turns, c, s, c_left, s_left);
+        }
+        f = *d * c;
+        *d = f * c_left;
+        e[-next] = f * s_left;
+        return;
+    }
+    f = (fabs(*d) - shift) * ((*d < 0 ? -1.0 : 1.0) + shift / *d);  /* of B'B - shift^2 I, divided by d_1 */
+    g = *e;
+    for (i = 0; i < b->last; ++i, d += next, e += next) {
+        r = ttei_givens(f, g, &c, &s);
+        if (i > 0) e[-next] = r;
+        f = c * *d + s * *e;
+        above = c * *e - s * *d;
+        g = s * d[next];
+        r = c * d[next];
+        *d = ttei_givens(f, g, &c_left, &s_left);
+        f = c_left * above + s_left * r;
+        d[next] = c_left * r - s_left * above;
+        if (i + 1 < b->last) {
+            g = s_left * e[next];
+            e[next] *= c_left;
+        }
+        ttei_note(next, turns, c, s, c_left, s_left);
+    }
+    e[-next] = f;
+}
+
+/* Below this an off-diagonal entry is nothing beside the least singular value, for which mu (see deflate) is
+   a lower bound, or beside what underflow did already [DK90, sec. 4]. */
+static double ttei_negligible(size_t n, const double *d, const double *e, double tol)
+{
+    const double least = (double)n * DBL_MIN;
+    double mu = fabs(d[0]), low = mu;
+    size_t i;
+    for (i = 1; i < n && low > 0; ++i) {
+        mu = fabs(d[i]) * (mu / (mu + fabs(e[i - 1])));
+        if (mu < low) low = mu;
+    }
+    low *= tol / sqrt((double)n);
+    return low > least ? low : least;
+}
+
+/* The last block of B that ends in row hi: returns its first row, sets the negligible entry above that to
+   zero, and the block's largest entry to *high. */
+static size_t ttei_last_block(size_t hi, const double *d, double *e, double negligible, double *high)
+{
+    size_t lo;
+    *high = fabs(d[hi]);
+    for (lo = hi; lo > 0; --lo) {
+        if (fabs(e[lo - 1]) <= negligible) {
+            e[lo - 1] = 0;
+            break;
+        }
+        if (fabs(d[lo - 1]) > *high) *high = fabs(d[lo - 1]);
+        if (fabs(e[lo - 1]) > *high) *high = fabs(e[lo - 1]);
+    }
+    return lo;
+}
+
+/* Diagonalize B in place: d becomes the singular values, unsorted and with signs; the columns of P and Q turn
+   along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
+static int ttei_diagonalize(size_t n, double *d, double *e, ttei_turns *turns)
+{
+    const double tol = DBL_EPSILON;               /* what a dropped entry may change    */
+    const double shift_tol = 32 * DBL_EPSILON;    /* what shifts may cost a small value  */
+    const double negligible = ttei_negligible(n, d, e, tol);
+    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n, waited = 0;
+    int down = 1;
+    double low, high, shift, start;
+    while (hi > 0) {
+        ttei_block b;
+        if (budget-- == 0) return 0;
+        lo = ttei_last_block(hi, d, e, negligible, &high);
+        if (lo == hi) {
+            --hi;
+            continue;
+        }
+        /* A new block: chase the bulge from the larger end to the smaller. */
+        if (old_hi != hi || old_lo != lo) {
+            down = fabs(d[lo]) >= fabs(d[hi]);
+            waited = 0;
+        }
+        old_hi = hi;
+        old_lo = lo;
+        b = ttei_block_of(d, e, lo, hi, down);
+        /* Between equal values a step may leave its own rounding behind, just above tol, for ever. */
+        if (ttei_deflate(&b, tol * (double)(1 + ttei_min(waited++ / 8, 7)), &low)) continue;
+
+        /* A shift speeds up convergence but costs relative accuracy in the small values; it is used where
+           they are not that small. */
+        start = fabs(*b.d);
+        shift = (double)n * shift_tol * (low / high) > DBL_EPSILON ? ttei_corner_shift(&b) : 0;
+        if (!(start > 0) || (shift / start) * (shift / start) < DBL_EPSILON) shift = 0;
+        ttei_qr_step(&b, shift, turns);
+    }
+    ttei_turn(turns);
+    return 1;
+}
+
+/* Values descending, the columns of P and Q in their order. */
+static void ttei_order(size_t n, double *d, const ttei_turns *turns)
+{
+    size_t k, i, largest;
+    int side;
+    for (k = 0; k < n; ++k) {
+        double swap = d[k];
+        for (largest = k, i = k + 1; i < n; ++i)
+            if (d[i] > d[largest]) largest = i;
+        if (largest == k) continue;
+        d[k] = d[largest];
+        d[largest] = swap;
+        for (side = 0; side < 2; ++side) {
+            const size_t step = turns->column_step[side];
+            double *x = turns->columns[side];
+            for (i = 0; i < turns->rows[side] && x != NULL; ++i) {
+                swap = x[k * step + i];
+                x[k * step + i] = x[largest * step + i];
+                x[largest * step + i] = swap;
+            }
+        }
+    }
+}
+
+/* In each of n vectors x the largest entry, the first of equals, becomes positive; y (NULL: none) turns
+   along. */
+static void ttei_fix_signs(size_t n, double *x, size_t rows, size_t step, double *y, size_t y_rows,
+                           size_t y_step)
+{
+    size_t k, i;
+    for (k = 0; k < n; ++k, x += step, y = y == NULL ? NULL : y + y_step) {
+        const double top = ttei_top_f64(rows, x);
+        for (i = 0; i + 1 < rows && fabs(x[i]) < top; ++i) {}
+        if (!(x[i] < 0)) continue;
+        ttei_multiply(rows, -1, x);
+        if (y != NULL) ttei_multiply(y_rows, -1, y);
+    }
+}
+
+typedef struct ttei_svd_room {   /* m = max(rows, cols), n = min(rows, cols)                         */
+    size_t step, step_n;         /* from column to column where they have m and n entries            */
+    double *w, *q;               /* n columns of m, of n: the matrix, then P; Q                      */
+    double *d, *e, *tau_left, *tau_right, *line;  /* n each; the last one m                          */
+    ttei_turns turns;
+} ttei_svd_room;
+
+static size_t ttei_svd_carve(size_t rows, size_t cols, void *work, ttei_svd_room *room)
+{
+    const size_t m = ttei_max(rows, cols), n = ttei_min(rows, cols), real = sizeof(double);
+    ttei_carve carve = ttei_carve_begin(work);
+    memset(room, 0, sizeof *room);
+    room->step = ttei_column_step(m);
+    room->step_n = ttei_column_step(n);
+    room->w = (double *)ttei_take(&carve, ttei_mul(room->step, n), real);
+    room->q = (double *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
+    room->d = (double *)ttei_take(&carve, n, real);
+    room->e = (double *)ttei_take(&carve, n, real);
+    room->tau_left = (double *)ttei_take(&carve, n, real);
+    room->tau_right = (double *)ttei_take(&carve, n, real);
+    room->line = (double *)ttei_take(&carve, m, real);
+    room->turns.pairs[0] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    room->turns.pairs[1] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    return carve.used;
+}
+
+/* A matrix of doubles, or with `single` of floats, as n columns of length m; zeros behind them. When its
+   largest entry `top` is far from 1, it is scaled by a power of two, which is returned. */
+static int ttei_load(int single, size_t m, size_t n, int tall, const void *a, double top, double *w,
+                     size_t step)
+{
+    const size_t down = tall ? n : 1, right = tall ? 1 : m;
+    int power = ttei_exponent(top);
+    size_t i, j;
+    if (power > -20 && power < 20) power = 0;
+    memset(w, 0, step * n * sizeof *w);
+    for (j = 0; j < n; ++j, w += step)
+        if (single) for (i = 0; i < m; ++i) w[i] = (double)((const float *)a)[i * down + j * right];
+        else for (i = 0; i < m; ++i) w[i] = ((const double *)a)[i * down + j * right];
+    ttei_scale(step * n, -power, w - step * n);
+    return power;
+}
+
+static void ttei_store(int single, double x, void *a, size_t at)
+{
+    if (single) ((float *)a)[at] = (float)x;
+    else ((double *)a)[at] = x;
+}
+
+/* P and Q, signs fixed, to u and vt, either of which may be NULL. */
+static void ttei_svd_store(int single, size_t rows, size_t cols, void *u, void *vt, ttei_svd_room *room)
+{
+    const int tall = rows >= cols;
+    const size_t n = tall ? cols : rows, left_step = tall ? room->step : room->step_n;
+    const size_t right_step = tall ? room->step_n : room->step;
+    double *left = tall ? room->w : room->q, *right = tall ? room->q : room->w;
+    size_t i, j;
+    for (i = 0; i < right_step * n && single; ++i) right[i] = (double)(float)right[i];
+    ttei_fix_signs(n, right, cols, right_step, left, rows, left_step);
+    for (j = 0; j < n; ++j) {
+        for (i = 0; i < rows && u != NULL; ++i) ttei_store(single, left[j * left_step + i], u, i * n + j);
+        for (i = 0; i < cols && vt != NULL; ++i)
+            ttei_store(single, right[j * right_step + i], vt, j * cols + i);
+    }
+}
+
+/* tte_svd_f64, or with `single` tte_svd_f32, for sizes that are known to be good. */
+static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt,
+                           void *work)
+{
+    const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
+    const size_t m = tall ? rows : cols, n = tall ? cols : rows;
+    const double top = single ? (double)ttei_top_f32(m * n, (const float *)a)
+                              : ttei_top_f64(m * n, (const double *)a);
+    ttei_svd_room room;
+    ttei_turns *turns = &room.turns;
+    size_t k;
+    int power;
+    if (!ttei_finite_f64(top)) return TTE_ERR_NOT_FINITE;
+    (void)ttei_svd_carve(rows, cols, work, &room);
+    power = ttei_load(single, m, n, tall, a, top, room.w, room.step);
+    memset(room.q, 0, room.step_n * n * sizeof *room.q);
+    ttei_bidiagonalize(m, n, room.w, room.step, room.q, room.step_n, room.d, room.e, room.tau_left,
+                       room.tau_right, room.line);
+    if (vectors) {  /* the reflections to explicit P and Q, ready to be turned */
+        ttei_turns_begin(turns, 0, m, room.step, room.w);
+        ttei_turns_begin(turns, 1, n, room.step_n, room.q);
+        ttei_accumulate(m, n, room.step, room.w, room.tau_left);
+        room.q[0] = 1;
+        if (n > 1) ttei_accumulate(n - 1, n - 1, room.step_n, room.q + room.step_n + 1, room.tau_right);
+    }
+    if (!ttei_diagonalize(n, room.d, room.e, turns)) return TTE_ERR_CONVERGENCE;
+    for (k = 0; k < n; ++k)
+        if (!(room.d[k] > 0)) {  /* -0 becomes 0, too */
+            room.d[k] = room.d[k] < 0 ? -room.d[k] : 0;
+            if (vectors) ttei_multiply(n, -1, room.q + k * room.step_n);
+        }
+    ttei_order(n, room.d, turns);
+    ttei_scale(n, power, room.d);
+    if (!ttei_finite_f64(room.d[0]) || (single && room.d[0] > (double)FLT_MAX)) return TTE_ERR_NOT_FINITE;
+    for (k = 0; k < n; ++k) ttei_store(single, room.d[k], s, k);
+    if (vectors) ttei_svd_store(single, rows, cols, u, vt, &room);
+    return TTE_OK;
+}
+
+size_t tte_svd_f64_work(int rows, int cols)
+{
+    ttei_svd_room room;
+    size_t size;
+    if (rows < 1 || cols < 1 || rows > INT32_MAX / cols) return 0;
+    size = ttei_svd_carve((size_t)rows, (size_t)cols, NULL, &room);
+    return size == TTEI_SIZE_MAX ? 0 : size;
+}
+
+size_t tte_svd_f32_work(int rows, int cols) { return tte_svd_f64_work(rows, cols); }
+
+static tte_status ttei_svd_checked(int single, int rows, int cols, const void *a, void *u, void *s, void *vt,
+                                   void *work)
+{
+    if (rows < 1 || cols < 1 || a == NULL || s == NULL || work == NULL) return TTE_ERR_ARGUMENT;
+    if (tte_svd_f64_work(rows, cols) == 0) return TTE_ERR_SHAPE;
+    return ttei_svd(single, (size_t)rows, (size_t)cols, a, u, s, vt, work);
+}
+
+tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt, void *work)
+{
+    return ttei_svd_checked(1, rows, cols, a, u, s, vt, work);
+}
+
+tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s, double *vt, void *work)
+{
+    return ttei_svd_checked(0, rows, cols, a, u, s, vt, work);
+}
+
+/* ---- symmetric eigenvalues -------------------------------------------------------------------- */
+
+/* y (n entries, a column from its diagonal down) += f w + g v; then p += h y; returns y'u. */
+TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, double g, const double *v,
+                                         double h, const double *u, double *p, double *y)
+{
+    ttei_quad sum = {0};
+    double part[TTEI_QUAD], total = 0;
+    size_t i;
+    for (i = 0; i < n; i += TTEI_QUAD) {
+        const ttei_quad x = TTEI_DOUBLES_OF(y + i) + f * TTEI_DOUBLES_OF(w + i) + g * TTEI_DOUBLES_OF(v + i);
+        TTEI_DOUBLES(y + i) = x;
+        TTEI_DOUBLES(p + i) += h * x;
+        sum += x * TTEI_DOUBLES_OF(u + i);
+    }
+    memcpy(part, &sum, sizeof part);
+    for (i = 0; i < TTEI_QUAD; ++i) total += part[i];
+    return total;
+}
+
+/* A = Q T Q', d and e the diagonals of T. Reflection j acts on rows j+1 .. n-1; its vector u is left in
+   column j below the diagonal. With p = tau A u and w = p - (tau/2) (p'u) u it takes A to A - u w' - w u';
+   this is put off until the next reflection needs the product with A, so that a column is touched once. Only
+   the lower triangle is used. line[0] and line[1] hold the w's in turn, zeros behind them. */
+TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, double *d, double *e,
+                                            double *tau, double *const *line)
+{
+    size_t j, c;
+    for (j = 0; j < n; ++j) {
+        double *y = a + j * step + j, *u = y + 1, *p = line[j % 2], t;
+        const double *v = y - step, *w = line[(j + 1) % 2];  /* of the reflection before; v[0]: row j */
+        if (j > 0) ttei_axpy(n - j, -v[0], w + j, y);
+        if (j > 0) ttei_axpy(n - j, -w[j], v, y);
+        d[j] = y[0];
+        if (j + 1 == n) break;
+        tau[j] = t = ttei_reflector(n - j - 1, u, &e[j]);
+        if (j == 0) v = w;  /* zeros */
+        memset(p, 0, n * sizeof *p);
+        for (c = j + 1; c < n; ++c) {
+            double *x = a + c * step + c;
+            const double h = u[c - j - 1];
+            const double sum = ttei_symmetric_column(n - c, -v[c - j], w + c, -w[c], v + c - j, h,
+                                                     u + c - j - 1, p + c, x);
+            p[c] += sum - x[0] * h;  /* the diagonal entry is in both */
+        }
+        ttei_multiply(n - j - 1, t, p + j + 1);
+        ttei_axpy(n - j - 1, -0.5 * t * ttei_dot(n - j - 1, p + j + 1, u), u, p + j + 1);
+    }
+}
+
+/* One implicit QR step over a block of T, shifted by the eigenvalue of the last 2 x 2 corner that is nearer
+   to its last entry (Wilkinson): rotations of rows and columns i, i + 1. */
+static void ttei_symmetric_step(const ttei_block *b, ttei_turns *turns)
+{
+    const ptrdiff_t next = b->next, last = (ptrdiff_t)b->last * next;
+    double *d = b->d, *e = b->e, c, s, f, g = e[last - next], r, t1, t2;
+    const double half = (d[last - next] - d[last]) / 2, root = ttei_hypot(half, g);
+    size_t i;
+    f = *d - d[last] + g * (g / (half < 0 ? half - root : half + root));
+    g = *e;
+    ttei_step_begin(b, turns);
+    for (i = 0; i < b->last; ++i, d += next, e += next) {
+        r = ttei_givens(f, g, &c, &s);
+        if (i > 0) e[-next] = r;
+        t1 = c * *d + s * *e;
+        t2 = c * *e + s * d[next];
+        f = c * *e - s * *d;
+        r = c * d[next] - s * *e;
+        *d = c * t1 + s * t2;
+        d[next] = c * r - s * f;
+        *e = f = c * t2 - s * t1;
+        if (i + 1 < b->last) {
+            g = s * e[next];
+            e[next] *= c;
+        }
+        ttei_note(1, turns, c, s, 1, 0);
+    }
+}
+
+/* T = Z diag(d) Z'; the columns of Q turn along. Returns 0 when the budget of steps is spent. */
+static int ttei_diagonalize_symmetric(size_t n, double *d, double *e, ttei_turns *turns)
+{
+    const double least = DBL_EPSILON * DBL_EPSILON * (ttei_top_f64(n, d) + ttei_top_f64(n - 1, e));
+    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
+    int down = 1;
+    while (hi > 0) {
+        ttei_block b;
+        for (lo = hi; lo > 0; --lo)
+            if (fabs(e[lo - 1]) <= DBL_EPSILON * (fabs(d[lo - 1]) + fabs(d[lo])) + least) {
+                e[lo - 1] = 0;
+                break;
+            }
+        if (lo == hi) {
+            --hi;
+            continue;
+        }
+        if (budget-- == 0) return 0;
+        if (old_hi != hi || old_lo != lo) down = fabs(d[lo]) >= fabs(d[hi]);
+        old_hi = hi;
+        old_lo = lo;
+        b = ttei_block_of(d, e, lo, hi, down);
+        ttei_symmetric_step(&b, turns);
+    }
+    ttei_turn(turns);
+    return 1;
+}
+
+typedef struct ttei_eigen_room {
+    size_t step;
+    double *q, *line[2], *d, *e, *tau;  /* n columns; 2 columns; n each */
+    ttei_turns turns;
+} ttei_eigen_room;
+
+static size_t ttei_eigen_carve(size_t n, void *work, ttei_eigen_room *room)
+{
+    const size_t step = ttei_column_step(n), real = sizeof(double);
+    ttei_carve carve = ttei_carve_begin(work);
+    memset(room, 0, sizeof *room);
+    room->step = step;
+    room->q = (double *)ttei_take(&carve, ttei_mul(step, n), real);
+    room->line[0] = (double *)ttei_take(&carve, step, real);
+    room->line[1] = (double *)ttei_take(&carve, step, real);
+    room->d = (double *)ttei_take(&carve, n, real);
+    room->e = (double *)ttei_take(&carve, n, real);
+    room->tau = (double *)ttei_take(&carve, n, real);
+    room->turns.pairs[0] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    room->turns.pairs[1] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    return carve.used;
+}
+
+/* Bytes of `work` for ttei_eigen; TTEI_SIZE_MAX when they are too many. */
+static size_t ttei_eigen_work(size_t n)
+{
+    ttei_eigen_room room;
+    return ttei_eigen_carve(n, NULL, &room);
+}
+
+/* a = V' diag(values) V. On entry the upper triangle of a (n x n) counts, on return row j is the eigenvector
+   of values[j], these descending; in each the entry of largest magnitude, the first of them, is positive.
+   Returns 0 when a is not finite or the steps do not converge; a is unchanged then. */
+static int ttei_eigen(size_t n, double *a, double *values, void *work)
+{
+    const double top = ttei_top_f64(n * n, a);
+    ttei_eigen_room room;
+    double *q;
+    size_t step, j;
+    int power;
+    if (!ttei_finite_f64(top)) return 0;
+    (void)ttei_eigen_carve(n, work, &room);
+    step = room.step;
+    q = room.q;
+    power = ttei_load(0, n, n, 0, a, top, q, step);
+    memset(room.line[0], 0, step * sizeof *q);
+    memset(room.line[1], 0, step * sizeof *q);
+    ttei_tridiagonalize(n, q, step, room.d, room.e, room.tau, room.line);
+    memmove(q + step, q, (n - 1) * step * sizeof *q);  /* column j + 1 of Q starts as vector j */
+    memset(q, 0, n * sizeof *q);
+    q[0] = 1;
+    if (n > 1) ttei_accumulate(n - 1, n - 1, step, q + step + 1, room.tau);
+    for (j = 1; j < n; ++j) q[j * step] = 0;
+    ttei_turns_begin(&room.turns, 1, n, step, q);
+    if (!ttei_diagonalize_symmetric(n, room.d, room.e, &room.turns)) return 0;
+    ttei_order(n, room.d, &room.turns);
+    ttei_fix_signs(n, q, n, step, NULL, 0, 0);
+    ttei_scale(n, power, room.d);
+    for (j = 0; j < n; ++j) memcpy(a + j * n, q + j * step, n * sizeof *a);
+    memcpy(values, room.d, n * sizeof *values);
+    return 1;
+}
+/* ================================================================================================
+   TENSOR TRAINS OF SINGLE ROWS: THE WRITER'S SIDE
+   Ranks, core codings, TT-SVD, records. Shapes, contraction and decoding are the reader's.
+   ============================================================================================= */
+
+/* The largest ranks a bond can need: r[k] <= r[k-1]*n[k] from the left, the product of the modes to its
+   right, and max_rank where that is not 0. The shape is valid. */
+static void ttei_rank_caps(const tte_shape *shape, int32_t max_rank, int32_t *caps)
+{
+    size_t right = 1, left;
+    int32_t k, d = shape->modes;
+    caps[0] = caps[d] = 1;
+    for (k = d - 1; k > 0; --k) {
+        right *= (size_t)shape->dim[k];
+        caps[k] = (int32_t)right;
+    }
+    for (k = 1; k < d; ++k) {
+        left = (size_t)caps[k - 1] * (size_t)shape->dim[k - 1];
+        if (left < (size_t)caps[k]) caps[k] = (int32_t)left;
+        if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
+    }
+}
 
 size_t tte_core_cap(const tte_shape *shape, int max_rank)
 {
@@ -2244,27 +4953,178 @@ size_t tte_core_cap(const tte_shape *shape, int max_rank)
     return tte_core_len(shape, caps);
 }
 
+/* ---- small kernels ------------------------------------------------------------------------------ */
+
+/* y += alpha * x */
+TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
+{
+    size_t i = 0;
+    for (; i + TTEI_LANES <= n; i += TTEI_LANES) TTEI_FLOATS(y + i) += alpha * TTEI_FLOATS_OF(x + i);
+    for (; i < n; ++i) y[i] += alpha * x[i];
+}
+
+/* |x - y|^2 in double, in sums that do not wait for each other; y NULL stands for zeros. */
+TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
+{
+    ttei_quad s0 = {0}, s1 = {0}, a, b;
+    double part[TTEI_QUAD], sum = 0, last;
+    size_t i, k;
+    for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
+        a = TTEI_WIDEN(*(const ttei_quad_f32 *)(x + i));
+        b = TTEI_WIDEN(*(const ttei_quad_f32 *)(x + i + TTEI_QUAD));
+        if (y != NULL) {
+            a -= TTEI_WIDEN(*(const ttei_quad_f32 *)(y + i));
+            b -= TTEI_WIDEN(*(const ttei_quad_f32 *)(y + i + TTEI_QUAD));
+        }
+        s0 += a * a;
+        s1 += b * b;
+    }
+    for (; i < n; ++i) {
+        last = (double)x[i] - (y != NULL ? (double)y[i] : 0);
+        sum += last * last;
+    }
+    s0 += s1;
+    memcpy(part, &s0, sizeof part);
+    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    return sum;
+}
+
+static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NULL, n); }
+
+/* ---- core codings --------------------------------------------------------------------------------- */
+
+/* Round to nearest float16, ties to even; beyond 65504 gives infinity, which the caller tests for. */
+static uint32_t ttei_f16_encode(float value)
+{
+    uint32_t bits, sign, magnitude, half, rest, shift = 13;
+    memcpy(&bits, &value, sizeof bits);
+    sign = bits >> 16 & 0x8000u;
+    magnitude = bits & 0x7fffffffu;
+    if (magnitude >= 0x47800000u) return sign | 0x7c00u;            /* 65536 and more               */
+    if (magnitude < 0x38800000u) {                                  /* below 2^-14: subnormal half  */
+        shift = 126u - (magnitude >> 23);                           /* bits to drop for 2^-24 units */
+        if (shift > 24u) return sign;
+        magnitude = (magnitude & 0x7fffffu) | 0x800000u;
+    } else {
+        magnitude -= 0x38000000u;
+    }
+    half = magnitude >> shift;
+    rest = magnitude & ((1u << shift) - 1u);
+    if (rest > 1u << (shift - 1u) || (rest == 1u << (shift - 1u) && (half & 1u))) ++half;
+    return sign | half;                                             /* perhaps infinity by now      */
+}
+
+static float ttei_f16_round(float value) { return ttei_f16_decode(ttei_f16_encode(value)); }
+
+/* The code of an entry: value / scale to the nearest integer, within -limit .. limit. */
+static int ttei_code(float value, float scale, int limit)
+{
+    float code = scale > 0 ? value / scale : 0;
+    if (code > (float)limit) return limit;
+    if (code < (float)-limit) return -limit;
+    return (int)(code < 0 ? code - 0.5f : code + 0.5f);
+}
+
+/* Sum of squared rounding errors with a scale; *best is the scale that fits these codes best, which is
+   <core, codes> / <codes, codes>. */
+static double ttei_scale_error(const float *core, size_t n, float scale, int limit, float *best)
+{
+    double error = 0, cross = 0, norm = 0;
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        double code = (double)ttei_code(core[i], scale, limit);
+        double miss = (double)core[i] - (double)scale * code;
+        error += miss * miss;
+        cross += (double)core[i] * code;
+        norm += code * code;
+    }
+    *best = norm > 0 ? (float)(cross / norm) : scale;
+    return error;
+}
+
+/* Clipping the largest entries a little can pay, since all others then get a finer scale: try some fractions
+   of the largest entry, and for each the scale that fits its codes best. */
+static float ttei_choose_scale(const float *core, size_t n, int limit)
+{
+    float top = ttei_top_f32(n, core), chosen = 0, scale, fit, unused;
+    double error, least = -1;
+    int clip, fitted;
+    for (clip = 0; clip < (limit > 7 ? 2 : 8); ++clip) {
+        scale = top * (1 - 0.06f * (float)clip) / (float)limit;
+        for (fitted = 0; fitted < 2; ++fitted) {
+            scale = ttei_f16_round(scale);
+            if (!ttei_finite_f32(scale)) break;
+            error = ttei_scale_error(core, n, scale, limit, fitted ? &unused : &fit);
+            if (least < 0 || error < least) {
+                least = error;
+                chosen = scale;
+            }
+            scale = fit;
+        }
+    }
+    return least < 0 ? top : chosen;  /* every scale beyond float16: `top` is, too */
+}
+
+/* Rounds core entries in place to what `coding` can represent; the scale of the codes goes to *scale.
+   Returns 0 when they are beyond its range. */
+static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scale)
+{
+    const int limit = coding == TTE_I8 ? 127 : 7;
+    size_t i;
+    *scale = 1;
+    if (coding == TTE_F32) return 1;
+    if (coding == TTE_F16) {
+        for (i = 0; i < n; ++i) core[i] = ttei_f16_round(core[i]);
+        return ttei_finite_f32(ttei_top_f32(n, core));
+    }
+    *scale = ttei_choose_scale(core, n, limit);
+    for (i = 0; i < n; ++i) core[i] = *scale * (float)ttei_code(core[i], *scale, limit);
+    return ttei_finite_f32(ttei_f16_round(*scale));
+}
+
+/* The record of rounded cores. The codes come back exactly: scale times code has at most 18 bits. */
+static void ttei_train_encode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
+                               const float *cores, const float *scales, unsigned char *record)
+{
+    const int has_scales = ttei_has_scales(coding);
+    unsigned char *codes = record + (has_scales ? 2 * shape->modes : 0);
+    size_t i = 0, end = 0;
+    int32_t k;
+    memset(record, 0, ttei_record_bytes(coding, shape->modes, ttei_core_sum(shape, ranks)));
+    for (k = 0; k < shape->modes; ++k) {
+        if (has_scales) ttei_put16(record + 2 * k, ttei_f16_encode(scales[k]));
+        for (end += ttei_core_size(shape, ranks, k); i < end; ++i) {
+            const int code = has_scales ? ttei_code(cores[i], scales[k], coding == TTE_I8 ? 127 : 7) : 0;
+            if (coding == TTE_F32) ttei_put_f32(codes + 4 * i, cores[i]);
+            else if (coding == TTE_F16) ttei_put16(codes + 2 * i, ttei_f16_encode(cores[i]));
+            else if (coding == TTE_I8) codes[i] = (unsigned char)(code & 255);
+            else codes[i / 2] = (unsigned char)(codes[i / 2] | (code + 8) << (i % 2 * 4));
+        }
+    }
+}
+
+/* ---- one row --------------------------------------------------------------------------------------- */
+
 /* Room for a TT-SVD of one shape. The remainder before bond k is at most as large as x. */
-typedef struct ttei_train_room {
+typedef struct ttei_ttsvd_room {
     size_t entries;            /* prod(dim)                                   */
     float *remainder, *next;   /* entries each                                */
     float *u, *s, *vt;         /* entries, largest rank, entries              */
     float *gram;               /* largest rank squared, for rounded cores     */
     void *svd;
-} ttei_train_room;
+} ttei_ttsvd_room;
 
-static void ttei_train_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve,
-                             ttei_train_room *room)
+static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve,
+                             ttei_ttsvd_room *room)
 {
-    ttei_svd_room_f32 unused;
+    ttei_svd_room unused;
     const size_t entries = ttei_entries(shape);
     size_t svd = 0, rank = 1, right = entries;
     int32_t k;
     for (k = 0; k + 1 < shape->modes; ++k) {
         right /= (size_t)shape->dim[k];
         rank = ttei_max(rank, (size_t)caps[k + 1]);
-        svd = ttei_max(svd, ttei_svd_carve_f32((size_t)caps[k] * (size_t)shape->dim[k], right, NULL,
-                                               &unused));
+        svd = ttei_max(svd, ttei_svd_carve((size_t)caps[k] * (size_t)shape->dim[k], right, NULL, &unused));
     }
     room->entries = entries;
     room->remainder = (float *)ttei_take(carve, entries, sizeof(float));
@@ -2276,15 +5136,11 @@ static void ttei_train_carve(const tte_shape *shape, const int32_t *caps, ttei_c
     room->svd = ttei_take(carve, svd, 1);
 }
 
-/* Rounds core entries in place to what `coding` can represent; the scale of the codes goes to
-   *scale. Returns 0 when they are beyond its range. Defined in CORE CODINGS. */
-static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scale);
-
-/* The remainder (r x n) with |q * remainder - a| least, q (m x r), a (m x n). The columns of q are
-   orthogonal up to rounding, so the normal equations are as good as any method here; a column that
-   rounding has emptied or doubled gets a zero row. */
-static void ttei_least_squares(size_t m, size_t r, size_t n, const float *q, const float *a,
-                               float *gram, float *remainder)
+/* The remainder (r x n) with |q * remainder - a| least, q (m x r), a (m x n). The columns of q are orthogonal
+   up to rounding, so the normal equations are as good as any method here; a column that rounding has emptied
+   or doubled gets a zero row. */
+static void ttei_least_squares(size_t m, size_t r, size_t n, const float *q, const float *a, float *gram,
+                               float *remainder)
 {
     size_t i, k;
     float largest = 0;
@@ -2316,8 +5172,7 @@ static void ttei_least_squares(size_t m, size_t r, size_t n, const float *q, con
 }
 
 /* The rank of one bond: without a bound (allowed < 0) as large as its cap; else the least rank whose
-   discarded singular values stay within `allowed`, the square of an error. That square goes to
-   *lost. */
+   discarded singular values stay within `allowed`, the square of an error. That square goes to *lost. */
 static size_t ttei_choose_rank(const float *s, size_t count, size_t cap, double allowed, double *lost)
 {
     size_t r = ttei_min(count, cap);
@@ -2334,38 +5189,9 @@ static size_t ttei_choose_rank(const float *s, size_t count, size_t cap, double 
     return r;
 }
 
-/* |x - y|^2 in double, in sums that do not wait for each other; y NULL stands for zeros. */
-TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
-{
-    ttei_quad a, b = {0};
-    ttei_quad_f64 s0 = {0}, s1 = {0}, miss;
-    double part[TTEI_QUAD], sum = 0, last;
-    size_t i, j;
-    for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
-        memcpy(&a, x + i, sizeof a);
-        if (y != NULL) memcpy(&b, y + i, sizeof b);
-        miss = TTEI_WIDEN(a) - TTEI_WIDEN(b);
-        s0 += miss * miss;
-        memcpy(&a, x + i + TTEI_QUAD, sizeof a);
-        if (y != NULL) memcpy(&b, y + i + TTEI_QUAD, sizeof b);
-        miss = TTEI_WIDEN(a) - TTEI_WIDEN(b);
-        s1 += miss * miss;
-    }
-    for (; i < n; ++i) {
-        last = (double)x[i] - (y != NULL ? (double)y[i] : 0);
-        sum += last * last;
-    }
-    s0 += s1;
-    memcpy(part, &s0, sizeof part);
-    for (j = 0; j < TTEI_QUAD; ++j) sum += part[j];
-    return sum;
-}
-
-static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NULL, n); }
-
-/* x = 2^power * y with the largest entry of y in [1/2, 1): the scale in which a train is computed.
-   `spread` is the power of two that gives each of d cores an equal share of the norm of x, `last` what
-   is left for the last one when the others have theirs. */
+/* x = 2^power * y with the largest entry of y in [1/2, 1): the scale in which a train is computed. `spread`
+   is the power of two that gives each of d cores an equal share of the norm of x, `last` what is left for the
+   last one when the others have theirs. */
 typedef struct ttei_powers {
     int power, spread, last;
 } ttei_powers;
@@ -2373,16 +5199,16 @@ typedef struct ttei_powers {
 static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_t d)
 {
     ttei_powers powers;
-    powers.power = ttei_exponent_f32(ttei_top_f32(n, x));
-    powers.spread = ttei_exponent_f64(norm2) / 2 / d;
+    powers.power = ttei_exponent((double)ttei_top_f32(n, x));
+    powers.spread = ttei_exponent(norm2) / 2 / d;
     powers.last = powers.power - (d - 1) * powers.spread;
     return powers;
 }
 
-/* A core (m x r) is scaled and rounded to its coding; the remainder (m x n) becomes the least-squares
-   one for the rounded core (r x n), so that later cores take up the error of this one. */
-static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t n, int spread,
-                                   float *core, float *scale, ttei_train_room *room)
+/* A core (m x r) is scaled and rounded to its coding; the remainder (m x n) becomes the least-squares one for
+   the rounded core (r x n), so that later cores take up the error of this one. */
+static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t n, int spread, float *core,
+                                   float *scale, ttei_ttsvd_room *room)
 {
     float *swap = room->remainder;
     ttei_scale_f32(m * r, spread, core);
@@ -2400,19 +5226,18 @@ static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers 
 {
     ttei_scale_f32(n, coding == TTE_F32 ? powers->power : powers->last, core);
     if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
-    return ttei_all_finite_f32(core, n) ? TTE_OK : TTE_ERR_NOT_FINITE;
+    return ttei_finite_f32(ttei_top_f32(n, core)) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
 
-/* TT-SVD of x, whose `count` entries are padded with zeros to the shape's [Ose11, Alg. 1]. Before
-   bond k the remainder is a matrix (r[k-1] n[k]) x (n[k+1]..n[d]); its leading left singular vectors
-   are G_k, and what is left after projecting on them goes on to the next bond. The projections are
-   nested, so the squared errors add up, and each bond may spend an equal share of what those before
-   it left over: |x - x^|^2 = sum of lost_k^2 <= eps^2 |x|^2. With eps < 0 only the caps truncate.
-   scales[k] belong to the codes of a rounding coding.
-   Returns TTE_ERR_BUDGET when a core is beyond the range of the coding. */
-static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps,
-                             tte_coding coding, const float *x, size_t count, int32_t *ranks,
-                             float *cores, float *scales, ttei_train_room *room)
+/* TT-SVD of x, whose `count` entries are padded with zeros to the shape's [Ose11, Alg. 1]. Before bond k the
+   remainder is a matrix (r[k-1] n[k]) x (n[k+1]..n[d]); its leading left singular vectors are G_k, and what
+   is left after projecting on them goes on to the next bond. The projections are nested, so the squared
+   errors add up, and each bond may spend an equal share of what those before it left over: |x - x^|^2 = sum
+   of lost_k^2 <= eps^2 |x|^2. With eps < 0 only the caps truncate. scales[k] belong to the codes of a
+   rounding coding. Returns TTE_ERR_BUDGET when a core is beyond the range of the coding. */
+static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps, tte_coding coding,
+                             const float *x, size_t count, int32_t *ranks, float *cores, float *scales,
+                             ttei_ttsvd_room *room)
 {
     const int32_t d = shape->modes;
     size_t n = room->entries, m, r, i, full;
@@ -2429,7 +5254,7 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
         m = (size_t)ranks[k] * (size_t)shape->dim[k];
         n /= (size_t)shape->dim[k];
         full = ttei_min(m, n);
-        status = ttei_svd_f32(m, n, room->remainder, room->u, room->s, room->vt, room->svd);
+        status = ttei_svd(1, m, n, room->remainder, room->u, room->s, room->vt, room->svd);
         if (status != TTE_OK) return status;
         r = ttei_choose_rank(room->s, full, (size_t)caps[k + 1],
                              budget < 0 ? budget : budget / (double)(d - 1 - k), &lost);
@@ -2453,20 +5278,19 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
 static double ttei_rounding(int32_t modes) { return 2 * (double)FLT_EPSILON * (double)modes; }
 
 /* The room of tte_decompose: cores are made in `train` first, so that failure leaves no trace. */
-static size_t ttei_decompose_carve(const tte_shape *shape, void *work, ttei_train_room *room,
-                                   float **train)
+static size_t ttei_decompose_carve(const tte_shape *shape, void *work, ttei_ttsvd_room *room, float **train)
 {
     int32_t caps[TTE_MAX_MODES + 1];
     ttei_carve carve = ttei_carve_begin(work);
     ttei_rank_caps(shape, 0, caps);
-    ttei_train_carve(shape, caps, &carve, room);
+    ttei_ttsvd_carve(shape, caps, &carve, room);
     *train = (float *)ttei_take(&carve, ttei_core_sum(shape, caps), sizeof(float));
     return carve.used;
 }
 
 size_t tte_decompose_work(const tte_shape *shape)
 {
-    ttei_train_room room;
+    ttei_ttsvd_room room;
     float *train;
     size_t entries, size;
     if (shape == NULL || ttei_shape_check(shape, &entries) != TTE_OK) return 0;
@@ -2474,13 +5298,13 @@ size_t tte_decompose_work(const tte_shape *shape)
     return size == TTEI_SIZE_MAX ? 0 : size;
 }
 
-tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps,
-                         int32_t *ranks, float *cores, void *work)
+tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, float eps, int32_t *ranks,
+                         float *cores, void *work)
 {
     int32_t caps[TTE_MAX_MODES + 1], found[TTE_MAX_MODES + 1];
     float scales[TTE_MAX_MODES], *train;
     size_t entries;
-    ttei_train_room room;
+    ttei_ttsvd_room room;
     double bound;
     tte_status status;
     if (shape == NULL || x == NULL || ranks == NULL || cores == NULL || work == NULL || max_rank < 0 ||
@@ -2489,8 +5313,8 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
     status = ttei_shape_check(shape, &entries);
     if (status != TTE_OK) return status;
     if (tte_decompose_work(shape) == 0) return TTE_ERR_SHAPE;
-    if (!ttei_all_finite_f32(x, entries)) return TTE_ERR_NOT_FINITE;
-    /* All but the last core are orthonormal: then no sum in tte_reconstruct exceeds |x^| <= |x| (1 + 1e-5). */
+    if (!ttei_finite_f32(ttei_top_f32(entries, x))) return TTE_ERR_NOT_FINITE;
+    /* All cores but the last are orthonormal: no sum in tte_reconstruct exceeds |x^| <= |x| (1 + 1e-5). */
     if (ttei_norm2(x, entries) > 0.9999 * 0.9999 * (double)FLT_MAX * (double)FLT_MAX)
         return TTE_ERR_NOT_FINITE;
 
@@ -2498,8 +5322,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
     ttei_rank_caps(shape, (int32_t)max_rank, caps);
     bound = (double)eps - ttei_rounding(shape->modes);
     if (bound < 0) bound = 0;
-    status = ttei_train(shape, caps, eps > 0 ? bound : -1, TTE_F32, x, entries, found, train, scales,
-                        &room);
+    status = ttei_train(shape, caps, eps > 0 ? bound : -1, TTE_F32, x, entries, found, train, scales, &room);
     if (status != TTE_OK) return status;
     memcpy(ranks, found, ((size_t)shape->modes + 1) * sizeof *ranks);
     memcpy(cores, train, ttei_core_sum(shape, found) * sizeof *cores);
@@ -2514,33 +5337,38 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
    same cores whatever rows stand beside it.
 
    For one bond, A of shape m x n, the leading r left singular vectors are wanted. They are computed
-   as eigenvectors of A A^T; a tall A is first reduced to its triangular factor, which takes its place:
+   as eigenvectors of A A'; a tall A is first reduced to its triangular factor, which takes its place:
        A = P R                Householder reflections, only when m > n     [GVL 5.2.1]
-       A A^T = Q T Q^T        Householder reflections, T tridiagonal       [GVL 8.3.1]
-       T = Z L Z^T            implicit QR with Wilkinson's shift           [GVL 8.3.3]
+       A A' = Q T Q'        Householder reflections, T tridiagonal       [GVL 8.3.1]
+       T = Z L Z'            implicit QR with Wilkinson's shift           [GVL 8.3.3]
        U = P Q Z, r columns   the rotations of Z, kept in a list, meet r unit vectors from the back
-   U is orthonormal to rounding in any case, and the remainder U^T A takes exactly what U spans. What
-   the square A A^T costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
+   U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What
+   the square A A' costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
    loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: such a row goes to
    the general method.
    ============================================================================================= */
 
 #define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
 #define TTEI_LANE_SWEEPS (TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12)  /* for one eigenvalue */
+#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing   */
 #define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
 
 typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
-    ttei_lanes *a, *b;       /* entries each: the remainder before a bond and after it     */
-    ttei_lanes *triangle;    /* side x side: R                                             */
-    ttei_lanes *gram;        /* side x side: A A^T, then the vectors of the reflections    */
-    ttei_lanes *d, *e, *tau, *tau_tall;  /* side each                                      */
-    ttei_lanes *line;        /* side                                                       */
-    ttei_lanes *turns;       /* cosine and sine of every rotation in order                 */
-    int32_t *planes;         /* rotation i turns the plane (planes[i], planes[i] + 1)      */
-    ttei_lanes *u;           /* m x r                                                      */
-    float *cores;            /* one train for each lane                                    */
+    ttei_lanes *a, *b;           /* entries each: the remainder before a bond and after it     */
+    ttei_lanes *triangle;        /* side x side: R                                             */
+    ttei_lanes *gram;            /* side x side: A A', then the vectors of the reflections     */
+    ttei_lanes *d, *e, *tau, *tau_tall, *line;  /* side each                                   */
+    ttei_lanes *turns;           /* cosine and sine of every rotation in order                 */
+    int32_t *planes;             /* rotation i turns the plane (planes[i], planes[i] + 1)      */
+    ttei_lanes *u;               /* m x r                                                      */
+    float *cores;                /* one train for each lane                                    */
     size_t entries, cores_len;
 } ttei_lane_room;
+
+static ttei_lanes *ttei_take_lanes(ttei_carve *carve, size_t count)
+{
+    return (ttei_lanes *)ttei_take(carve, count, sizeof(ttei_lanes));
+}
 
 /* Carves the room; returns 0 when a bond is too large for it. */
 static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve,
@@ -2558,18 +5386,18 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
     }
     if (side > TTEI_LANE_SIDE) return 0;
     turns = TTEI_LANE_SWEEPS * side * (side - 1) / 2;
-    room->a = (ttei_lanes *)ttei_take(carve, room->entries, sizeof(ttei_lanes));
-    room->b = (ttei_lanes *)ttei_take(carve, room->entries, sizeof(ttei_lanes));
-    room->triangle = (ttei_lanes *)ttei_take(carve, side * side, sizeof(ttei_lanes));
-    room->gram = (ttei_lanes *)ttei_take(carve, side * side, sizeof(ttei_lanes));
-    room->d = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
-    room->e = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
-    room->tau = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
-    room->tau_tall = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
-    room->line = (ttei_lanes *)ttei_take(carve, side, sizeof(ttei_lanes));
-    room->turns = (ttei_lanes *)ttei_take(carve, 2 * turns, sizeof(ttei_lanes));
+    room->a = ttei_take_lanes(carve, room->entries);
+    room->b = ttei_take_lanes(carve, room->entries);
+    room->triangle = ttei_take_lanes(carve, side * side);
+    room->gram = ttei_take_lanes(carve, side * side);
+    room->d = ttei_take_lanes(carve, side);
+    room->e = ttei_take_lanes(carve, side);
+    room->tau = ttei_take_lanes(carve, side);
+    room->tau_tall = ttei_take_lanes(carve, side);
+    room->line = ttei_take_lanes(carve, side);
+    room->turns = ttei_take_lanes(carve, 2 * turns);
     room->planes = (int32_t *)ttei_take(carve, turns, sizeof(int32_t));
-    room->u = (ttei_lanes *)ttei_take(carve, mr, sizeof(ttei_lanes));
+    room->u = ttei_take_lanes(carve, mr);
     room->cores = (float *)ttei_take(carve, ttei_mul(TTEI_LANES, room->cores_len), sizeof(float));
     return 1;
 }
@@ -2600,7 +5428,7 @@ TTEI_INLINE int ttei_lane_all(const ttei_lane_bits *mask)
     return all != 0;
 }
 
-/* c (m x m, lower triangle) = a a^T. Two rows against two rows: four products for four loads. */
+/* c (m x m, lower triangle) = a a'. Two rows against two rows: four products for four loads. */
 TTEI_CLONES static void ttei_lane_gram(size_t m, size_t n, const ttei_lanes *a, ttei_lanes *c)
 {
     size_t i, j, k;
@@ -2623,7 +5451,7 @@ TTEI_CLONES static void ttei_lane_gram(size_t m, size_t n, const ttei_lanes *a, 
     }
 }
 
-/* A reflection I - tau v v^T in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
+/* A reflection I - tau v v' in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
    x becomes v, with first entry 1. Where x has that form already, tau is 0. */
 TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau,
                                      ttei_lanes *beta)
@@ -2645,7 +5473,7 @@ TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, tte
     for (i = 1; i < n; ++i) x[i * stride] *= scale;
 }
 
-/* x (n rows of `width`, `step` apart) -= tau v (v^T x). */
+/* x (n rows of `width`, `step` apart) -= tau v (v' x). */
 TTEI_INLINE void ttei_lane_reflect(size_t n, size_t stride, const ttei_lanes *v, const ttei_lanes *tau,
                                    size_t width, size_t step, ttei_lanes *line, ttei_lanes *x)
 {
@@ -2686,7 +5514,7 @@ TTEI_CLONES static void ttei_lane_tall(size_t m, size_t n, size_t r, const ttei_
         ttei_lane_reflect(m - j, n, a + j * n + j, &tau[j], r, r, line, u + j * r);
 }
 
-/* c = Q T Q^T, d and e the diagonals of T. Reflection k acts on rows k + 1 .. m - 1; its vector, with
+/* c = Q T Q', d and e the diagonals of T. Reflection k acts on rows k + 1 .. m - 1; its vector, with
    first entry 1, is left in column k of c below the diagonal. Only the lower triangle is used. */
 TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lanes *d, ttei_lanes *e,
                                               ttei_lanes *tau, ttei_lanes *p)
@@ -2715,8 +5543,8 @@ TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lane
             sum += p[i] * v[i * m];
         }
         sum *= t * 0.5f;
-        for (i = 0; i < n; ++i) p[i] -= sum * v[i * m];         /* w = p - (tau/2)(p^T v) v        */
-        for (i = 0; i < n; ++i) {                               /* C - v w^T - w v^T               */
+        for (i = 0; i < n; ++i) p[i] -= sum * v[i * m];         /* w = p - (tau/2)(p' v) v        */
+        for (i = 0; i < n; ++i) {                               /* C - v w' - w v'               */
             ttei_lanes *row = c + (k + 1 + i) * m + k + 1, vi = v[i * m], pi = p[i];
             for (j = 0; j <= i; ++j) row[j] -= vi * p[j] + pi * v[j * m];
         }
@@ -2778,7 +5606,7 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
     }
 }
 
-/* T = Z diag(d) Z^T. Returns the number of rotations; lanes that did not converge are set in
+/* T = Z diag(d) Z'. Returns the number of rotations; lanes that did not converge are set in
    *failed. */
 TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e,
                                                 ttei_lanes *turns, int32_t *planes,
@@ -2829,7 +5657,7 @@ TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, cons
         ttei_lane_reflect(m - k - 1, m, c + (k + 1) * m + k, &tau[k], r, r, line, u + (k + 1) * r);
 }
 
-/* b (r x n) = u^T a, four rows at a time. */
+/* b (r x n) = u' a, four rows at a time. */
 TTEI_CLONES static void ttei_lane_project(size_t m, size_t r, size_t n, const ttei_lanes *u,
                                           const ttei_lanes *a, ttei_lanes *b)
 {
@@ -2943,16 +5771,18 @@ static void ttei_to_lane(size_t n, size_t lane, const float *x, ttei_lanes *y)
 /* Brings the rows to order 1, each by its own power of two (as ttei_scale_f32 does). */
 static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
 {
-    float one[TTEI_LANES], two[TTEI_LANES];
-    ttei_lanes first, second;
+    float factors[2][TTEI_LANES];
+    ttei_lanes factor;
     size_t i;
+    int pass;
     for (i = 0; i < TTEI_LANES; ++i) {
-        one[i] = (float)ldexp(1.0, -powers[i].power / 2);
-        two[i] = (float)ldexp(1.0, -powers[i].power - -powers[i].power / 2);
+        factors[0][i] = (float)ldexp(1.0, -powers[i].power / 2);
+        factors[1][i] = (float)ldexp(1.0, -powers[i].power - -powers[i].power / 2);
     }
-    memcpy(&first, one, sizeof first);
-    memcpy(&second, two, sizeof second);
-    for (i = 0; i < n; ++i) a[i] = a[i] * first * second;
+    for (pass = 0; pass < 2; ++pass) {
+        memcpy(&factor, factors[pass], sizeof factor);
+        for (i = 0; i < n; ++i) a[i] *= factor;
+    }
 }
 
 /* The same as ttei_train for up to TTEI_LANES rows at once, all with the given ranks: train `i` goes
@@ -2962,7 +5792,7 @@ static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
 static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
                              const float *rows, size_t dim, size_t count, const double *norm2,
                              tte_status *status, float (*scales)[TTE_MAX_MODES],
-                             ttei_lane_room *room, ttei_train_room *one)
+                             ttei_lane_room *room, ttei_ttsvd_room *one)
 {
     const int32_t d = shape->modes;
     int32_t failed[TTEI_LANES], found[TTE_MAX_MODES + 1], k;
@@ -3014,2725 +5844,2750 @@ static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_c
     }
 }
 
-#endif /* TT_EMBED_DECODE_ONLY */
+/* ---- rows to records --------------------------------------------------------------------------------- */
 
-/* ================================================================================================
-   CORE CODINGS
-   A record is what the image holds of one token: scales, then the entries of all cores as codes.
-   ============================================================================================= */
-
-static int ttei_has_scales(tte_coding coding) { return coding == TTE_I8 || coding == TTE_I4; }
-
-/* Bytes of n numbers of 32 >> w bits: float32, 16, 8 or 4 bits, in the order of tte_coding and of the runs of
-   a matrix. */
-static size_t ttei_packed_bytes(int w, size_t n)
-{
-    const size_t bits = 32u >> w;
-    return ttei_add(ttei_mul(n / 8, bits), (n % 8 * bits + 7) / 8);
-}
-
-/* Bytes of a record with `numbers` core entries. */
-static size_t ttei_record_bytes(tte_coding coding, int32_t modes, size_t numbers)
-{
-    return ttei_add(ttei_has_scales(coding) ? 2 * (size_t)modes : 0, ttei_packed_bytes((int)coding, numbers));
-}
-
-/* Codes are read several at once where there are vectors and numbers lie in memory as in the image;
-   everywhere else entry by entry, with the same results. */
-#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define TTEI_CODE_LANES
-#define TTEI_ROWS 4  /* coded rows that are added together */
-typedef uint32_t ttei_lane_words __attribute__((vector_size(32), may_alias));
-typedef uint16_t ttei_lane_halves __attribute__((vector_size(16), may_alias));
-/* What is left of words when `less` bits are shifted out, as signed numbers in float. */
-#define TTEI_SIGNED_LANES(words, less) \
-    __builtin_convertvector((ttei_lane_bits)(words) >> (less), ttei_lanes)
-/* values = entries 8 k .. 8 k + 7 of a block, see "coded matrices" */
-#define TTEI_CODES_OF(words, bits, k) \
-    TTEI_SIGNED_LANES((words) << (32 - (bits) * ((k) + 1)), 32 - (bits))
-
-/* Eight float16: their bits, moved into place, are 2^-112 of the value, also the subnormal ones. */
-TTEI_INLINE void ttei_f16_lanes(const unsigned char *p, float *out)
-{
-    ttei_lane_halves halves;
-    ttei_lane_words bits, magnitude, beyond;
-    ttei_lanes value;
-    memcpy(&halves, p, sizeof halves);
-    bits = __builtin_convertvector(halves, ttei_lane_words);
-    magnitude = (bits & 0x7fffu) << 13;
-    value = (ttei_lanes)magnitude * 5192296858534827628530496329220096.0f;
-    beyond = (ttei_lane_words)((ttei_lane_bits)magnitude > 0x0f7fffff);  /* infinity and NaN */
-    bits = (bits & 0x8000u) << 16 | ((ttei_lane_words)value & ~beyond) |
-           ((magnitude | 0x7f800000u) & beyond);
-    memcpy(out, &bits, sizeof bits);
-}
-
-/* Eight integers of 16, 8 or 4 bits (`run` 1, 2, 3 of a coded matrix) one after the other. */
-TTEI_INLINE void ttei_plain_lanes(int run, const unsigned char *p, ttei_lanes *out)
-{
-    static const ttei_lane_words nibbles = {28, 24, 20, 16, 12, 8, 4, 0},
-                                 bytes = {24, 16, 8, 0, 24, 16, 8, 0},
-                                 first = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
-    ttei_lane_halves halves;
-    uint32_t w, v;
-    if (run == 1) {
-        memcpy(&halves, p, sizeof halves);
-        *out = TTEI_SIGNED_LANES(__builtin_convertvector(halves, ttei_lane_words) << 16, 16);
-    } else if (run == 2) {
-        memcpy(&w, p, sizeof w);
-        memcpy(&v, p + 4, sizeof v);
-        *out = TTEI_SIGNED_LANES(((w & first) | (v & ~first)) << bytes, 24);
-    } else {
-        memcpy(&w, p, sizeof w);
-        *out = TTEI_SIGNED_LANES(w << nibbles, 28);
-    }
-}
-
-/* The first codes, eight by eight, times `scale`; returns how many those were. */
-TTEI_CLONES static size_t ttei_codes_lanes(tte_coding coding, size_t n, float scale,
-                                           const unsigned char *codes, float *out)
-{
-    unsigned char moved[4];
-    size_t i = 0, k;
-    ttei_lanes x;
-    switch (coding) {
-    case TTE_F32:
-        memcpy(out, codes, n * sizeof *out);
-        return n;
-    case TTE_F16:
-        for (; i + 8 <= n; i += 8) ttei_f16_lanes(codes + 2 * i, out + i);
-        return i;
-    case TTE_I8:
-        for (; i + 8 <= n; i += 8) {
-            ttei_plain_lanes(2, codes + i, &x);
-            x *= scale;
-            memcpy(out + i, &x, sizeof x);
-        }
-        return i;
-    default:
-        for (; i + 8 <= n; i += 8) {
-            for (k = 0; k < 4; ++k) moved[k] = codes[i / 2 + k] ^ 0x88;  /* code + 8 becomes signed */
-            ttei_plain_lanes(3, moved, &x);
-            x *= scale;
-            memcpy(out + i, &x, sizeof x);
-        }
-        return i;
-    }
-}
-
-#else
-#define TTEI_ROWS 1
-#endif
-
-/* Code i as a float: the number itself, or an integer times `scale`. */
-TTEI_INLINE float ttei_code_at(tte_coding coding, float scale, const unsigned char *codes, size_t i)
-{
-    switch (coding) {
-    case TTE_F32: return ttei_get_f32(codes + 4 * i);
-    case TTE_F16: return ttei_f16_decode(ttei_get16(codes + 2 * i));
-    case TTE_I8:  return scale * (float)ttei_signed(codes[i]);
-    default:      return scale * (float)((codes[i / 2] >> (i % 2 * 4) & 15) - 8);
-    }
-}
-
-/* `n` codes from code `i` on. */
-static void ttei_codes_decode(tte_coding coding, size_t i, size_t n, float scale,
-                              const unsigned char *codes, float *out)
-{
-    const size_t end = i + n;
-#ifdef TTEI_CODE_LANES
-    size_t done;
-    if (coding == TTE_I4 && i % 2 != 0 && n > 0) *out++ = ttei_code_at(coding, scale, codes, i++);
-    done = ttei_codes_lanes(coding, end - i, scale, codes + ttei_packed_bytes((int)coding, i), out);
-    i += done;
-    out += done;
-#endif
-    for (; i < end; ++i) *out++ = ttei_code_at(coding, scale, codes, i);
-}
-
-/* The cores of a record as floats. */
-static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
-                               const unsigned char *record, float *cores)
-{
-    const unsigned char *codes = record + (ttei_has_scales(coding) ? 2 * shape->modes : 0);
-    size_t i = 0, n;
-    int32_t k;
-    if (!ttei_has_scales(coding)) {
-        ttei_codes_decode(coding, 0, ttei_core_numbers(shape, ranks), 1, codes, cores);
-        return;
-    }
-    for (k = 0; k < shape->modes; ++k, i += n) {
-        const float scale = ttei_f16_decode(ttei_get16(record + 2 * k));
-        n = (size_t)ranks[k] * (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_codes_decode(coding, i, n, scale, codes, cores + i);
-    }
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* The code of an entry: value / scale to the nearest integer, within -limit .. limit. */
-static int ttei_code(float value, float scale, int limit)
-{
-    float code = scale > 0 ? value / scale : 0;
-    if (code > (float)limit) return limit;
-    if (code < (float)-limit) return -limit;
-    return (int)(code < 0 ? code - 0.5f : code + 0.5f);
-}
-
-/* Sum of squared rounding errors with a scale; *best is the scale that fits these codes best, which
-   is <core, codes> / <codes, codes>. */
-static double ttei_scale_error(const float *core, size_t n, float scale, int limit, float *best)
-{
-    double error = 0, cross = 0, norm = 0;
-    size_t i;
-    for (i = 0; i < n; ++i) {
-        double code = (double)ttei_code(core[i], scale, limit);
-        double miss = (double)core[i] - (double)scale * code;
-        error += miss * miss;
-        cross += (double)core[i] * code;
-        norm += code * code;
-    }
-    *best = norm > 0 ? (float)(cross / norm) : scale;
-    return error;
-}
-
-/* Clipping the largest entries a little can pay, since all others then get a finer scale: try some
-   fractions of the largest entry, and for each the scale that fits its codes best. */
-static float ttei_choose_scale(const float *core, size_t n, int limit)
-{
-    float top = ttei_top_f32(n, core), chosen = 0, scale, fit, unused;
-    double error, least = -1;
-    int clip, fitted;
-    for (clip = 0; clip < (limit > 7 ? 2 : 8); ++clip) {
-        scale = top * (1 - 0.06f * (float)clip) / (float)limit;
-        for (fitted = 0; fitted < 2; ++fitted) {
-            scale = ttei_f16_decode(ttei_f16_encode(scale));
-            if (!ttei_finite_f32(scale)) break;
-            error = ttei_scale_error(core, n, scale, limit, fitted ? &unused : &fit);
-            if (least < 0 || error < least) {
-                least = error;
-                chosen = scale;
-            }
-            scale = fit;
-        }
-    }
-    return least < 0 ? top : chosen;  /* every scale beyond float16: `top` is, too */
-}
-
-static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scale)
-{
-    const int limit = coding == TTE_I8 ? 127 : 7;
-    size_t i;
-    *scale = 1;
-    if (coding == TTE_F32) return 1;
-    if (coding == TTE_F16) {
-        for (i = 0; i < n; ++i) core[i] = ttei_f16_decode(ttei_f16_encode(core[i]));
-        return ttei_all_finite_f32(core, n);
-    }
-    *scale = ttei_choose_scale(core, n, limit);
-    for (i = 0; i < n; ++i) core[i] = *scale * (float)ttei_code(core[i], *scale, limit);
-    return ttei_finite_f32(ttei_f16_decode(ttei_f16_encode(*scale)));
-}
-
-/* The record of rounded cores. The codes come back exactly: scale times code has at most 18 bits. */
-static void ttei_record_encode(tte_coding coding, const tte_shape *shape, const int32_t *ranks,
-                               const float *cores, const float *scales, unsigned char *record)
-{
-    unsigned char *codes = record + (ttei_has_scales(coding) ? 2 * shape->modes : 0);
-    size_t i = 0, end = 0;
-    int32_t k;
-    memset(record, 0, ttei_record_bytes(coding, shape->modes, ttei_core_sum(shape, ranks)));
-    for (k = 0; k < shape->modes; ++k) {
-        end += ttei_core_size(shape, ranks, k);
-        if (ttei_has_scales(coding)) ttei_put16(record + 2 * k, ttei_f16_encode(scales[k]));
-        switch (coding) {
-        case TTE_F32:
-            for (; i < end; ++i) ttei_put_f32(codes + 4 * i, cores[i]);
-            break;
-        case TTE_F16:
-            for (; i < end; ++i) ttei_put16(codes + 2 * i, ttei_f16_encode(cores[i]));
-            break;
-        case TTE_I8:
-            for (; i < end; ++i)
-                codes[i] = (unsigned char)(ttei_code(cores[i], scales[k], 127) & 255);
-            break;
-        default:
-            for (; i < end; ++i) {
-                int code = ttei_code(cores[i], scales[k], 7) + 8;
-                codes[i / 2] = (unsigned char)(codes[i / 2] | code << (i % 2 * 4));
-            }
-            break;
-        }
-    }
-}
-
-#endif /* TT_EMBED_DECODE_ONLY */
-
-/* ---- coded matrices -------------------------------------------------------------------------------
-   A core that all tokens share, as a matrix of r[k-1] rows and n[k] r[k] columns. Its rows matter in
-   descending order, so they are held in up to four runs of falling precision, and each integer row
-   has a scale.
-   Integers of w bits lie in blocks of eight 32-bit words: word l holds, from its lowest bits on, the
-   entries l, 8 + l, 16 + l .. of the block. A shift to the left and one to the right, the same for all
-   eight words, give eight neighbouring entries with their signs; no vector unit has to permute
-   anything. What does not fill a block follows entry by entry. */
-
-#define TTEI_RUNS 4            /* float32; 16, 8 and 4 bits */
-#define TTEI_STRIP 64u         /* columns that are decoded together, whole blocks of every run */
-#if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
-#define TTEI_TOGETHER 64u      /* most rows that share one pass over the matrices              */
-#else
-#define TTEI_TOGETHER 1u
-#endif
-#define TTEI_WINDOW 512u       /* rows that are asked for together, and where repeats are found */
-
-typedef struct ttei_matrix {
-    size_t rows, cols, run[TTEI_RUNS];       /* rows in each run                                     */
-    const unsigned char *scales, *codes;     /* 2 bytes for each integer row; the rows of all runs   */
-} ttei_matrix;
-
-static size_t ttei_matrix_bytes(const size_t *run, size_t cols)
-{
-    size_t bytes = 4 * TTEI_RUNS;
-    int i;
-    for (i = 0; i < TTEI_RUNS; ++i)
-        bytes = ttei_add(bytes, ttei_mul(run[i], ttei_add(ttei_packed_bytes(i, cols), i > 0 ? 2 : 0)));
-    return bytes;
-}
-
-/* A matrix of rows x cols at p; returns its bytes, 0 where they are more than `size` or the runs do
-   not add up to `rows`. */
-static size_t ttei_matrix_read(const unsigned char *p, size_t size, size_t rows, size_t cols,
-                               ttei_matrix *m)
-{
-    size_t sum = 0, bytes;
-    int i;
-    if (size < 4 * TTEI_RUNS) return 0;
-    for (i = 0; i < TTEI_RUNS; ++i) {
-        m->run[i] = ttei_get32(p + 4 * i);
-        sum = ttei_add(sum, m->run[i]);
-    }
-    bytes = ttei_matrix_bytes(m->run, cols);
-    if (sum != rows || bytes > size) return 0;
-    m->rows = rows;
-    m->cols = cols;
-    m->scales = p + 4 * TTEI_RUNS;
-    m->codes = m->scales + 2 * (rows - m->run[0]);
-    return bytes;
-}
-
-/* The scale of a row of a run, at p and moving on: a float32 without its lower half. */
-static float ttei_scale_next(int run, const unsigned char **p)
-{
-    uint32_t bits;
-    float scale;
-    if (run == 0) return 1;
-    bits = ttei_get16(*p) << 16;
-    *p += 2;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale;
-}
-
-/* Bits of an entry of a run, and entries of a block. */
-static unsigned ttei_run_bits(int run) { return 32u >> run; }
-static size_t ttei_run_block(int run) { return 8u << run; }
-
-/* The entry in the lowest bits of a word, before its scale; >> of a negative number keeps its sign wherever
-   this compiles. */
-TTEI_INLINE float ttei_code_of(int run, uint32_t word)
-{
-    const unsigned others = 32 - ttei_run_bits(run);
-    float value;
-    if (run > 0) return (float)((int32_t)(word << others) >> others);
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
-#ifndef TTEI_CODE_LANES
-
-/* y[i dy] += x[i dx] * entry j + i for the entries from j to `last` of a coded row, one by one: with dx = 0 a
-   row that is added to others, with dy = 0 a product. Entry j is the first of a block, or lies behind the
-   last block, a multiple of 8 entries. */
-TTEI_UNFUSED static void ttei_codes_meet(int run, size_t cols, size_t j, size_t last,
-                                         const unsigned char *codes, const float *x, size_t dx, float *y,
-                                         size_t dy)
-{
-    const size_t bits = ttei_run_bits(run), block = ttei_run_block(run), whole = cols & ~(block - 1);
-    const unsigned char *end = codes + ttei_packed_bytes(run, last);
-    size_t n = j, i, step, within;
-    unsigned bit;
-    codes += j / 8 * bits;
-    while (n < last) {  /* entries that lie before the next word */
-        uint32_t word = 0;
-        if (end - codes >= 4)
-            word = ttei_get32(codes), codes += 4;
-        else
-            for (bit = 0; codes < end; bit += 8) word |= (uint32_t)*codes++ << bit;
-        within = n & (block - 1);
-        step = n < whole ? 8 : 1;
-        i = n - j;
-        if (n < whole) i += (within >> run) - within;
-        do {
-            y[i * dy] += x[i * dx] * ttei_code_of(run, word);
-            word >>= bits % 32;
-            i += step;
-        } while (++n < last && (n & (((size_t)1 << run) - 1)) != 0);
-    }
-}
-
-#else
-
-/* Entry j, one of those behind the last block, which are fewer than eight when lanes have taken the others. A
-   function that is called would cost more than all of them: gcc leaves the upper halves of AVX registers in
-   use then, and SSE instructions wait for these. */
-TTEI_INLINE float ttei_code_behind(int run, const unsigned char *codes, size_t j)
-{
-    const unsigned char *p = codes + j * ttei_run_bits(run) / 8;
-    switch (run) {
-    case 0:  return ttei_code_of(0, ttei_get32(p));
-    case 1:  return ttei_code_of(1, ttei_get16(p));
-    case 2:  return ttei_code_of(2, *p);
-    default: return ttei_code_of(3, (uint32_t)*p >> (j % 2 * 4));
-    }
-}
-
-/* c += a[0] row_0 + .. + a[count-1] row_(count-1) for `count` (1 or 4) rows that lie `stride` bytes
-   apart, and of these the columns from `first` to `last`: multiples of TTEI_STRIP, or the end. Every
-   entry of c takes the rows in their order. */
-TTEI_INLINE void ttei_codes_axpy(int run, int count, size_t first, size_t last, const float *a,
-                                 const unsigned char *codes, size_t stride, float *c)
-{
-    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
-    size_t j = first;
-    int i;
-    for (; j + ttei_run_block(run) <= last; j += ttei_run_block(run)) {
-        const unsigned char *p = codes + j * (size_t)bits / 8;
-        ttei_lane_words w0, w1 = {0}, w2 = {0}, w3 = {0};
-        ttei_lanes sum;
-        memcpy(&w0, p, sizeof w0);
-        if (count == 4) {
-            memcpy(&w1, p + stride, sizeof w1);
-            memcpy(&w2, p + 2 * stride, sizeof w2);
-            memcpy(&w3, p + 3 * stride, sizeof w3);
-        }
-        for (i = 0; i < slices; ++i) {  /* not written out: this is faster as a loop */
-            float *out = c + (j - first) + 8 * i;
-            memcpy(&sum, out, sizeof sum);
-            sum += a[0] * (run == 0 ? (ttei_lanes)w0 : TTEI_CODES_OF(w0, bits, i));
-            if (count == 4) {
-                sum += a[1] * (run == 0 ? (ttei_lanes)w1 : TTEI_CODES_OF(w1, bits, i));
-                sum += a[2] * (run == 0 ? (ttei_lanes)w2 : TTEI_CODES_OF(w2, bits, i));
-                sum += a[3] * (run == 0 ? (ttei_lanes)w3 : TTEI_CODES_OF(w3, bits, i));
-            }
-            memcpy(out, &sum, sizeof sum);
-        }
-    }
-    for (; run > 0 && j + TTEI_LANES <= last; j += TTEI_LANES) {
-        ttei_lanes sum, x;
-        memcpy(&sum, c + (j - first), sizeof sum);
-        for (i = 0; i < count; ++i) {
-            ttei_plain_lanes(run, codes + (size_t)i * stride + j * (size_t)bits / 8, &x);
-            sum += a[i] * x;
-        }
-        memcpy(c + (j - first), &sum, sizeof sum);
-    }
-    for (; j < last; ++j)
-        for (i = 0; i < count; ++i)
-            c[j - first] += a[i] * ttei_code_behind(run, codes + (size_t)i * stride, j);
-}
-
-#endif
-
-/* The same with what the compiler needs to know as constants. */
-TTEI_CLONES TTEI_UNFUSED static void ttei_rows_axpy(int run, int count, size_t cols, size_t first,
-                                                    size_t last, const float *a,
-                                                    const unsigned char *codes, float *c)
-{
-    const size_t stride = ttei_packed_bytes(run, cols);
-#ifdef TTEI_CODE_LANES
-    switch (4 * run + count) {
-    case 1:  ttei_codes_axpy(0, 1, first, last, a, codes, stride, c); break;
-    case 4:  ttei_codes_axpy(0, 4, first, last, a, codes, stride, c); break;
-    case 5:  ttei_codes_axpy(1, 1, first, last, a, codes, stride, c); break;
-    case 8:  ttei_codes_axpy(1, 4, first, last, a, codes, stride, c); break;
-    case 9:  ttei_codes_axpy(2, 1, first, last, a, codes, stride, c); break;
-    case 12: ttei_codes_axpy(2, 4, first, last, a, codes, stride, c); break;
-    case 13: ttei_codes_axpy(3, 1, first, last, a, codes, stride, c); break;
-    default: ttei_codes_axpy(3, 4, first, last, a, codes, stride, c); break;
-    }
-#else
-    int i;
-    for (i = 0; i < count; ++i)
-        ttei_codes_meet(run, cols, first, last, codes + (size_t)i * stride, a + i, 0, c, 1);
-#endif
-}
-
-#ifdef TTEI_CODE_LANES
-
-/* Sum of c[j] * entry j of a coded row, in sums that do not wait for each other. */
-TTEI_INLINE float ttei_codes_dot(int run, size_t cols, const unsigned char *codes, const float *c)
-{
-    float sum = 0;
-    size_t j = 0;
-    const int bits = (int)ttei_run_bits(run), slices = 32 / bits;
-    ttei_lane_words words;
-    ttei_lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, x;
-    float part[TTEI_LANES];
-    for (; j + ttei_run_block(run) <= cols; j += ttei_run_block(run)) {
-        memcpy(&words, codes + j * (size_t)bits / 8, sizeof words);
-#define TTEI_SLICE(k)                                                                       \
-        memcpy(&x, c + j + 8 * (k), sizeof x);                                              \
-        x *= run == 0 ? (ttei_lanes)words : TTEI_CODES_OF(words, bits, k);                  \
-        if ((k) % 4 == 0) s0 += x;                                                          \
-        if ((k) % 4 == 1) s1 += x;                                                          \
-        if ((k) % 4 == 2) s2 += x;                                                          \
-        if ((k) % 4 == 3) s3 += x
-        TTEI_SLICE(0);  /* written out, since shifts by constants are fast */
-        if (slices > 1) { TTEI_SLICE(1); }
-        if (slices > 2) { TTEI_SLICE(2); TTEI_SLICE(3); }
-        if (slices > 4) { TTEI_SLICE(4); TTEI_SLICE(5); TTEI_SLICE(6); TTEI_SLICE(7); }
-#undef TTEI_SLICE
-    }
-    for (; run > 0 && j + TTEI_LANES <= cols; j += TTEI_LANES) {
-        ttei_lanes y;
-        memcpy(&x, c + j, sizeof x);
-        ttei_plain_lanes(run, codes + j * (size_t)bits / 8, &y);
-        s1 += x * y;
-    }
-    s0 = (s0 + s1) + (s2 + s3);
-    memcpy(part, &s0, sizeof part);
-    sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-    for (; j < cols; ++j) sum += c[j] * ttei_code_behind(run, codes, j);
-    return sum;
-}
-
-#endif
-
-TTEI_CLONES static float ttei_row_dot(int run, size_t cols, const unsigned char *codes, const float *c)
-{
-#ifdef TTEI_CODE_LANES
-    switch (run) {
-    case 0:  return ttei_codes_dot(0, cols, codes, c);
-    case 1:  return ttei_codes_dot(1, cols, codes, c);
-    case 2:  return ttei_codes_dot(2, cols, codes, c);
-    default: return ttei_codes_dot(3, cols, codes, c);
-    }
-#else
-    float sum = 0;
-    ttei_codes_meet(run, cols, 0, cols, codes, c, 1, &sum, 0);
-    return sum;
-#endif
-}
-
-/* The scale of a row from its byte: eight steps for each power of two, 1 at 128. */
-static float ttei_row_scale(unsigned code)
-{
-    const uint32_t bits = (code + 111u * 8u) << 20;
-    float scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale;
-}
-
-/* ---- scans in integers ---------------------------------------------------------------------------
-   A vector q that meets the codes of many records is turned into integers once, to 2^-30 of its largest
-   entry: q = unit * (2^15 high + low), both of 16 bits. What these give with integer codes is exact, in
-   any order, and AVX2 multiplies sixteen pairs at a time. Elsewhere ttei_row_dot meets q itself. */
-#if defined(TTEI_CODE_LANES) && defined(TTEI_AVX2)
-#define TTEI_SCAN
-#define TTEI_SCAN_BLOCK 32u    /* bytes of codes                                                */
-#define TTEI_SCAN_FLUSH 16u    /* blocks whose sums of 8-bit codes fit into 32 bits: 2^26 each  */
-typedef short ttei_shorts __attribute__((vector_size(32)));
-typedef int32_t ttei_four_sums __attribute__((vector_size(16)));
-
-/* A record as blocks: those of a coded row, and one with what is behind them. */
-static size_t ttei_scan_blocks(int run, size_t cols)
-{
-    return cols / ttei_run_block(run) + (cols % ttei_run_block(run) != 0);
-}
-
-/* Floats of the planes: for each block and slice of it 16 high and 16 low parts. */
-static size_t ttei_planes_len(int run, size_t cols)
-{
-    return ttei_scan_blocks(run, cols) * ttei_run_block(run);
-}
-
-/* Writes the planes of q; returns 0 where its largest entry is not finite or next to nothing. A block is
-   read as 16 lanes, slice k of it the bits k w .. of each. In whole blocks lane i is half of word i / 2, so
-   that this is entry 8 (i mod 2 * slices + k) + i / 2; behind them entries follow each other in memory. */
-static int ttei_planes(int run, size_t cols, const float *q, unsigned char *planes, float *unit)
-{
-    const size_t size = ttei_run_block(run), slices = 16 / ttei_run_bits(run);
-    const size_t blocks = ttei_scan_blocks(run, cols);
-    const float top = ttei_top_f32(cols, q);
-    size_t first, k, i;
-    if (!ttei_finite_f32(top) || !(top > 1e-25f)) return 0;
-    *unit = top / 536870912.0f;  /* 2^29 */
-    for (first = 0; first < blocks * size; first += size)
-        for (k = 0; k < slices; ++k, planes += 64)
-            for (i = 0; i < 16; ++i) {
-                const int whole = first + size <= cols;
-                const size_t entry = first + (whole ? 8 * (i % 2 * slices + k) + i / 2 : i * slices + k);
-                const float units = entry < cols ? q[entry] / *unit : 0;
-                const int32_t n = (int32_t)(units < 0 ? units - 0.5f : units + 0.5f);
-                const int32_t high = (n + 0x4000) >> 15;
-                ttei_put16(planes + 2 * i, (uint32_t)high & 0xffffu);
-                ttei_put16(planes + 32 + 2 * i, (uint32_t)(n - high * 0x8000) & 0xffffu);
-            }
-    return 1;
-}
-
-/* Sum of codes * q / unit, for codes of `bits` bits in `blocks` blocks, the last of them at `last`. */
-TTEI_AVX2 static inline __attribute__((always_inline)) int64_t
-ttei_scan_sum(const int bits, size_t blocks, const unsigned char *codes, const unsigned char *last,
-              const unsigned char *planes)
-{
-    int64_t sum = 0;
-    size_t block = 0, end;
-    while (block < blocks) {
-        ttei_lane_bits upper = {0}, lower = {0};
-        ttei_four_sums part[4];
-        for (end = ttei_min(blocks, block + TTEI_SCAN_FLUSH); block < end; ++block) {
-            ttei_shorts words, slice, high, low;
-            memcpy(&words, block + 1 < blocks ? codes + TTEI_SCAN_BLOCK * block : last, sizeof words);
-#define TTEI_SLICE(k)                                                   \
-            memcpy(&high, planes + 64 * (k), sizeof high);              \
-            memcpy(&low, planes + 64 * (k) + 32, sizeof low);           \
-            slice = words << (16 - bits * ((k) + 1)) >> (16 - bits);    \
-            upper += (ttei_lane_bits)__builtin_ia32_pmaddwd256(slice, high); \
-            lower += (ttei_lane_bits)__builtin_ia32_pmaddwd256(slice, low)
-            TTEI_SLICE(0);  /* written out, since shifts by constants are fast */
-            TTEI_SLICE(1);
-            if (bits == 4) {
-                TTEI_SLICE(2);
-                TTEI_SLICE(3);
-            }
-#undef TTEI_SLICE
-            planes += 64 * (16 / bits);
-        }
-        memcpy(part, &upper, sizeof upper);
-        memcpy(part + 2, &lower, sizeof lower);
-        part[0] += part[1];
-        part[2] += part[3];
-        sum += (int64_t)(part[0][0] + part[0][1] + part[0][2] + part[0][3]) * 0x8000;
-        sum += part[2][0] + part[2][1] + part[2][2] + part[2][3];
-    }
-    return sum;
-}
-
-/* out[i] = mean + scale of the record * (codes * q), for `count` records of `size` bytes each: a scale,
-   then the codes. The last block takes in what follows a record, but nothing from `end` on. */
-TTEI_AVX2 static void ttei_scan(int run, size_t cols, size_t count, const unsigned char *records,
-                                size_t size, const unsigned char *end, const unsigned char *planes,
-                                float unit, float mean, float *out)
-{
-    const size_t blocks = ttei_scan_blocks(run, cols), before = TTEI_SCAN_BLOCK * (blocks - 1);
-    unsigned char padded[TTEI_SCAN_BLOCK];
-    size_t i;
-    for (i = 0; i < count; ++i, records += size) {
-        const unsigned char *codes = records + 1, *last = codes + before;
-        int64_t sum;
-        if ((size_t)(end - last) < sizeof padded) {
-            memset(padded, 0, sizeof padded);
-            memcpy(padded, last, size - 1 - before);
-            last = padded;
-        }
-        if (run == 2)
-            sum = ttei_scan_sum(8, blocks, codes, last, planes);
-        else
-            sum = ttei_scan_sum(4, blocks, codes, last, planes);
-        out[i] = mean + ttei_row_scale(records[0]) * (unit * (float)sum);
-    }
-}
-#endif
-
-/* c (count x cols) += a (count x rows) M. */
-static void ttei_matrix_apply(const ttei_matrix *m, size_t count, const float *a, float *c)
-{
-    for (; count > 0; --count, c += m->cols) {
-        const unsigned char *scales = m->scales, *codes = m->codes;
-        int run, i, step;
-        for (run = 0; run < TTEI_RUNS; ++run) {
-            size_t left = m->run[run];
-            for (; left > 0; left -= (size_t)step) {
-                float scaled[TTEI_ROWS];
-                step = left >= TTEI_ROWS ? TTEI_ROWS : 1;
-                for (i = 0; i < step; ++i) scaled[i] = *a++ * ttei_scale_next(run, &scales);
-                ttei_rows_axpy(run, step, m->cols, 0, m->cols, scaled, codes, c);
-                codes += (size_t)step * ttei_packed_bytes(run, m->cols);
-            }
-        }
-    }
-}
-
-#if TTEI_TOGETHER > 1
-
-/* c (count x cols) = a (count x rows) M for many rows, which share the work of decoding M: a strip of its
-   columns at a time as floats in `strip`, M's rows x TTEI_STRIP. The scales go into a, where
-   ttei_matrix_apply has them too, so that both give the same bits. */
-static void ttei_matrix_product(const ttei_matrix *m, size_t count, float *a, float *c, float *strip)
-{
-    const unsigned char *scales = m->scales, *codes;
-    const float one = 1;
-    size_t i, j, l, left, n;
-    int run;
-    for (run = 0, l = 0; run < TTEI_RUNS; ++run)
-        for (left = m->run[run]; left > 0; --left) strip[l++] = ttei_scale_next(run, &scales);
-    for (i = 0; i < count; ++i)
-        for (l = 0; l < m->rows; ++l) a[i * m->rows + l] *= strip[l];
-    for (j = 0; j < m->cols; j += n) {
-        n = ttei_min(TTEI_STRIP, m->cols - j);
-        memset(strip, 0, m->rows * TTEI_STRIP * sizeof *strip);
-        codes = m->codes;
-        for (run = 0, l = 0; run < TTEI_RUNS; ++run)
-            for (left = m->run[run]; left > 0; --left, ++l, codes += ttei_packed_bytes(run, m->cols))
-                ttei_rows_axpy(run, 1, m->cols, j, j + n, &one, codes, strip + l * TTEI_STRIP);
-        ttei_product(count, m->rows, n, a, m->rows, 1, strip, TTEI_STRIP, c + j, m->cols);
-    }
-}
-
-#endif
-
-/* a (count x rows) = c (count x cols) M^T. */
-static void ttei_matrix_meet(const ttei_matrix *m, size_t count, const float *c, float *a)
-{
-    for (; count > 0; --count, c += m->cols) {
-        const unsigned char *scales = m->scales, *codes = m->codes;
-        int run;
-        for (run = 0; run < TTEI_RUNS; ++run) {
-            size_t left = m->run[run];
-            for (; left > 0; --left, codes += ttei_packed_bytes(run, m->cols))
-                *a++ = ttei_scale_next(run, &scales) * ttei_row_dot(run, m->cols, codes, c);
-        }
-    }
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* Where entry j of a row of integers is: the byte that holds its lowest bit, and that bit. */
-static size_t ttei_code_place(int run, size_t cols, size_t j, unsigned *bit)
-{
-    const size_t block = ttei_run_block(run), whole = cols - cols % block, within = j % block;
-    const size_t bits = ttei_run_bits(run);
-    size_t at = j * bits;  /* plainly, behind the last block */
-    if (j < whole) at = (j - within) * bits + within % 8 * 32 + within / 8 * bits;
-    *bit = (unsigned)(at % 8);
-    return at / 8;
-}
-
-/* Entry j of a row of 8-bit or 4-bit integers before its scale. */
-static float ttei_code_value(int run, const unsigned char *codes, size_t cols, size_t j)
-{
-    unsigned bit;
-    const size_t at = ttei_code_place(run, cols, j, &bit);
-    return ttei_code_of(run, (uint32_t)codes[at] >> bit);
-}
-
-/* Writes entry j of a row of integers, whose bits are zero so far. */
-static void ttei_code_put(int run, unsigned char *codes, size_t cols, size_t j, int code)
-{
-    unsigned bit;
-    unsigned char *p = codes + ttei_code_place(run, cols, j, &bit);
-    if (run == 1)
-        ttei_put16(p, (uint32_t)code & 0xffffu);
-    else if (run == 2)
-        *p = (unsigned char)(code & 255);
-    else
-        *p = (unsigned char)(*p | (code & 15) << bit);
-}
-
-/* Writes the rows at `rows`, `cols` floats each, in the runs given. A row's scale is rounded up, so
-   that its largest entry keeps its code within the limit. */
-static void ttei_matrix_write(const float *rows, const size_t *run, size_t cols, unsigned char *p)
-{
-    static const int limit[TTEI_RUNS] = {0, 32767, 127, 7};
-    unsigned char *scales = p + 4 * TTEI_RUNS, *codes;
-    size_t i, j;
-    int r;
-    memset(p, 0, ttei_matrix_bytes(run, cols));
-    for (r = 0; r < TTEI_RUNS; ++r) ttei_put32(p + 4 * r, (uint32_t)run[r]);
-    codes = scales + 2 * (run[1] + run[2] + run[3]);
-    for (i = 0; i < run[0] * cols; ++i, codes += 4) ttei_put_f32(codes, *rows++);
-    for (r = 1; r < TTEI_RUNS; ++r)
-        for (i = 0; i < run[r]; ++i, rows += cols, scales += 2, codes += ttei_packed_bytes(r, cols)) {
-            float scale = ttei_top_f32(cols, rows) / (float)limit[r];
-            uint32_t bits;
-            memcpy(&bits, &scale, sizeof bits);
-            bits = (bits + 0xffffu) & 0xffff0000u;
-            memcpy(&scale, &bits, sizeof scale);
-            ttei_put16(scales, bits >> 16);
-            for (j = 0; j < cols; ++j)
-                ttei_code_put(r, codes, cols, j, ttei_code(rows[j], scale, limit[r]));
-        }
-}
-
-#endif
-
-/* ================================================================================================
-   ENTROPY CODING
-   The coefficients of a token as few bits: quantized on a trellis, coded by rANS. Section 4 holds what
-   both sides know: the step, the classes of the columns, tables of frequencies.
-
-   Quantization. Two quantizers share one step: Q0 has the even multiples of it, Q1 the odd ones and
-   zero; index a of quantizer q stands for (2a - q) steps. Which of the two a coefficient uses follows
-   from the parities of the indices before it, through a machine of eight states [UGB82, MF90]: the
-   quantizers together are as fine as the step, the indices as coarse as twice the step. At high rates
-   that is worth 0.18 bit a coefficient of the 0.25 that a uniform quantizer loses.
-
-   Statistics. Coefficients are close to normal once their own scale is known: the scale of the column
-   times that of the row. Both are kept as classes, a factor of two in 2 * stride steps, and their sum
-   chooses the table a coefficient is coded with. A record opens with the classes of its
-   step and of its scale.
-
-   rANS [Dud13] keeps a number x. A symbol with frequency f out of 4096, starting at c, turns it into
-   (x / f) * 4096 + c + x % f; reading takes the remainder of x by 4096, finds the symbol, and undoes
-   that. Above 2^32 the lowest byte is written out, below 2^24 one is read. x starts at 0, and at the
-   end just its non-zero bytes are written, so that a record ends with no more than the rest of a byte.
-   ============================================================================================= */
-
-#define TTEI_ANS_BITS 12
-#define TTEI_ANS_TOTAL 4096u
-#define TTEI_ANS_LOW 0x1000000u      /* x is at least this while bytes are left              */
-#define TTEI_TABLES 64               /* most tables                                          */
-#define TTEI_CLASSES 16              /* most classes of steps, and of scales                 */
-#define TTEI_MAGNITUDES 48           /* most symbols of a table, the escape included         */
-#define TTEI_ESCAPE_BITS 20          /* most bits beyond the escape                          */
-#define TTEI_RAW_BITS 8              /* most lower bits of an index that are written plainly */
-#define TTEI_CODES_FIXED 16u         /* bytes of section 4 before its arrays                 */
-#define TTEI_CENTROID 64.0f          /* centroids are in units of a 64th of the step         */
-
-/* The quantizer of a state, and the state that follows: binary and hexadecimal digit s of the constants. */
-#define TTEI_QUANTIZERS 0x3cu
-#define TTEI_STATES 0x51627340u
-static unsigned ttei_quantizer(unsigned state) { return TTEI_QUANTIZERS >> state & 1u; }
-static unsigned ttei_state_after(unsigned state, unsigned parity)
-{
-    return (TTEI_STATES >> 4 * state & 7u) ^ parity;
-}
-
-/* Section 4 as pointers; see IMAGE FORMAT. */
-typedef struct ttei_codes {
-    const unsigned char *p;
-    float step, weight;              /* of class 0; the weight is 0 without row weights */
-    int stride, steps, scales, tables, own, origin;
-    const unsigned char *step_ends, *scale_ends, *columns, *starts;
-} ttei_codes;
-
-static void ttei_codes_view(const unsigned char *p, size_t rank, ttei_codes *c)
-{
-    c->p = p;
-    c->step = ttei_get_f32(p);
-    c->weight = ttei_get_f32(p + 4);
-    c->stride = p[8];
-    c->steps = p[9];
-    c->scales = p[10];
-    c->tables = p[11];
-    c->own = p[12];
-    c->origin = p[13];
-    c->step_ends = p + TTEI_CODES_FIXED;
-    c->scale_ends = c->step_ends + 2 * c->steps;
-    c->columns = c->scale_ends + 2 * c->scales;
-    c->starts = c->columns + rank;
-}
-
-/* Cumulative frequencies: rising, the last one 4096. */
-static int ttei_ends_good(const unsigned char *ends, int symbols)
-{
-    uint32_t before = 0, end = 0;
-    int i;
-    for (i = 0; i < symbols; ++i, before = end) {
-        end = ttei_get16(ends + 2 * i);
-        if (end <= before) return 0;
-    }
-    return end == TTEI_ANS_TOTAL;
-}
-
-/* Whether section 4 is what the functions below may read without a further check. */
-static int ttei_codes_good(const unsigned char *p, size_t size, size_t rank)
-{
-    ttei_codes c;
-    size_t at;
-    int i;
-    if (size < TTEI_CODES_FIXED) return 0;
-    ttei_codes_view(p, rank, &c);
-    /* By their bits: the step is above 0, the weight not below, both are finite. */
-    if (ttei_get32(p) - 1 >= 0x7f7fffffu || ttei_get32(p + 4) >= 0x7f800000u ||
-        c.stride < 1 || c.stride > 8 || c.steps < 1 || c.steps > TTEI_CLASSES || c.scales < 1 ||
-        c.scales > TTEI_CLASSES || c.tables < 1 || c.tables > TTEI_TABLES ||
-        c.own >= c.scales || c.origin >= 128 || ttei_get16(p + 14) != 0)
-        return 0;
-    at = TTEI_CODES_FIXED + 2 * (size_t)(c.steps + c.scales + c.tables) + rank;
-    if (size < at || !ttei_ends_good(c.step_ends, c.steps) || !ttei_ends_good(c.scale_ends, c.scales))
-        return 0;
-    for (i = 0; i < c.tables; ++i) {  /* tables follow each other; classes may share the one before */
-        const unsigned char *table = p + at;
-        if (i > 0 && ttei_get16(c.starts + 2 * i) == ttei_get16(c.starts + 2 * i - 2)) continue;
-        if (ttei_get16(c.starts + 2 * i) != at || size - at < 8) return 0;
-        if (table[0] > TTEI_RAW_BITS || table[1] < 2 || table[1] > TTEI_MAGNITUDES || table[2] < 2 ||
-            table[2] > TTEI_MAGNITUDES || table[3] != 0)
-            return 0;
-        at += 8 + 2 * ((size_t)table[1] + table[2]);
-        if (at > size || !ttei_ends_good(table + 8, table[1]) ||
-            !ttei_ends_good(table + 8 + 2 * table[1], table[2]))
-            return 0;
-    }
-    return at == size;
-}
-
-/* The table of a column in a row whose classes add up to `shift`, by number and where it lies. */
-static int ttei_table_number(const ttei_codes *c, size_t column, int shift)
-{
-    const int sum = ttei_signed(c->columns[column]) + c->stride * shift;
-    return sum < 0 ? 0 : sum < c->tables ? sum : c->tables - 1;
-}
-static const unsigned char *ttei_table_at(const ttei_codes *c, int number)
-{
-    return c->p + ttei_get16(c->starts + 2 * number);
-}
-
-/* step * 2^(-class / 2) */
-static float ttei_step_of(float step, int step_class)
-{
-    const uint32_t bits = (uint32_t)(127 - step_class / 2) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return step * power * (step_class % 2 ? 0.70710678f : 1.0f);
-}
-
-/* |value| of index a > 0 in steps: on the grid, moved to the mean of what was rounded there. */
-static float ttei_magnitude(const unsigned char *table, unsigned q, uint32_t a)
-{
-    const int code = table[4 + 2 * q + (a > 1)];
-    return (float)(2 * a - q) + (float)ttei_signed(code) / TTEI_CENTROID;
-}
-
-/* A record being read. */
-typedef struct ttei_ans {
-    const unsigned char *p, *end;
-    uint32_t x;
-} ttei_ans;
-
-#ifndef TT_EMBED_DECODE_ONLY
-static uint32_t ttei_get32_big(const unsigned char *p)  /* the first byte highest */
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
-}
-#endif
-
-/* How many bytes a symbol takes, and how far its search goes, no processor can foresee. The reader of
-   the full build therefore has few branches there; that for small machines has few instructions. */
-static void ttei_ans_fill(ttei_ans *ans)
-{
-#ifndef TT_EMBED_DECODE_ONLY
-    if (ans->x != 0 && ans->end - ans->p >= 4) {
-        const uint32_t next = ttei_get32_big(ans->p);
-        const unsigned n =
-            (unsigned)(ans->x < TTEI_ANS_LOW) + (unsigned)(ans->x < 0x10000u) + (unsigned)(ans->x < 0x100u);
-        ans->x = (uint32_t)(((uint64_t)ans->x << 32 | next) >> (32 - 8 * n));
-        ans->p += n;
-        return;
-    }
-#endif
-    while (ans->x < TTEI_ANS_LOW && ans->p < ans->end) ans->x = ans->x << 8 | *ans->p++;
-}
-
-static void ttei_ans_begin(ttei_ans *ans, const unsigned char *record, size_t size)
-{
-    ans->p = record;
-    ans->end = record + size;
-    ans->x = 0;
-    ttei_ans_fill(ans);
-}
-
-/* The next symbol of `symbols`; x is to be filled before the next. */
-TTEI_INLINE unsigned ttei_ans_symbol(ttei_ans *ans, const unsigned char *ends, unsigned symbols)
-{
-    const uint32_t slot = ans->x & (TTEI_ANS_TOTAL - 1u);
-    uint32_t start, end;
-    unsigned symbol = 0;
-#ifndef TT_EMBED_DECODE_ONLY
-    unsigned passed = 4;
-    for (; passed == 4 && symbol + 4 <= symbols; symbol += passed) {
-        const unsigned char *p = ends + 2 * symbol;
-        passed = (unsigned)(ttei_get16(p) <= slot) + (unsigned)(ttei_get16(p + 2) <= slot) +
-                 (unsigned)(ttei_get16(p + 4) <= slot) + (unsigned)(ttei_get16(p + 6) <= slot);
-    }
-#endif
-    while (symbol + 1 < symbols && ttei_get16(ends + 2 * symbol) <= slot) ++symbol;
-    start = symbol > 0 ? ttei_get16(ends + 2 * symbol - 2) : 0;
-    end = ttei_get16(ends + 2 * symbol);
-    ans->x = (end - start) * (ans->x >> TTEI_ANS_BITS) + slot - start;
-    return symbol;
-}
-
-/* `bits` plain bits. */
-static uint32_t ttei_ans_raw(ttei_ans *ans, unsigned bits)
-{
-    const uint32_t value = ans->x & ((1u << bits) - 1u);
-    ans->x >>= bits;
-    return value;
-}
-
-/* What an escape adds to an index: the number of bits, then the bits below the leading one. */
-static uint32_t ttei_ans_escape(ttei_ans *ans)
-{
-    uint32_t value;
-    unsigned bits;
-    ttei_ans_fill(ans);
-    bits = ttei_ans_raw(ans, 5);
-    if (bits > TTEI_ESCAPE_BITS) bits = TTEI_ESCAPE_BITS;
-    ttei_ans_fill(ans);
-    value = ttei_ans_raw(ans, bits / 2);
-    ttei_ans_fill(ans);
-    value |= ttei_ans_raw(ans, bits - bits / 2) << bits / 2;
-    ttei_ans_fill(ans);
-    return (1u << bits | value) - 1u;
-}
-
-/* The classes a record opens with: *step of its step; returns the sum that chooses its tables. */
-static int ttei_ans_classes(ttei_ans *ans, const ttei_codes *c, float *step)
-{
-    int shift = (int)ttei_ans_symbol(ans, c->step_ends, (unsigned)c->steps);
-    *step = ttei_step_of(c->step, shift);
-    ttei_ans_fill(ans);
-    shift += (int)ttei_ans_symbol(ans, c->scale_ends, (unsigned)c->scales);
-    ttei_ans_fill(ans);
-    return shift;
-}
-
-/* The next coefficient in steps. */
-static float ttei_ans_coefficient(ttei_ans *ans, const unsigned char *table, unsigned *state)
-{
-    const unsigned q = ttei_quantizer(*state), symbols = table[1 + q], raw = table[0];
-    uint32_t a = ttei_ans_symbol(ans, table + 8 + (q != 0 ? 2u * table[1] : 0), symbols);
-    uint32_t negative, bits;
-    float value;
-    if (a == symbols - 1u) a += ttei_ans_escape(ans);
-    a = a << raw | ttei_ans_raw(ans, raw);
-    negative = ttei_ans_raw(ans, a != 0);
-    ttei_ans_fill(ans);
-    *state = ttei_state_after(*state, a & 1u);
-    if (a == 0) return 0;
-    value = ttei_magnitude(table, q, a);
-    memcpy(&bits, &value, sizeof bits);
-    bits ^= negative << 31;  /* nor can signs be foreseen */
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* The `rank` coefficients of a record of `size` bytes. Whatever the bytes are, each costs a bounded
-   number of steps, and reading stops at the end of the record. */
-static void ttei_entropy_decode(const unsigned char *codes, size_t rank, const unsigned char *record,
-                                size_t size, float *y)
-{
-    ttei_codes c;
-    ttei_ans ans;
-    unsigned state = 0;
-    float step;
-    int shift;
-    size_t j;
-    ttei_codes_view(codes, rank, &c);
-    ttei_ans_begin(&ans, record, size);
-    shift = ttei_ans_classes(&ans, &c, &step);
-    for (j = 0; j < rank; ++j)
-        y[j] = step * ttei_ans_coefficient(&ans, ttei_table_at(&c, ttei_table_number(&c, j, shift)), &state);
-}
-
-#ifdef TTEI_CODE_LANES
-
-/* ---- many records ------------------------------------------------------------------------------------
-   TTEI_LANES records are read in the lanes of vectors, and TTEI_ABREAST in turn, so that while some wait
-   for their next symbols, others go on. For this all tables are made quick once: for each table and
-   quantizer
-     a word for each symbol: its start (12 bits), its frequency (12), the plain bits (4), and flags;
-     the value of the index that is the symbol and plain bits of zero, a float;
-     for every TTEI_RANGE slots 2 bytes: the first symbol among them (6 bits), the slots until it ends, if
-     it does (5), and a flag where another one ends there too.
-   What is rare is left to ttei_ans_coefficient: the escape, indices 0 and 1 where there are plain bits, and
-   ranges where several symbols end. */
-
-#define TTEI_RANGE 16u
-#define TTEI_QUICK (8u * TTEI_MAGNITUDES + 2u * TTEI_ANS_TOTAL / TTEI_RANGE)  /* bytes: 896           */
-#define TTEI_QUICK_SEVERAL (1u << 15)
-#define TTEI_QUICK_SIGN (1u << 28)         /* a sign follows                                       */
-#define TTEI_QUICK_SMALL (1u << 29)        /* rare where the plain bits are below 2, ..            */
-#define TTEI_QUICK_ESCAPE (1u << 30)       /* .. and in any case                                   */
-#define TTEI_ABREAST (2u * TTEI_LANES)
-
-static void ttei_quick_tables(const unsigned char *codes, size_t rank, unsigned char *quick)
-{
-    ttei_codes c;
-    int i;
-    unsigned q, slot, symbol;
-    ttei_codes_view(codes, rank, &c);
-    for (i = 0; i < c.tables; ++i)
-        for (q = 0; q < 2; ++q, quick += TTEI_QUICK) {
-            const unsigned char *table = ttei_table_at(&c, i), *ends = table + 8 + 2 * q * table[1];
-            const unsigned raw = table[0], symbols = table[1 + q];
-            uint32_t start = 0;
-            memset(quick, 0, TTEI_QUICK);
-            for (symbol = 0; symbol < symbols; ++symbol) {
-                const uint32_t end = ttei_get16(ends + 2 * symbol);
-                uint32_t word = start | (end - start) << 12 | raw << 24;
-                float value = 0;
-                if (symbol > 0) {
-                    value = ttei_magnitude(table, q, symbol << raw);
-                } else if (raw > 0) {  /* of the indices from 2 on, less two steps for each */
-                    value = ttei_magnitude(table, q, 2) - 4;
-                    word |= TTEI_QUICK_SMALL;
-                }
-                if (symbol > 0 || raw > 0) word |= TTEI_QUICK_SIGN;
-                if (symbol + 1 == symbols) word |= TTEI_QUICK_ESCAPE;
-                memcpy(quick + 4 * symbol, &word, sizeof word);
-                memcpy(quick + 4 * (TTEI_MAGNITUDES + symbol), &value, sizeof value);
-                start = end;
-            }
-            for (symbol = 0, slot = 0; slot < TTEI_ANS_TOTAL; slot += TTEI_RANGE) {
-                unsigned until, several;
-                while (ttei_get16(ends + 2 * symbol) <= slot) ++symbol;
-                until = ttei_get16(ends + 2 * symbol) - slot;
-                several = until < TTEI_RANGE && ttei_get16(ends + 2 * symbol + 2) < slot + TTEI_RANGE;
-                ttei_put16(quick + 8 * TTEI_MAGNITUDES + slot / TTEI_RANGE * 2,
-                           symbol | (until < TTEI_RANGE ? until : TTEI_RANGE) << 6 |
-                               (several ? TTEI_QUICK_SEVERAL : 0));
-            }
-        }
-}
-
-/* TTEI_LANES records being read: x and the state of the trellis for each, and where its next byte is. */
-typedef struct ttei_lane_place {
-    ttei_lane_words x, state, at;
-} ttei_lane_place;
-
-typedef struct ttei_lane_reading {
-    const unsigned char *record[TTEI_LANES];
-    ttei_lane_words size;
-    ttei_lane_bits shift;                /* sum of the record's classes, in tables     */
-    ttei_lane_place now;
-} ttei_lane_reading;
-
-static void ttei_lane_begin(const ttei_codes *c, const unsigned char *const *records, const size_t *sizes,
-                            ttei_lane_reading *r, float *steps)
-{
-    size_t i;
-    memset(r, 0, sizeof *r);
-    for (i = 0; i < TTEI_LANES; ++i) {
-        ttei_ans ans;
-        ttei_ans_begin(&ans, records[i], sizes[i]);
-        r->shift[i] = c->stride * ttei_ans_classes(&ans, c, &steps[i]);
-        r->record[i] = records[i];
-        r->now.x[i] = ans.x;
-        r->now.at[i] = (uint32_t)(ans.p - records[i]);
-        r->size[i] = (uint32_t)sizes[i];
-    }
-}
-
-/* words = f(0) .. f(7) */
-#define TTEI_GATHER(words, f)                                                                  \
-    do {                                                                                       \
-        const ttei_lane_words all_ = {f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)};         \
-        (words) = all_;                                                                        \
-    } while (0)
-
-static uint32_t ttei_word_at(const unsigned char *p)
-{
-    uint32_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
-/* Reads the lanes marked in `rare` one by one, and corrects what follows for them: their values and the
-   place behind. */
-static void ttei_lane_rare(const ttei_codes *c, const ttei_lane_bits *table, const ttei_lane_words *rare,
-                           const ttei_lane_reading *r, ttei_lane_place *after, ttei_lane_words *values)
-{
-    size_t i;
-    for (i = 0; i < TTEI_LANES; ++i) {
-        ttei_ans ans;
-        unsigned state;
-        float value;
-        uint32_t bits;
-        if ((*rare)[i] == 0) continue;
-        ans.x = r->now.x[i];
-        ans.p = r->record[i] + r->now.at[i];
-        ans.end = r->record[i] + r->size[i];
-        state = r->now.state[i];
-        value = ttei_ans_coefficient(&ans, ttei_table_at(c, (*table)[i]), &state);
-        memcpy(&bits, &value, sizeof bits);
-        (*values)[i] = bits;
-        after->x[i] = ans.x;
-        after->at[i] = (uint32_t)(ans.p - r->record[i]);
-        after->state[i] = state;
-    }
-}
-
-/* The next coefficients in steps, of one column: what ttei_ans_coefficient does, in all lanes. */
-TTEI_INLINE void ttei_lane_coefficients(const ttei_codes *c, const unsigned char *quick, int column,
-                                        ttei_lane_reading *r, float *out)
-{
-    const ttei_lane_words zero = {0}, slot = r->now.x & (TTEI_ANS_TOTAL - 1u);
-    ttei_lane_bits table = r->shift + column, less;
-    ttei_lane_words x = r->now.x, base, symbol, word, raw, low, values, n, left, next, rare;
-    ttei_lane_place after;
-    ttei_lanes value;
-    uint32_t at[TTEI_LANES];
-    uint64_t part[TTEI_LANES / 2];
-
-    /* The table, from 0 to the last; with the quantizer of the state, where it lies. */
-    table &= ~(table >> 31);
-    less = (ttei_lane_bits)(table < c->tables);
-    table = (table & less) | ((c->tables - 1) & ~less);
-    base = (ttei_lane_words)(table * 2) + ((zero + TTEI_QUANTIZERS) >> r->now.state & 1u);
-    base = (base << 10) - (base << 7);  /* TTEI_QUICK is 1024 - 128 */
-
-    /* The symbol: the range's first, or the one after it. A true comparison is -1. */
-    word = base + 8u * TTEI_MAGNITUDES + slot / TTEI_RANGE * 2u;
-    memcpy(at, &word, sizeof at);
-#define TTEI_AT(i) ttei_get16(quick + at[i])
-    TTEI_GATHER(symbol, TTEI_AT);
-#undef TTEI_AT
-    rare = symbol & TTEI_QUICK_SEVERAL;
-    less = (ttei_lane_bits)((ttei_lane_bits)(slot % TTEI_RANGE) >= (ttei_lane_bits)(symbol >> 6 & 31u));
-    symbol = (symbol & 63u) - (ttei_lane_words)less;
-    next = base + 4u * symbol;
-    memcpy(at, &next, sizeof at);
-#define TTEI_AT(i) ttei_word_at(quick + at[i])
-    TTEI_GATHER(word, TTEI_AT);
-#undef TTEI_AT
-#define TTEI_AT(i) ttei_word_at(quick + 4 * TTEI_MAGNITUDES + at[i])
-    TTEI_GATHER(values, TTEI_AT);
-#undef TTEI_AT
-
-    /* x without the symbol, the plain bits and the sign. */
-    x = (word >> 12 & 0xfffu) * (x >> TTEI_ANS_BITS) + slot - (word & 0xfffu);
-    raw = word >> 24 & 15u;
-    low = x & (((zero + 1u) << raw) - 1u);
-    x >>= raw;
-    value = (ttei_lanes)values + __builtin_convertvector((ttei_lane_bits)(low << 1), ttei_lanes);
-    n = word / TTEI_QUICK_SIGN & 1u;
-    values = (ttei_lane_words)value ^ (x & n) << 31;
-    x >>= n;
-    rare |= (word & TTEI_QUICK_ESCAPE) | (word & TTEI_QUICK_SMALL & (ttei_lane_words)(low < 2u));
-
-    /* As many bytes as make x 2^24 or more and the record has. While it has any, x was that large, and is 8
-       at least behind a symbol, plain bits and a sign: three bytes do. x / 256 is compared, since that is
-       never negative. */
-    next = x >> 8;
-    n = zero - (ttei_lane_words)((ttei_lane_bits)next < 0x10000) -
-        (ttei_lane_words)((ttei_lane_bits)next < 0x100) - (ttei_lane_words)((ttei_lane_bits)next < 1);
-    left = r->size - r->now.at;
-    less = (ttei_lane_bits)((ttei_lane_bits)n < (ttei_lane_bits)left);
-    n = (n & (ttei_lane_words)less) | (left & ~(ttei_lane_words)less);
-    memcpy(at, &r->now.at, sizeof at);
-#define TTEI_AT(i) ttei_get32_big(r->record[i] + at[i])
-    TTEI_GATHER(next, TTEI_AT);
-#undef TTEI_AT
-    after.x = x << (8u * n) | next >> 1 >> (31u - 8u * n);  /* in two steps: by 32 is not defined */
-    after.at = r->now.at + n;
-    after.state = ((zero + TTEI_STATES) >> 4u * r->now.state & 7u) ^ (((symbol << raw) | low) & 1u);
-    memcpy(part, &rare, sizeof part);
-    if ((part[0] | part[1] | part[2] | part[3]) != 0) ttei_lane_rare(c, &table, &rare, r, &after, &values);
-    r->now = after;
-    memcpy(out, &values, sizeof values);
-}
-#undef TTEI_GATHER
-
-/* The coefficients in steps of TTEI_ABREAST records: out[j * TTEI_ABREAST + i] is coefficient j of record
-   i, steps[i] its step. Four bytes behind a record are read, and not used: other sections lie there. */
-TTEI_CLONES static void ttei_entropy_abreast(const unsigned char *codes, const unsigned char *quick,
-                                             size_t rank, const unsigned char *const *records,
-                                             const size_t *sizes, float *steps, float *out)
-{
-    ttei_codes c;
-    ttei_lane_reading r[TTEI_ABREAST / TTEI_LANES];
-    size_t i, j;
-    ttei_codes_view(codes, rank, &c);
-    for (i = 0; i < TTEI_ABREAST; i += TTEI_LANES)
-        ttei_lane_begin(&c, records + i, sizes + i, &r[i / TTEI_LANES], steps + i);
-    for (j = 0; j < rank; ++j, out += TTEI_ABREAST)
-        for (i = 0; i < TTEI_ABREAST; i += TTEI_LANES)
-            ttei_lane_coefficients(&c, quick, ttei_signed(c.columns[j]), &r[i / TTEI_LANES], out + i);
-}
-
-#endif
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* A record being written, from its end to its beginning, since what is written last is read first. */
-typedef struct ttei_ans_writer {
-    unsigned char *p;
-    uint32_t x;
-} ttei_ans_writer;
-
-/* A symbol and the plain bits that are read after it, in one step. */
-static void ttei_ans_put(ttei_ans_writer *w, uint32_t start, uint32_t frequency, unsigned bits,
-                         uint32_t value)
-{
-    const uint64_t limit = (uint64_t)frequency << (32 - TTEI_ANS_BITS - bits);
-    while (w->x >= limit) {
-        *--w->p = (unsigned char)(w->x & 255u);
-        w->x >>= 8;
-    }
-    w->x = w->x << bits | value;
-    w->x = ((w->x / frequency) << TTEI_ANS_BITS) + start + w->x % frequency;
-}
-
-static void ttei_ans_put_symbol(ttei_ans_writer *w, const unsigned char *ends, unsigned symbol,
-                                unsigned bits, uint32_t value)
-{
-    const uint32_t start = symbol > 0 ? ttei_get16(ends + 2 * symbol - 2) : 0;
-    ttei_ans_put(w, start, ttei_get16(ends + 2 * symbol) - start, bits, value);
-}
-
-static unsigned ttei_bit_length(uint32_t value)
-{
-    unsigned bits = 0;
-    for (; value != 0; value >>= 1) ++bits;
-    return bits;
-}
-
-/* Index a with its sign, under quantizer q: the mirror of ttei_ans_coefficient. */
-static void ttei_ans_put_index(ttei_ans_writer *w, const unsigned char *table, unsigned q, uint32_t a,
-                               int negative)
-{
-    const unsigned char *ends = table + 8 + (q != 0 ? 2u * table[1] : 0);
-    const unsigned raw = table[0], last = table[1 + q] - 1u;
-    const uint32_t high = a >> raw, low = a & ((1u << raw) - 1u);
-    const unsigned bits = raw + (a != 0);
-    const uint32_t plain = low | (negative ? 1u << raw : 0);
-    if (high < last) {
-        ttei_ans_put_symbol(w, ends, high, bits, plain);
-    } else {
-        const uint32_t value = high - last + 1u;
-        const unsigned length = ttei_bit_length(value) - 1u, half = length / 2;
-        const uint32_t rest = value - (1u << length);
-        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, bits, plain);
-        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, length - half, rest >> half);
-        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, half, rest & ((1u << half) - 1u));
-        ttei_ans_put(w, 0, TTEI_ANS_TOTAL, 5, length);
-        ttei_ans_put_symbol(w, ends, last, 0, 0);
-    }
-}
-
-/* The most bytes a record can have: 12 + 5 + 20 + 8 + 1 bits a coefficient, and the classes. */
-static size_t ttei_entropy_most(size_t rank) { return ttei_add(ttei_mul(rank, 6), 8); }
-
-/* Writes the record of `rank` indices with their signs before `end`; returns its bytes. `states` has
-   room for `rank`. */
-static size_t ttei_entropy_encode(const ttei_codes *c, size_t rank, const int32_t *indices, int step_class,
-                                  int scale_class, unsigned char *states, unsigned char *end)
-{
-    ttei_ans_writer w;
-    unsigned state = 0;
-    size_t j;
-    w.p = end;
-    w.x = 0;
-    for (j = 0; j < rank; ++j) {
-        states[j] = (unsigned char)state;
-        state = ttei_state_after(state, (unsigned)indices[j] & 1u);
-    }
-    for (j = rank; j-- > 0;) {
-        const uint32_t a = (uint32_t)(indices[j] < 0 ? -indices[j] : indices[j]);
-        ttei_ans_put_index(&w, ttei_table_at(c, ttei_table_number(c, j, step_class + scale_class)),
-                           ttei_quantizer(states[j]), a, indices[j] < 0);
-    }
-    ttei_ans_put_symbol(&w, c->scale_ends, (unsigned)scale_class, 0, 0);
-    ttei_ans_put_symbol(&w, c->step_ends, (unsigned)step_class, 0, 0);
-    for (; w.x != 0; w.x >>= 8) *--w.p = (unsigned char)(w.x & 255u);
-    if (w.p == end) *--w.p = 0;  /* a section of records has bytes, even where they say nothing */
-    return (size_t)(end - w.p);
-}
-
-/* Frequencies that add up to 4096, none 0, close to the counts; as cumulative ends at p. */
-static void ttei_ends_write(const double *counts, int symbols, unsigned char *p)
-{
-    uint32_t frequency[TTEI_MAGNITUDES] = {0}, sum = 0, end = 0;
-    double total = 0;
-    int i, top = 0;
-    for (i = 0; i < symbols; ++i) {
-        total += counts[i];
-        if (counts[i] > counts[top]) top = i;
-    }
-    for (i = 0; i < symbols; ++i) {
-        const double share = total > 0 ? counts[i] / total : 1.0 / symbols;
-        frequency[i] = 1u + (uint32_t)(share * (TTEI_ANS_TOTAL - (double)symbols));
-        sum += frequency[i];
-    }
-    frequency[top] += TTEI_ANS_TOTAL - sum;  /* what rounding down left: less than `symbols` */
-    for (i = 0; i < symbols; ++i, p += 2) ttei_put16(p, end += frequency[i]);
-}
-
-/* What a table codes, counted: [q][symbol] and the sums that centroids are made of. */
-typedef struct ttei_counts {
-    double symbol[2][TTEI_MAGNITUDES];
-    double number[2][2], sum[2][2];  /* of indices 1 and 2 or more: how many, and |value| minus grid */
-} ttei_counts;
-
-static void ttei_counts_add(ttei_counts *sum, const ttei_counts *counts)
-{
-    int q, i;
-    for (q = 0; q < 2; ++q) {
-        for (i = 0; i < TTEI_MAGNITUDES; ++i) sum->symbol[q][i] += counts->symbol[q][i];
-        for (i = 0; i < 2; ++i) {
-            sum->number[q][i] += counts->number[q][i];
-            sum->sum[q][i] += counts->sum[q][i];
-        }
-    }
-}
-
-/* Symbols a table needs: the rest, rarer than one in 8192, goes to the escape. */
-static int ttei_symbols_of(const double *counts)
-{
-    double total = 0, tail = 0;
-    int i, symbols = TTEI_MAGNITUDES;
-    for (i = 0; i < TTEI_MAGNITUDES; ++i) total += counts[i];
-    for (i = TTEI_MAGNITUDES - 1; i >= 1; --i) {
-        tail += counts[i];
-        if (tail * 8192 > total) break;
-        symbols = i + 1;
-    }
-    return symbols;
-}
-
-/* One table at p; returns its bytes. */
-static size_t ttei_table_write(const ttei_counts *counts, int raw, unsigned char *p)
-{
-    unsigned char *ends = p + 8;
-    int q, above, i;
-    p[0] = (unsigned char)raw;
-    p[3] = 0;
-    for (q = 0; q < 2; ++q) {
-        double symbol[TTEI_MAGNITUDES];
-        const int symbols = ttei_symbols_of(counts->symbol[q]);
-        memcpy(symbol, counts->symbol[q], sizeof symbol);
-        for (i = symbols; i < TTEI_MAGNITUDES; ++i) symbol[symbols - 1] += symbol[i];
-        ttei_ends_write(symbol, symbols, ends);
-        p[1 + q] = (unsigned char)symbols;
-        ends += 2 * symbols;
-        for (above = 0; above < 2; ++above) {
-            double shift = counts->number[q][above] >= 16
-                               ? (double)TTEI_CENTROID * counts->sum[q][above] / counts->number[q][above] : 0;
-            shift = shift < -60 ? -60 : shift > 60 ? 60 : shift;
-            p[4 + 2 * q + above] = (unsigned char)((int)floor(shift + 0.5) & 255);
-        }
-    }
-    return (size_t)(ends - p);
-}
-
-/* ---- the trellis: for eight rows at a time, the indices with the least distortion + weight * bits ---- */
-
-#define TTEI_AHEAD 16u      /* columns whose candidates are made before the trellis takes them       */
-#define TTEI_LAGRANGE 0.4f  /* distortion in steps squared that one bit is worth; the slope of D(R) */
-
-/* A table as the encoder sees it: bits of each symbol, plain bits and sign included. */
-typedef struct ttei_costs {
-    float bits[2][TTEI_MAGNITUDES], centre[2][2];
-    unsigned raw, last[2];
-} ttei_costs;
-
-static void ttei_costs_of(const unsigned char *table, ttei_costs *costs)
-{
-    const unsigned char *ends = table + 8;
-    unsigned q, symbol;
-    costs->raw = table[0];
-    for (q = 0; q < 2; ++q) {
-        uint32_t before = 0, end;
-        costs->last[q] = table[1 + q] - 1u;
-        for (symbol = 0; symbol <= costs->last[q]; ++symbol, before = end, ends += 2) {
-            end = ttei_get16(ends);
-            costs->bits[q][symbol] =
-                TTEI_LAGRANGE * ((float)(TTEI_ANS_BITS - log2((double)(end - before))) +
-                                  (float)(costs->raw + (symbol > 0 || costs->raw > 0)));
-        }
-        costs->centre[q][0] = ttei_magnitude(table, q, 1) - (float)(2 - q);
-        costs->centre[q][1] = ttei_magnitude(table, q, 2) - (float)(4 - q);
-    }
-}
-
-/* What index a > 0 costs for x >= 0, both in steps. */
-TTEI_INLINE float ttei_index_cost(const ttei_costs *costs, unsigned q, uint32_t a, float x)
-{
-    const uint32_t high = a >> costs->raw;
-    const float miss = x - (float)(int32_t)(2 * a - q) - costs->centre[q][a > 1];
-    if (high < costs->last[q]) return miss * miss + costs->bits[q][high];
-    return miss * miss + costs->bits[q][costs->last[q]] +
-           TTEI_LAGRANGE * (4.0f + (float)ttei_bit_length(high - costs->last[q] + 1u));
-}
-
-/* The best even and odd index of quantizer q: the nearest of either parity, or zero. There is no branch
-   here that a processor could guess wrongly. */
-TTEI_INLINE void ttei_index_best(const ttei_costs *costs, unsigned q, float x, float *even, float *odd,
-                                 int32_t *even_index, int32_t *odd_index)
-{
-    const float quarter = 0.25f * (x + (float)(int32_t)q), zero = x * x + costs->bits[q][0];
-    int32_t a = 2 * (int32_t)(quarter + 0.5f);
-    float cost;
-    a = a < 2 ? 2 : a;
-    cost = ttei_index_cost(costs, q, (uint32_t)a, x);
-    *even = zero < cost ? zero : cost;
-    *even_index = zero < cost ? 0 : a;
-    *odd_index = 2 * (int32_t)quarter + 1;
-    *odd = ttei_index_cost(costs, q, (uint32_t)*odd_index, x);
-}
-
-typedef struct ttei_trellis {
-    int32_t *index;          /* rank x 4 x TTEI_LANES: the best index of (q, parity)                 */
-    ttei_lane_bits *from;    /* rank: bit s says which of its two predecessors state s comes from    */
-} ttei_trellis;
-
-/* States 2g and 2g + 1 are reached from one[g] and two[g], both of quantizer g & 1, with parities that
-   differ (the machine of ttei_state_after, backwards). */
-static const unsigned char ttei_trellis_one[4] = {0, 4, 1, 5}, ttei_trellis_two[4] = {6, 2, 7, 3};
-
-/* One column: `best` are the costs of (q, parity); `cost` of the eight states moves on [MF90]. */
-TTEI_INLINE void ttei_trellis_step(const ttei_lanes *best, ttei_lanes *cost, ttei_lane_bits *from)
-{
-    ttei_lanes next[8];
-    ttei_lane_bits bits = {0};
-    int g, odd;
-    for (g = 0; g < 4; ++g)
-        for (odd = 0; odd < 2; ++odd) {
-            const ttei_lanes one = cost[ttei_trellis_one[g]] + best[2 * (g & 1) + odd];
-            const ttei_lanes two = cost[ttei_trellis_two[g]] + best[2 * (g & 1) + 1 - odd];
-            const ttei_lane_bits mask = TTEI_LESS(two, one);
-            const int32_t flag = (int32_t)1 << (2 * g + odd);
-            next[2 * g + odd] = TTEI_SELECT(mask, two, one);
-            bits |= mask & flag;
-        }
-    memcpy(cost, next, sizeof next);
-    *from = bits;
-}
-
-/* Indices of `count` <= TTEI_LANES rows of `rank` coefficients in y: shift and step are those of each
-   row. Every coefficient is below 2^20 steps. */
-TTEI_CLONES static void ttei_trellis_run(const ttei_codes *c, const ttei_costs *costs, size_t rank,
-                                         size_t count, const float *y, const int *shift,
-                                         const float *step, const ttei_trellis *room, int32_t *indices)
-{
-    ttei_lanes cost[8], best[4];
-    float part[8][TTEI_LANES], columns[TTEI_AHEAD][4][TTEI_LANES];
-    size_t j, k, ahead, lane;
-    unsigned s, i;
-    memset(columns, 0, sizeof columns);
-    for (s = 0; s < 8; ++s) {
-        for (lane = 0; lane < TTEI_LANES; ++lane) part[s][lane] = s > 0 ? 1e30f : 0;
-        memcpy(&cost[s], part[s], sizeof cost[s]);
-    }
-    for (j = 0; j < rank; j += ahead) {  /* some columns ahead: written one by one, read as vectors */
-        ahead = ttei_min(TTEI_AHEAD, rank - j);
-        for (k = 0; k < ahead; ++k) {
-            int32_t *index = room->index + (j + k) * 4 * TTEI_LANES;
-            for (lane = 0; lane < count; ++lane) {
-                const float value = y[lane * rank + j + k], x = (value < 0 ? -value : value) / step[lane];
-                const ttei_costs *table = &costs[ttei_table_number(c, j + k, shift[lane])];
-                for (i = 0; i < 4; i += 2)
-                    ttei_index_best(table, i / 2, x, &columns[k][i][lane], &columns[k][i + 1][lane],
-                                    &index[i * TTEI_LANES + lane], &index[(i + 1) * TTEI_LANES + lane]);
-            }
-        }
-        for (k = 0; k < ahead; ++k) {
-            memcpy(best, columns[k], sizeof best);
-            ttei_trellis_step(best, cost, &room->from[j + k]);
-        }
-    }
-    for (s = 0; s < 8; ++s) memcpy(part[s], &cost[s], sizeof cost[s]);
-    for (lane = 0; lane < count; ++lane) {
-        for (s = 0, i = 1; i < 8; ++i)
-            if (part[i][lane] < part[s][lane]) s = i;
-        for (j = rank; j-- > 0;) {
-            int32_t bits[TTEI_LANES], a;
-            unsigned second;
-            memcpy(bits, &room->from[j], sizeof bits);
-            second = (uint32_t)bits[lane] >> s & 1u;
-            i = 2 * (s >> 1 & 1u) + ((s & 1u) ^ second);
-            a = room->index[(j * 4 + i) * TTEI_LANES + lane];
-            indices[lane * rank + j] = y[lane * rank + j] < 0 ? -a : a;
-            s = second ? ttei_trellis_two[s >> 1] : ttei_trellis_one[s >> 1];
-        }
-    }
-}
-
-/* The coefficients that a decoder will see; with `counts`, one entry for each table, also what there
-   is to learn from the row. */
-static void ttei_indices_values(const ttei_codes *c, size_t rank, const int32_t *indices, int shift,
-                                float step, const float *y, float *values, ttei_counts *counts)
-{
-    unsigned state = 0;
-    size_t j;
-    for (j = 0; j < rank; ++j) {
-        const int number = ttei_table_number(c, j, shift);
-        const unsigned char *table = ttei_table_at(c, number);
-        const unsigned q = ttei_quantizer(state);
-        const uint32_t a = (uint32_t)(indices[j] < 0 ? -indices[j] : indices[j]);
-        const float value = a > 0 ? ttei_magnitude(table, q, a) : 0;
-        values[j] = indices[j] < 0 ? step * -value : step * value;
-        state = ttei_state_after(state, a & 1u);
-        if (counts != NULL) {
-            ttei_counts *count = counts + number;
-            count->symbol[q][ttei_min(a >> table[0], TTEI_MAGNITUDES - 1)] += 1;
-            if (a > 0) {
-                count->number[q][a > 1] += 1;
-                count->sum[q][a > 1] += (double)((y[j] < 0 ? -y[j] : y[j]) / step) - (double)(2 * a - q);
-            }
-        }
-    }
-}
-
-#endif /* TT_EMBED_DECODE_ONLY */
-
-/* ================================================================================================
-   ONE TRAIN FOR A TABLE
-   The table minus its mean row is one tensor, tokens first. Its first unfolding is decomposed through
-   the second moments, whose eigenvectors are the right singular vectors:
-       W - 1 m^T = U S V^T = G0 B,     B = V^T (R x dim),  G0[t] = the coefficients of token t.
-   B, read as (R n1 .. n(k-1)) x nk, is then unfolded from the right, weighted with S, which makes
-   cores G1 .. Gk with orthonormal rows. They are rounded; G0 is computed against what is left of
-   them, and takes most of their rounding up.
-   ============================================================================================= */
-
-/* ---- the train of a table: shared cores and coefficients --------------------------------------------
-   Section 3 holds the mean row as a matrix of one row, the cores G1 .. Gd, and for F16, I8 and I4 a
-   float32 scale for each coefficient. */
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* The ranks that a train of all columns can need: to the right of a bond, and max_rank. */
-static void ttei_table_caps(const tte_shape *shape, int32_t dim, int32_t max_rank, int32_t *caps)
-{
-    size_t right = 1;
-    int32_t k;
-    for (k = shape->modes; k >= 0; --k) {
-        caps[k] = (int32_t)right;
-        if (max_rank > 0 && max_rank < caps[k]) caps[k] = max_rank;
-        if (k > 0) right *= (size_t)shape->dim[k - 1];
-    }
-    if (dim < caps[0]) caps[0] = dim;
-}
-
-#endif
-
-/* The run of a matrix whose codes lie as those of a record in TTE_I8 or TTE_I4. */
-static int ttei_scaled_run(tte_coding coding) { return coding == TTE_I8 ? 2 : 3; }
-
-static int ttei_has_columns(tte_coding coding) { return coding >= TTE_F16 && coding <= TTE_I4; }
-
-/* The mean (k = -1) or core k + 1 in a section of `size` bytes; returns the bytes up to its end, 0 where
-   the section contradicts itself. */
-static size_t ttei_core_read(const tte_table *t, size_t size, int32_t k, ttei_matrix *m)
-{
-    size_t at = ttei_matrix_read(t->shared, size, 1, (size_t)t->dim, m), bytes;
-    int32_t i;
-    for (i = 0; i <= k && at > 0; ++i) {
-        bytes = ttei_matrix_read(t->shared + at, size - at, (size_t)t->ranks[i],
-                                 ttei_mul((size_t)t->shape.dim[i], (size_t)t->ranks[i + 1]), m);
-        at = bytes > 0 ? at + bytes : 0;
-    }
-    return at;
-}
-
-/* The same in a section that is known to be good. */
-static size_t ttei_core_at(const tte_table *t, int32_t k, ttei_matrix *m)
-{
-    return ttei_core_read(t, TTEI_SIZE_MAX, k, m);
-}
-
-static int ttei_shared_good(const tte_table *t, size_t size)
-{
-    ttei_matrix m;
-    const size_t at = ttei_core_read(t, size, t->shape.modes - 1, &m);
-    return at > 0 && size - at == (ttei_has_columns(ttei_coding(t->coding)) ? 4 * (size_t)t->ranks[0] : 0);
-}
-
-/* The scales of the coefficients, where the coding has them. */
-static const unsigned char *ttei_columns_at(const tte_table *t)
-{
-    ttei_matrix m;
-    return t->shared + ttei_core_at(t, t->shape.modes - 1, &m);
-}
-
-/* Coefficients, or what the shared cores make of a vector, times these scales. */
-static void ttei_columns_scale(const tte_table *t, float *y)
-{
-    const unsigned char *columns;
-    size_t j;
-    if (!ttei_has_columns(ttei_coding(t->coding))) return;
-    columns = ttei_columns_at(t);
-    for (j = 0; j < (size_t)t->ranks[0]; ++j) y[j] *= ttei_get_f32(columns + 4 * j);
-}
-
-/* Bytes of a record of `rank` coefficients; unused for TTE_ENTROPY. I8 and I4 begin with the row's own
-   scale; their codes lie as in a row of a matrix. */
-static size_t ttei_coefficients_bytes(tte_coding coding, size_t rank)
-{
-    return ttei_add(ttei_has_scales(coding) ? 1 : 0, ttei_packed_bytes((int)coding, rank));
-}
-
-/* The coefficients of a record. */
-static void ttei_coefficients_decode(const tte_table *t, const unsigned char *record, size_t size,
-                                     float *y)
-{
-    const size_t rank = (size_t)t->ranks[0];
-    if (ttei_coding(t->coding) == TTE_ENTROPY) {
-        ttei_entropy_decode(t->codes, rank, record, size, y);
-        return;
-    }
-    if (ttei_coding(t->coding) == TTE_I8 || ttei_coding(t->coding) == TTE_I4) {
-        const float scale = ttei_row_scale(record[0]);
-        memset(y, 0, rank * sizeof *y);
-        ttei_rows_axpy(ttei_scaled_run(ttei_coding(t->coding)), 1, rank, 0, rank, &scale, record + 1, y);
-    } else {
-        ttei_codes_decode(ttei_coding(t->coding), 0, rank, 1, record, y);
-    }
-    ttei_columns_scale(t, y);
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* Coefficient j of a record that is not entropy-coded, before the scale of its column. */
-static float ttei_coefficient_code(tte_coding coding, size_t rank, const unsigned char *record, size_t j)
-{
-    switch (coding) {
-    case TTE_F32: return ttei_get_f32(record + 4 * j);
-    case TTE_F16: return ttei_f16_decode(ttei_get16(record + 2 * j));
-    case TTE_I8:  return ttei_row_scale(record[0]) * ttei_code_value(2, record + 1, rank, j);
-    default:      return ttei_row_scale(record[0]) * ttei_code_value(3, record + 1, rank, j);
-    }
-}
-
-/* Writes the codes of a row under one scale of its own; returns the squared error. */
-static double ttei_coefficients_codes(tte_coding coding, size_t rank, const float *scales, unsigned code,
-                                      const float *y, unsigned char *record)
-{
-    const int limit = coding == TTE_I8 ? 127 : 7, run = coding == TTE_I8 ? 2 : 3;
-    const float row = ttei_row_scale(code);
-    double error = 0;
-    size_t j;
-    memset(record, 0, 1 + (run == 2 ? rank : (rank + 1) / 2));
-    record[0] = (unsigned char)code;
-    for (j = 0; j < rank; ++j) {
-        const float scale = row * scales[j];
-        const int number = ttei_code(y[j], scale, limit);
-        const double miss = (double)y[j] - (double)scale * number;
-        error += miss * miss;
-        ttei_code_put(run, record + 1, rank, j, number);
-    }
-    return error;
-}
-
-/* A record of coefficients, not for TTE_ENTROPY. The scale of the row is the one of least error among
-   some that clip its largest entries. TTE_ERR_BUDGET where a coefficient is beyond the coding. */
-static tte_status ttei_coefficients_encode(tte_coding coding, size_t rank, const float *scales,
-                                           const float *y, unsigned char *record)
-{
-    const float limit = coding == TTE_I8 ? 127 : 7;
-    float top = 0;
-    unsigned code = 0, best, tries = coding == TTE_I8 ? 3 : 14;
-    double error, least = 0;
-    size_t j;
-    for (j = 0; j < rank; ++j) {
-        if (coding == TTE_F32) ttei_put_f32(record + 4 * j, y[j]);
-        if (coding == TTE_F16) {
-            const uint32_t half = ttei_f16_encode(scales[j] > 0 ? y[j] / scales[j] : 0);
-            if ((half & 0x7c00u) == 0x7c00u) return TTE_ERR_BUDGET;
-            ttei_put16(record + 2 * j, half);
-        }
-        if (scales[j] > 0 && ttei_abs_f32(y[j]) / scales[j] > top) top = ttei_abs_f32(y[j]) / scales[j];
-    }
-    if (coding == TTE_F32 || coding == TTE_F16) return TTE_OK;
-    if (!(top < 60000.0f * limit)) return TTE_ERR_BUDGET;
-    while (code < 255 && ttei_row_scale(code) * limit < top) ++code;
-    for (best = code; tries > 0; --tries, --code) {
-        error = ttei_coefficients_codes(coding, rank, scales, code, y, record);
-        if (code == best || error < least) {
-            least = error;
-            best = code;
-        }
-        if (code == 0) break;
-    }
-    (void)ttei_coefficients_codes(coding, rank, scales, best, y, record);
-    return TTE_OK;
-}
-
-/* Sums over the rows, in double: with X the rows scaled by the roots of their weights, and the roots
-   themselves as one column more, sums = X^T X holds second moments, mean and total weight at once. */
-typedef struct ttei_moments {
-    size_t dim, width;       /* width: dim + 1, up to a multiple of 8        */
-    double *sums;            /* width x width, the upper part                */
-    double *tile;            /* TTEI_TILE x width                            */
-} ttei_moments;
-
-#define TTEI_TILE 64u        /* rows that one thread takes at a time         */
-
-static size_t ttei_moments_carve(size_t dim, void *block, ttei_moments *m)
-{
-    ttei_carve carve = ttei_carve_begin(block);
-    m->dim = dim;
-    m->width = (dim + 8) / 8 * 8;
-    m->sums = (double *)ttei_take(&carve, ttei_mul(m->width, m->width), sizeof(double));
-    m->tile = (double *)ttei_take(&carve, ttei_mul(TTEI_TILE, m->width), sizeof(double));
-    return carve.used;
-}
-
-TTEI_INLINE void ttei_quad_add(double *p, const ttei_quad_f64 *a, const ttei_quad_f64 *b)
-{
-    ttei_quad_f64 x, y;
-    memcpy(&x, p, sizeof x);
-    memcpy(&y, p + TTEI_QUAD, sizeof y);
-    x += *a;
-    y += *b;
-    memcpy(p, &x, sizeof x);
-    memcpy(p + TTEI_QUAD, &y, sizeof y);
-}
-
-/* Four rows of the sums from the diagonal on: entry (i, j) += sum over t of tile[t, i] * tile[t, j]. */
-TTEI_CLONES static void ttei_moments_rows(const ttei_moments *m, size_t i, size_t count)
-{
-    const size_t w = m->width;
-    size_t j, t;
-    for (j = i / 8 * 8; j < w; j += 2 * TTEI_QUAD) {
-        ttei_quad_f64 a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0}, a2 = {0}, b2 = {0}, a3 = {0}, b3 = {0}, x, y;
-        const double *row = m->tile;
-        for (t = 0; t < count; ++t, row += w) {
-            memcpy(&x, row + j, sizeof x);
-            memcpy(&y, row + j + TTEI_QUAD, sizeof y);
-            a0 += row[i] * x;
-            b0 += row[i] * y;
-            a1 += row[i + 1] * x;
-            b1 += row[i + 1] * y;
-            a2 += row[i + 2] * x;
-            b2 += row[i + 2] * y;
-            a3 += row[i + 3] * x;
-            b3 += row[i + 3] * y;
-        }
-        ttei_quad_add(m->sums + i * w + j, &a0, &b0);
-        ttei_quad_add(m->sums + (i + 1) * w + j, &a1, &b1);
-        ttei_quad_add(m->sums + (i + 2) * w + j, &a2, &b2);
-        ttei_quad_add(m->sums + (i + 3) * w + j, &a3, &b3);
-    }
-}
-
-/* One row, scaled, into the tile. */
-static void ttei_moments_row(const ttei_moments *m, const float *row, double root, double *out)
-{
-    size_t j;
-    for (j = 0; j < m->dim; ++j) out[j] = root * (double)row[j];
-    out[j++] = root;
-    for (; j < m->width; ++j) out[j] = 0;
-}
-
-/* Rows with their weights (NULL: 1) into the sums. Threads share the entries, not the rows, so that
-   every sum is taken in the order of the rows. */
-static tte_status ttei_moments_add(const ttei_moments *m, const float *rows, const float *weights,
-                                   size_t count)
-{
-    const int blocks = (int)(m->width / 4);
-    size_t first, now;
-    if (!ttei_all_finite_f32(rows, count * m->dim)) return TTE_ERR_NOT_FINITE;
-    for (first = 0; first < count; first += now, rows += now * m->dim) {
-        int t, block;
-        now = ttei_min(count - first, TTEI_TILE);
-#ifdef _OPENMP
-#pragma omp parallel
-#endif
-        {
-#ifdef _OPENMP
-#pragma omp for schedule(static)
-#endif
-            for (t = 0; t < (int)now; ++t)
-                ttei_moments_row(m, rows + (size_t)t * m->dim,
-                                 weights != NULL ? sqrt((double)weights[first + (size_t)t]) : 1,
-                                 m->tile + (size_t)t * m->width);
-#ifdef _OPENMP
-#pragma omp for schedule(dynamic, 4)
-#endif
-            for (block = 0; block < blocks; ++block) ttei_moments_rows(m, 4 * (size_t)block, now);
-        }
-    }
-    return TTE_OK;
-}
-
-/* The right singular vectors of the table minus its mean: what all choices are made on. */
-typedef struct ttei_spectrum {
+/* How the rows of a table are compressed. */
+typedef struct ttei_train_plan {
     size_t dim;
-    double weight, norm2;    /* sums over all rows of w and w |row|^2                             */
-    double *mean;            /* dim                                                              */
-    double *energy;          /* dim: squared singular values, descending                         */
-    double *vectors;         /* dim x dim: row j is the vector of energy[j]                       */
-} ttei_spectrum;
-
-static size_t ttei_spectrum_carve(size_t dim, void *block, ttei_spectrum *s, double **moments, void **svd)
-{
-    ttei_carve carve = ttei_carve_begin(block);
-    s->dim = dim;
-    s->mean = (double *)ttei_take(&carve, dim, sizeof(double));
-    s->energy = (double *)ttei_take(&carve, dim, sizeof(double));
-    s->vectors = (double *)ttei_take(&carve, ttei_mul(dim, dim), sizeof(double));
-    *moments = (double *)ttei_take(&carve, ttei_mul(dim, dim), sizeof(double));
-    *svd = ttei_take(&carve, tte_svd_f64_work((int)dim, (int)dim), 1);
-    return carve.used;
-}
-
-/* From the sums: central second moments X^T X - W m m^T = V S^2 V^T. */
-static tte_status ttei_spectrum_of(const ttei_moments *m, ttei_spectrum *s, double *moments, void *svd)
-{
-    const size_t n = m->dim, w = m->width;
-    size_t i, j;
-    s->weight = m->sums[n * w + n];
-    s->norm2 = 0;
-    for (i = 0; i < n; ++i) {
-        s->mean[i] = m->sums[i * w + n] / s->weight;
-        s->norm2 += m->sums[i * w + i];
-    }
-    if (!ttei_finite_f64(s->norm2)) return TTE_ERR_NOT_FINITE;
-    for (i = 0; i < n; ++i)
-        for (j = i; j < n; ++j)
-            moments[i * n + j] = moments[j * n + i] =
-                m->sums[i * w + j] - s->weight * s->mean[i] * s->mean[j];
-    return tte_svd_f64((int)n, (int)n, moments, NULL, s->energy, s->vectors, svd);
-}
-
-/* The shared cores before rounding. Each row of a core has an energy, the part of the table's squared
-   norm that passes through it; what a rounded entry costs is weighed with that. */
-typedef struct ttei_frame {
+    tte_coding coding;
     tte_shape shape;
-    int32_t ranks[TTE_MAX_MODES + 1];  /* ranks[0]: coefficients of a token                          */
-    float *cores;                      /* r[k-1] x (n[k] r[k]) for k = 1 .. d                        */
-    double *energy;                    /* r[k-1] for k = 1 .. d, each descending                     */
-    double total;                      /* of all dim directions                                      */
-} ttei_frame;
+    int32_t caps[TTE_MAX_MODES + 1];  /* ranks of every row, with eps the largest it may have */
+    int32_t max_rank;
+    float eps;
+} ttei_train_plan;
 
-/* The most rows of all cores together, and their room. */
-static size_t ttei_frame_carve(void *block, ttei_frame *f)
+/* What became of a row. */
+typedef struct ttei_train_slot {
+    tte_status status;
+    int32_t ranks[TTE_MAX_MODES + 1];
+    size_t size;                      /* bytes of the record */
+    double norm2, error2;
+} ttei_train_slot;
+
+/* What one thread needs to turn rows into records. */
+typedef struct ttei_train_encoder {
+    ttei_ttsvd_room train;
+    int in_lanes;                   /* 0: rows are taken one by one                          */
+    ttei_lane_room lanes;
+    float *cores, *contract, *row;  /* at the caps; scratch; dim: the row as lookup gives it  */
+} ttei_train_encoder;
+
+static void ttei_train_encoder_carve(const ttei_train_plan *plan, ttei_carve *carve, ttei_train_encoder *e)
 {
-    ttei_carve carve = ttei_carve_begin(block);
-    size_t rows = 0;
-    int32_t k;
-    for (k = 0; k < f->shape.modes; ++k) rows = ttei_add(rows, (size_t)f->ranks[k]);
-    f->cores = (float *)ttei_take(&carve, ttei_core_sum(&f->shape, f->ranks), sizeof(float));
-    f->energy = (double *)ttei_take(&carve, rows, sizeof(double));
-    return carve.used;
+    ttei_ttsvd_carve(&plan->shape, plan->caps, carve, &e->train);
+    e->in_lanes = !(plan->eps > 0) &&  /* rows with ranks of their own cannot share lanes */
+                  ttei_lane_carve(&plan->shape, plan->caps, carve, &e->lanes);
+    e->cores = (float *)ttei_take(carve, ttei_core_sum(&plan->shape, plan->caps), sizeof(float));
+    e->contract = (float *)ttei_take(carve, ttei_contract_len(&plan->shape, plan->caps), sizeof(float));
+    e->row = (float *)ttei_take(carve, plan->dim, sizeof(float));
 }
 
-/* The unfolding that gives core k + 1: r[0] n1 .. nk rows; core 1 has r[0]. */
-static size_t ttei_sweep_rows(const ttei_frame *f, int32_t k)
+/* Bytes of the largest record of a plan. */
+static size_t ttei_train_most(const ttei_train_plan *plan)
 {
-    size_t rows = (size_t)f->ranks[0];
-    for (; k > 0; --k) rows = ttei_mul(rows, (size_t)f->shape.dim[k - 1]);
-    return rows;
+    return ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, plan->caps));
 }
 
-/* Room for the sweep from the right, at the ranks f starts with. */
-typedef struct ttei_sweep {
-    double *rest, *next;   /* what is left of S B: at most r[0] x prod(dim)   */
-    double *s, *vt;        /* of one unfolding                                */
-    void *svd;
-} ttei_sweep;
-
-static size_t ttei_sweep_carve(const ttei_frame *f, void *block, ttei_sweep *room)
+/* The error of a train, measured on what lookup returns. */
+static tte_status ttei_train_measure(const ttei_train_plan *plan, const float *row, const float *cores,
+                                     ttei_train_slot *slot, ttei_train_encoder *e)
 {
-    ttei_carve carve = ttei_carve_begin(block);
-    const size_t entries = ttei_mul((size_t)f->ranks[0], ttei_entries(&f->shape));
-    size_t vt = 0, side = 0, svd = 0;
-    int32_t k;
-    for (k = 0; k < f->shape.modes; ++k) {
-        const size_t rows = ttei_sweep_rows(f, k);
-        const size_t cols = ttei_mul((size_t)f->shape.dim[k], (size_t)f->ranks[k + 1]);
-        if (ttei_mul(rows, cols) > TTEI_ENTRIES_MAX) return TTEI_SIZE_MAX;
-        side = ttei_max(side, ttei_min(rows, cols));
-        vt = ttei_max(vt, ttei_mul(ttei_min(rows, cols), cols));
-        svd = ttei_max(svd, tte_svd_f64_work((int)rows, (int)cols));
+    ttei_contract(&plan->shape, slot->ranks, cores, plan->dim, e->row, e->contract);
+    slot->error2 = ttei_distance2(row, e->row, plan->dim);
+    return ttei_finite_f64(slot->error2) ? TTE_OK : TTE_ERR_NOT_FINITE;
+}
+
+/* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are
+   close to orthogonal, so when the measured error is too large, the bound on the truncation is lowered by
+   what is too much. */
+static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, float *scales,
+                                 ttei_train_slot *slot, ttei_train_encoder *e)
+{
+    const double eps = (double)plan->eps - ttei_rounding(plan->shape.modes);
+    double bound = eps > 0 ? eps : 0, excess;
+    const double allowed = bound * bound * slot->norm2;
+    tte_status status;
+    int tries = 6;
+    for (;;) {
+        status = ttei_train(&plan->shape, plan->caps, plan->eps > 0 ? bound : -1, plan->coding, row,
+                            plan->dim, slot->ranks, e->cores, scales, &e->train);
+        if (status == TTE_OK) status = ttei_train_measure(plan, row, e->cores, slot, e);
+        if (status != TTE_OK || !(plan->eps > 0) || slot->error2 <= allowed) return status;
+        if (!(bound > 0)) return TTE_ERR_BUDGET;
+        excess = 1.1 * (slot->error2 - allowed) / slot->norm2;
+        bound = --tries > 0 && bound * bound > excess ? sqrt(bound * bound - excess) : 0;
     }
-    room->rest = (double *)ttei_take(&carve, entries, sizeof(double));
-    room->next = (double *)ttei_take(&carve, entries, sizeof(double));
-    room->s = (double *)ttei_take(&carve, side, sizeof(double));
-    room->vt = (double *)ttei_take(&carve, vt, sizeof(double));
-    room->svd = ttei_take(&carve, svd, 1);
-    return carve.used;
 }
 
-/* One core of the sweep: C (rows x cols) = U S V^T, the leading r rows of V^T are the core, C V goes
-   on. Bonds inside keep what `allowed` of the squared norm does not cover. */
-static tte_status ttei_sweep_core(ttei_frame *f, int32_t k, double allowed, float *core, double *energy,
-                                  ttei_sweep *room)
+/* Up to TTEI_LANES rows into as many records, record_size apart; each gets the same record whatever rows
+   stand beside it. */
+static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count,
+                               unsigned char *records, size_t record_size, ttei_train_slot *slots,
+                               ttei_train_encoder *e)
 {
-    const size_t rows = ttei_sweep_rows(f, k);
-    const size_t cols = (size_t)f->shape.dim[k] * (size_t)f->ranks[k + 1];
-    size_t rank = ttei_min(ttei_min(rows, cols), (size_t)f->ranks[k]), i, j, l;
-    double tail = 0, sum, *swap = room->next;
-    const tte_status status =
-        tte_svd_f64((int)rows, (int)cols, room->rest, NULL, room->s, room->vt, room->svd);
-    if (status != TTE_OK) return status;
-    for (; k > 0 && rank > 1; --rank) {
-        tail += room->s[rank - 1] * room->s[rank - 1];
-        if (!(tail <= allowed)) break;
+    tte_status status[TTEI_LANES] = {TTE_OK};
+    float scales[TTEI_LANES][TTE_MAX_MODES];
+    double norm2[TTEI_LANES] = {0};
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * plan->dim;
+        status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
+        slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
+        memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
     }
-    /* directions of no energy at all may lie in the padding: as coefficients they would mean nothing */
-    while (k == 0 && rank > 1 && !(room->s[rank - 1] > 3e-7 * room->s[0])) --rank;
-    f->ranks[k] = (int32_t)rank;
-    for (i = 0; i < rank; ++i) energy[i] = room->s[i] * room->s[i];
-    for (i = 0; i < rank * cols; ++i) core[i] = (float)room->vt[i];
-    for (i = 0; k > 0 && i < rows; ++i)
-        for (j = 0; j < rank; ++j) {
-            for (sum = 0, l = 0; l < cols; ++l) sum += room->rest[i * cols + l] * room->vt[j * cols + l];
-            room->next[i * rank + j] = sum;
+    if (e->in_lanes)
+        ttei_train_lanes(&plan->shape, plan->caps, plan->coding, rows, plan->dim, count, norm2, status,
+                         scales, &e->lanes, &e->train);
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * plan->dim;
+        const float *cores = e->in_lanes ? e->lanes.cores + i * e->lanes.cores_len : e->cores;
+        if (status[i] == TTE_OK)
+            status[i] = e->in_lanes ? ttei_train_measure(plan, row, cores, &slots[i], e)
+                                    : ttei_train_one(plan, row, scales[i], &slots[i], e);
+        slots[i].status = status[i];
+        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
+                                          ttei_core_sum(&plan->shape, slots[i].ranks));
+        if (status[i] == TTE_OK)
+            ttei_train_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i],
+                              records + i * record_size);
+    }
+}
+
+/* ---- choosing shape and ranks ----------------------------------------------------------------------
+   A sample of rows is compressed with 1, 2, 3 .. modes, where the coding is open in each of them, and what is
+   measured decides: the least error within the bytes that a ratio leaves, or the fewest bytes that meet eps. */
+
+#define TTEI_PLAN_ROWS 64u   /* of the sample                    */
+#define TTEI_PLAN_MODES 4    /* more only where fewer do not fit */
+
+/* d modes which multiply to dim, or to the least number above it that has such modes: the largest no more
+   than twice the smallest, since a train of given ranks holds numbers in proportion to the sum of its modes,
+   which is least when they are equal. Padding costs little, but what the train says of it is lost. Returns 0
+   when dim is too small for d modes. */
+static int ttei_balanced_shape(size_t dim, int32_t d, tte_shape *shape)
+{
+    size_t entries, rest, n, least, most;
+    int32_t k;
+    memset(shape, 0, sizeof *shape);
+    shape->modes = d;
+    for (entries = dim; entries < 2 * dim && entries <= TTEI_ENTRIES_MAX; ++entries) {
+        for (k = 0, rest = entries, least = entries, most = 1; k < d; ++k, rest /= n) {
+            n = (size_t)(pow((double)rest, 1.0 / (double)(d - k)) + 1e-6);
+            while (rest % n != 0) --n;  /* the largest divisor up to the root */
+            shape->dim[k] = (int32_t)n;
+            least = ttei_min(least, n);
+            most = ttei_max(most, n);
         }
-    room->next = room->rest;
-    room->rest = swap;
-    return TTE_OK;
+        if (rest == 1 && most <= 2 * least && (least > 1 || d == 1)) return 1;
+    }
+    return 0;
 }
 
-/* The cores of a frame whose shape and largest ranks are set, with `allowed` of the squared norm lost
-   at each bond between them at most. Cores are found from the last one on, but stand in their order;
-   they are made where the largest ranks would put them and moved together at the end. */
-static tte_status ttei_frame_cores(ttei_frame *f, const ttei_spectrum *s, double allowed)
+/* How a plan fares on some rows: their squared error, and bytes with those of the index. */
+static tte_status ttei_train_judge(const ttei_train_plan *plan, const float *rows, size_t count,
+                                   double *error2, double *bytes)
 {
-    const size_t entries = ttei_entries(&f->shape), rank = (size_t)f->ranks[0], dim = s->dim;
-    int32_t caps[TTE_MAX_MODES + 1], k;
-    size_t i, j, at = 0, row = 0, from = 0, from_row = 0, size;
-    ttei_sweep room;
-    tte_status status = TTE_OK;
+    const size_t most = ttei_train_most(plan);
+    ttei_train_slot slots[TTEI_LANES];
+    ttei_train_encoder e;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    unsigned char *records;
     void *block;
-    f->total = 0;
-    for (i = 0; i < dim; ++i) f->total += s->energy[i];
-    if (f->shape.modes == 1) {  /* the vectors are the core */
-        memset(f->cores, 0, rank * entries * sizeof *f->cores);
-        for (i = 0; i < rank; ++i) {
-            f->energy[i] = s->energy[i];
-            for (j = 0; j < dim; ++j) f->cores[i * entries + j] = (float)s->vectors[i * dim + j];
-        }
-        return TTE_OK;
-    }
-    memcpy(caps, f->ranks, sizeof caps);
-    size = ttei_sweep_carve(f, NULL, &room);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(size);
+    size_t done, now, i;
+    tte_status status = TTE_OK;
+    ttei_train_encoder_carve(plan, &carve, &e);
+    (void)ttei_take(&carve, ttei_mul(TTEI_LANES, most), 1);
+    if (carve.used == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(carve.used);
     if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_sweep_carve(f, block, &room);
-    memset(room.rest, 0, rank * entries * sizeof *room.rest);
-    for (i = 0; i < rank; ++i)
-        for (j = 0; j < dim; ++j)
-            room.rest[i * entries + j] = sqrt(s->energy[i]) * s->vectors[i * dim + j];
-    for (k = 0; k < f->shape.modes; ++k) {
-        at += ttei_core_size(&f->shape, caps, k);
-        row += (size_t)caps[k];
-    }
-    for (k = f->shape.modes - 1; k >= 0 && status == TTE_OK; --k) {
-        at -= ttei_core_size(&f->shape, caps, k);
-        row -= (size_t)caps[k];
-        status = ttei_sweep_core(f, k, allowed, f->cores + at, f->energy + row, &room);
-    }
-    for (k = 0, at = row = 0; k < f->shape.modes && status == TTE_OK; ++k) {
-        size = ttei_core_size(&f->shape, f->ranks, k);
-        memmove(f->cores + at, f->cores + from, size * sizeof *f->cores);
-        memmove(f->energy + row, f->energy + from_row, (size_t)f->ranks[k] * sizeof *f->energy);
-        at += size;
-        row += (size_t)f->ranks[k];
-        from += ttei_core_size(&f->shape, caps, k);
-        from_row += (size_t)caps[k];
+    carve = ttei_carve_begin(block);
+    ttei_train_encoder_carve(plan, &carve, &e);
+    records = (unsigned char *)ttei_take(&carve, TTEI_LANES * most, 1);
+    *error2 = *bytes = 0;
+    if (ttei_adapted(plan->eps > 0, plan->shape.modes))
+        *bytes = (double)ttei_index_bytes(count, ttei_index_entry(&plan->shape, plan->max_rank));
+    for (done = 0; done < count && status == TTE_OK; done += now) {
+        now = ttei_min(TTEI_LANES, count - done);
+        ttei_encode_trains(plan, rows + done * plan->dim, now, records, most, slots, &e);
+        for (i = 0; i < now; ++i) {
+            if (slots[i].status != TTE_OK) status = slots[i].status;
+            *error2 += slots[i].error2;
+            *bytes += (double)slots[i].size;
+        }
     }
     TT_EMBED_FREE(block);
     return status;
 }
 
-/* How rows are rounded. A row of n entries with largest entry t, rounded to w bits, errs by n e^2 in all
-   with e^2 = (2 t / 2^w)^2 / 12. Of the energy that passes through it, `felt` times that is lost, and
-   `noise`, what quantization leaves in a coefficient, grows by that much. With the price of a bit, the
-   width that makes (felt * energy + noise) n e^2 + price * n * w least is taken. Widths fall along the
-   rows. */
-typedef struct ttei_precision {
-    double price, felt, noise;
-} ttei_precision;
-
-static void ttei_runs_choose(const float *rows, const double *energy, size_t count, size_t cols,
-                             const ttei_precision *p, size_t *run)
+/* The ranks of a plan for records of at most `bytes`, in place of its caps: the largest cap common to all
+   bonds that fits, then one more for the bond that gains most by it, until nothing fits. TTE_ERR_BUDGET, and
+   ranks of one, when these do not fit. */
+static tte_status ttei_fit_ranks(ttei_train_plan *plan, size_t bytes, const float *rows, size_t count)
 {
-    static const double width[TTEI_RUNS] = {32, 16, 8, 4}, levels[TTEI_RUNS] = {1.2e7, 32767, 127, 7};
-    size_t i;
-    int r, best, least = 0;
-    for (r = 0; r < TTEI_RUNS; ++r) run[r] = 0;
-    for (i = 0; i < count; ++i, rows += cols) {
-        const double top = (double)ttei_top_f32(cols, rows);
-        double lowest = 0;
-        for (r = best = least; r < TTEI_RUNS; ++r) {
-            const double step = top / levels[r];
-            const double cost =
-                (p->felt * energy[i] + p->noise) * step * step / 12 + p->price * width[r];
-            if (r == least || cost < lowest) {
-                lowest = cost;
-                best = r;
+    const tte_shape *shape = &plan->shape;
+    int32_t limit[TTE_MAX_MODES + 1], k, best = 1, cap;
+    ttei_train_plan wider = *plan;
+    tte_status status;
+    memcpy(limit, plan->caps, sizeof limit);
+    if (ttei_train_most(plan) <= bytes) return TTE_OK;
+    for (cap = 1; cap == 1 || ttei_train_most(&wider) <= bytes; ++cap) {
+        *plan = wider;
+        for (k = 1; k < shape->modes; ++k) wider.caps[k] = limit[k] < cap ? limit[k] : cap;
+        if (cap == 1) *plan = wider;
+    }
+    if (ttei_train_most(plan) > bytes) return TTE_ERR_BUDGET;
+    while (best > 0) {
+        double error2, least = -1, unused;
+        for (k = 1, best = 0; k < shape->modes; ++k) {
+            wider = *plan;
+            if (++wider.caps[k] > limit[k] || ttei_train_most(&wider) > bytes ||
+                wider.caps[k] > plan->caps[k - 1] * shape->dim[k - 1] ||
+                wider.caps[k] > plan->caps[k + 1] * shape->dim[k])
+                continue;
+            status = ttei_train_judge(&wider, rows, count, &error2, &unused);
+            if (status == TTE_ERR_MEMORY) return status;
+            if (status != TTE_OK) continue;
+            if (best == 0 || error2 < least) {
+                least = error2;
+                best = k;
             }
         }
-        least = best;
-        ++run[best];
+        if (best > 0) ++plan->caps[best];
+    }
+    return TTE_OK;
+}
+
+/* Evenly spaced rows of the table, at most TTEI_PLAN_ROWS. */
+static tte_status ttei_take_sample(tte_rows_fn rows, void *user, size_t vocab, size_t dim, float *sample)
+{
+    const size_t count = ttei_min(vocab, TTEI_PLAN_ROWS);
+    size_t i;
+    for (i = 0; i < count; ++i)
+        if (rows(user, (size_t)((double)i * (double)vocab / (double)count), 1, sample + i * dim) != 0)
+            return TTE_ERR_IO;
+    return ttei_all_finite_f32(sample, count * dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
+}
+
+/* The bytes that a ratio allows, 0 without one; a ratio that is a float's rounding above a whole number of bytes means
+   that number. */
+static double ttei_budget(size_t vocab, size_t dim, float ratio)
+{
+    const double bytes = ratio > 0 ? floor((double)vocab * (double)dim * 4 / (double)ratio * (1 + 1.2e-7)) : 0;
+    return ratio > 0 && !(bytes > 1) ? 1 : bytes;
+}
+
+/* What options leave open of modes, coding and ranks; they are valid but for the shape. `sized`: a ratio
+   decides; `sample` may be NULL where nothing is to be measured. Under a cap alone it is two modes in TTE_I8:
+   more modes hold fewer numbers, two lose least. */
+static tte_status ttei_choose_plan(const float *sample, size_t vocab, size_t dim, const tte_options *o,
+                                   int sized, ttei_train_plan *plan)
+{
+    const int open = o->shape.modes == 0, any = o->coding == TTE_CODING_AUTO && sample != NULL;
+    const size_t count = ttei_min(vocab, TTEI_PLAN_ROWS);
+    const double image = ttei_budget(vocab, dim, o->ratio > 0 ? o->ratio : 8);
+    double best = -1, error2 = 0, bytes = 0, room;
+    ttei_train_plan now = *plan;
+    const int first = any ? (int)TTE_I4 : (int)plan->coding, last = any ? (int)TTE_F32 : (int)plan->coding;
+    int32_t d = open && sample == NULL && dim > 2 ? 2 : 1;
+    int coding;
+    tte_status status;
+    for (; d <= (open ? TTE_MAX_MODES : 1) && (best < 0 || d <= TTEI_PLAN_MODES); ++d) {
+        if (open && !ttei_balanced_shape(dim, d, &now.shape)) continue;
+        room = image - (double)(ttei_header_bytes(TTE_PER_TOKEN, now.shape.modes, 1) + TTEI_SPARE);
+        room = room < (double)vocab ? 0 : room / (double)vocab < 2e9 ? floor(room / (double)vocab) : 2e9;
+        for (coding = first; coding >= last; --coding) {
+            now.coding = (tte_coding)coding;
+            ttei_rank_caps(&now.shape, now.max_rank, now.caps);
+            status = TTE_OK;
+            if (sized) status = ttei_fit_ranks(&now, (size_t)room, sample, count);
+            if (status == TTE_OK && sample != NULL)
+                status = ttei_train_judge(&now, sample, count, &error2, &bytes);
+            if (status == TTE_ERR_BUDGET) {
+                if (plan->shape.modes == 0 || plan->caps[0] == 0 || (best < 0 && ttei_train_most(&now) < ttei_train_most(plan)))
+                    *plan = now;
+            } else if (status != TTE_OK) {
+                return status;
+            } else if (best < 0 || (o->eps > 0 ? bytes : error2) < best) {
+                best = o->eps > 0 ? bytes : error2;
+                *plan = now;
+            }
+        }
+        if (sample == NULL) break;
+    }
+    return best < 0 ? TTE_ERR_BUDGET : TTE_OK;
+}
+
+/* Shape, coding and ranks for a table. After TTE_ERR_BUDGET, which says that a ratio or eps cannot be met,
+   *plan has the smallest records that were tried; eps together with a ratio is for the caller to check. */
+static tte_status ttei_token_plan(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                  const tte_options *o, ttei_train_plan *plan)
+{
+    const int sized = !(o->eps > 0) && (o->ratio > 0 || o->max_rank == 0);
+    const size_t size = ttei_mul(ttei_mul(ttei_min(vocab, TTEI_PLAN_ROWS), dim), sizeof(float));
+    float *sample = NULL;
+    size_t entries;
+    tte_status status = TTE_OK;
+    memset(plan, 0, sizeof *plan);
+    plan->dim = dim;
+    plan->coding = o->coding == TTE_CODING_AUTO ? TTE_I8 : o->coding;
+    plan->shape = o->shape;
+    plan->max_rank = o->max_rank;
+    plan->eps = o->eps;
+    if (o->shape.modes != 0 && (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
+        return TTE_ERR_SHAPE;
+    if (sized || (o->eps > 0 && (o->shape.modes == 0 || o->coding == TTE_CODING_AUTO))) {
+        sample = size == TTEI_SIZE_MAX ? NULL : (float *)TT_EMBED_MALLOC(size);
+        if (sample == NULL) return TTE_ERR_MEMORY;
+        status = ttei_take_sample(rows, user, vocab, dim, sample);
+    }
+    if (status == TTE_OK) status = ttei_choose_plan(sample, vocab, dim, o, sized, plan);
+    if (sample != NULL) TT_EMBED_FREE(sample);
+    return status;
+}
+/* ---- trellis encoder -------------------------------------------------------------------------------- */
+
+/* Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm
+   [For73]. The state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of
+   IMAGE FORMAT. Of all bit strings of the record's length the encoder looks for the one that minimizes the
+   sum of w (y - t)^2 over its coefficients, y the wished real code integers. Where D_i(s) is the least cost
+   of a path that is in state s at step i,
+       D_i(s) = w (y_i - t(s))^2 + min over the 2^k predecessors s' of s of D_(i-1)(s').
+   States are kept bit-reversed, the newest bits lowest: s' is followed by (s' 2^k + new bits) mod S, S =
+   2^L. States that share their predecessors, the group g = floor(s / 2^k), are neighbours, and their
+   predecessors are g + x S/2^k, x < 2^k. The minimum of 2^k numbers is k times that of two, the topmost bit
+   of s' first:
+       fold:    best[g] = min(cost[g], cost[g + half]),   half = S/2, S/4, .. S/2^k
+       branch:  cost[s] = best[floor(s / 2^k)] + w (y - t(s))^2
+   Of each minimum one bit is kept for the way back, bit half + g of the step's S bits.
+
+   Numbers. Costs are unsigned 16-bit and saturate. Each step subtracts the least cost of the step before,
+   which the last fold has found. Code integers are tabulated in fixed point, unit 56 * 2^(h/2 - 3) at h
+   half bits a coefficient, up to 3 bits; a square is (d^2 + 2^14) >> 15. So w is proportional to 4^(h/2):
+   where rates follow reverse water-filling, the variance of a coefficient is proportional to 4^rate, and
+   the costs of all rates are in the same unit of true error. Above 3 bits d is multiplied by 2^(h/2 - 3)
+   and clipped, and its square is added to that of d, which still tells clipped values apart. All is integer
+   arithmetic: every body gives the same bits.
+
+   Tail-biting [Ma86]. The record is a circle: the state z before the first step is that of the last. A
+   search over some steps around the wrap, its ends free, finds z; then one pass from z to z encodes the
+   record. On a circle shorter than the search the path passes the wrap several times: each z that it meets
+   is tried.
+
+   [Tse24] A. Tseng et al., QTIP, NeurIPS 2024, arXiv 2406.11235. [For73] G. D. Forney, The Viterbi
+   algorithm, Proc. IEEE 61(3), 1973. [Ma86] H. H. Ma, J. K. Wolf, On tail biting convolutional codes, IEEE
+   Trans. Commun. 34(2), 1986. */
+
+typedef struct ttei_step {                  /* one step of the record at hand */
+    int16_t want[2];                        /* y of its values, in the unit of the code table */
+    unsigned char rate, bits;               /* half bits a coefficient; new bits of the state */
+} ttei_step;
+
+/* fold: best[i] = min(cost[i], cost[half + i]) - low, i < half; bit half + i of mask: cost[i] is the least of
+   the two. Returns the least of all. best may be cost. */
+typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, uint16_t *best,
+                              unsigned char *mask);
+/* branch: cost[s] of all states, see above; code[1] is NULL in steps of one value. */
+typedef void ttei_branch_fn(const uint16_t *best, size_t states, const ttei_step *step,
+                            const int16_t *const *code, uint16_t *cost);
+
+enum { TTEI_REACH = 6, TTEI_REACH_MAX = 12, TTEI_STARTS = 32 };
+
+typedef struct ttei_trellis {
+    int bits;                               /* L */
+    int reach;                              /* search at the wrap, in L bits a side, at most TTEI_REACH_MAX */
+    const int16_t *code[8][2];              /* [rate, 6 above 7][value]: codes of the reversed states */
+    ttei_fold_fn *fold;
+    ttei_branch_fn *branch;
+} ttei_trellis;
+
+typedef struct ttei_path {
+    size_t count;                           /* steps of the record at hand */
+    ttei_step *step;
+    uint16_t *cost, *best;                  /* a number for each state */
+    unsigned char *choice;                  /* S bits for each step */
+    size_t start[TTEI_STARTS], starts;      /* states to try at the wrap */
+} ttei_path;
+
+/* The unit of the code tables, a code integer in fixed point. */
+static float ttei_code_unit(int rate)
+{
+    static const float unit[6] = {0, 9.899495f, 14, 19.798990f, 28, 39.597980f};
+    return rate < 6 ? unit[rate] : 56;
+}
+
+/* x rounded to the nearest integer and clipped to +-bound; infinite and NaN are as large as can be. */
+static int ttei_round_clip(float x, float bound)
+{
+    uint32_t u, b;
+    memcpy(&u, &x, 4);
+    memcpy(&b, &bound, 4);
+    if ((u & 0x7FFFFFFF) >= b) x = u >> 31 ? -bound : bound;
+    return (int)floor((double)x + 0.5);
+}
+
+static int ttei_code_first(uint32_t state) { return ttei_code_of(state, 0); }
+static int ttei_code_second(uint32_t state) { return ttei_code_of(state, 1); }
+
+TTEI_LOOPS static unsigned ttei_fold(const uint16_t *cost, size_t half, unsigned low, uint16_t *best,
+                                     unsigned char *mask)
+{
+    const size_t block = half < 8 ? half : 8;
+    unsigned least = 65535;
+    size_t i, j;
+    for (i = 0; i < half; i += block) {
+        unsigned bits = 0;
+        for (j = 0; j < block; j++) bits |= (unsigned)(cost[i + j] <= cost[half + i + j]) << j;
+        if (half < 8) mask[0] = (unsigned char)((mask[0] & ~(((1u << half) - 1) << half)) | bits << half);
+        else mask[(half + i) / 8] = (unsigned char)bits;
+    }
+    for (i = 0; i < half; i++) {
+        const unsigned a = cost[i], b = cost[half + i], m = a <= b ? a : b, c = m > low ? m - low : 0;
+        best[i] = (uint16_t)c;
+        least = c < least ? c : least;
+    }
+    return least;
+}
+
+/* Powers of two that d is multiplied by above 3 bits. */
+static int ttei_lift(int rate) { return rate > 6 ? rate / 2 - 3 : 0; }
+
+TTEI_LOOPS static void ttei_branch(const uint16_t *best, size_t states, const ttei_step *step,
+                                   const int16_t *const *code, uint16_t *cost)
+{
+    const int lift = ttei_lift(step->rate), top = 32767 >> lift;
+    size_t s;
+    int v;
+    for (s = 0; s < states; s++) cost[s] = best[s >> step->bits];
+    for (v = 0; v < 2 && code[v]; v++) {
+        const int16_t *p = code[v];
+        const int want = step->want[v];
+        for (s = 0; s < states; s++) {
+            int c = cost[s], d = want - p[s];
+            d = d > 32767 ? 32767 : d < -32768 ? -32768 : d;
+            c += (d * d + 16384) >> 15;
+            if (lift) {
+                d = (d > top ? top : d < -top ? -top : d) * (1 << lift);
+                c += (d * d + 16384) >> 15;
+            }
+            cost[s] = (uint16_t)(c < 65535 ? c : 65535);
+        }
     }
 }
 
-/* ---- the model: what rows are encoded against --------------------------------------------------------
-   Everything here follows from the bytes of an image, so that a table can be made, continued and
-   matched by others in one way. */
+#ifdef TTEI_X86
+static const uint16_t ttei_iota[32] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+                                       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+/* AVX2, 16 states a vector. */
+#define TTEI_COST_AVX2 __attribute__((target("avx2")))
+#define TTEI_COST_AVX2_INLINE static inline __attribute__((always_inline, target("avx2")))
+TTEI_COST_AVX2_INLINE __m256i ttei_cost_load_avx2(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+TTEI_COST_AVX2_INLINE void ttei_cost_store_avx2(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
+TTEI_COST_AVX2_INLINE __m256i ttei_add_square_avx2(__m256i c, __m256i d)
+{
+    return _mm256_adds_epu16(c, _mm256_mulhrs_epi16(d, d));
+}
+TTEI_COST_AVX2_INLINE __m256i ttei_spread_avx2(const uint16_t *best, __m256i place)     /* those of 8 */
+{
+    const __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)best);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(eight), place);
+}
+TTEI_COST_AVX2_INLINE unsigned ttei_least_avx2(__m256i x)
+{
+    const __m128i l = _mm_min_epu16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return (unsigned)_mm_cvtsi128_si32(_mm_minpos_epu16(l)) & 65535;
+}
+
+TTEI_COST_AVX2 static unsigned ttei_fold_avx2(const uint16_t *cost, size_t half, unsigned low,
+                                              uint16_t *best, unsigned char *mask)
+{
+    const __m256i below = _mm256_set1_epi16((short)low);
+    __m256i least = _mm256_set1_epi16(-1);
+    size_t i;
+    if (half < 32) return ttei_fold(cost, half, low, best, mask);
+    for (i = 0; i < half; i += 32) {
+        const __m256i a = ttei_cost_load_avx2(cost + i), b = ttei_cost_load_avx2(cost + i + 16),
+            c = _mm256_min_epu16(a, ttei_cost_load_avx2(cost + half + i)),
+            d = _mm256_min_epu16(b, ttei_cost_load_avx2(cost + half + i + 16)),
+            e = _mm256_packs_epi16(_mm256_cmpeq_epi16(a, c), _mm256_cmpeq_epi16(b, d)),
+            f = _mm256_subs_epu16(c, below), g = _mm256_subs_epu16(d, below);
+        const int won = _mm256_movemask_epi8(_mm256_permute4x64_epi64(e, 0xD8));
+        memcpy(mask + (half + i) / 8, &won, 4);
+        ttei_cost_store_avx2(best + i, f);
+        ttei_cost_store_avx2(best + i + 16, g);
+        least = _mm256_min_epu16(least, _mm256_min_epu16(f, g));
+    }
+    return ttei_least_avx2(least);
+}
+
+TTEI_COST_AVX2 static void ttei_branch_avx2(const uint16_t *best, size_t states, const ttei_step *step,
+                                            const int16_t *const *code, uint16_t *cost)
+{
+    const int16_t *p = code[0], *q = code[1];
+    const int lift = ttei_lift(step->rate);
+    const __m256i y = _mm256_set1_epi16(step->want[0]), z = _mm256_set1_epi16(step->want[1]),
+        top = _mm256_set1_epi16((short)(32767 >> lift)), bottom = _mm256_set1_epi16((short)-(32767 >> lift)),
+        group = _mm256_srl_epi16(ttei_cost_load_avx2(ttei_iota), _mm_cvtsi32_si128(step->bits)),
+        pair = _mm256_mullo_epi16(group, _mm256_set1_epi16(0x0202)),
+        place = _mm256_add_epi16(pair, _mm256_set1_epi16(0x0100));      /* bytes 2 group, 2 group + 1 */
+    const __m128i shift = _mm_cvtsi32_si128(lift);
+    const size_t stride = (size_t)1 << (20 - step->bits);       /* groups in 16 states, times 2^16 */
+    __m256i c, d;
+    size_t s, g = 0;
+    if (q) for (s = 0; s < states; s += 16, g += stride) {
+        c = ttei_spread_avx2(best + (g >> 16), place);
+        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
+        c = ttei_add_square_avx2(c, _mm256_subs_epi16(z, ttei_cost_load_avx2(q + s)));
+        ttei_cost_store_avx2(cost + s, c);
+    } else if (lift) for (s = 0; s < states; s += 16, g += stride) {
+        d = _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s));
+        c = ttei_add_square_avx2(ttei_spread_avx2(best + (g >> 16), place), d);
+        d = _mm256_sll_epi16(_mm256_max_epi16(_mm256_min_epi16(d, top), bottom), shift);
+        ttei_cost_store_avx2(cost + s, ttei_add_square_avx2(c, d));
+    } else for (s = 0; s < states; s += 32, g += 2 * stride) {
+        c = ttei_spread_avx2(best + (g >> 16), place);
+        d = ttei_spread_avx2(best + ((g + stride) >> 16), place);
+        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
+        d = ttei_add_square_avx2(d, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s + 16)));
+        ttei_cost_store_avx2(cost + s, c);
+        ttei_cost_store_avx2(cost + s + 16, d);
+    }
+}
+
+/* AVX-512BW, 32 states a vector. */
+#define TTEI_COST_AVX512 __attribute__((target("avx512bw")))
+#define TTEI_COST_AVX512_INLINE static inline __attribute__((always_inline, target("avx512bw")))
+TTEI_COST_AVX512_INLINE __m512i ttei_add_square_avx512(__m512i c, __m512i d)
+{
+    return _mm512_adds_epu16(c, _mm512_mulhrs_epi16(d, d));
+}
+TTEI_COST_AVX512_INLINE __m512i ttei_spread_avx512(const uint16_t *best, __m512i place)     /* those of 16 */
+{
+    const __m256i sixteen = _mm256_loadu_si256((const __m256i *)(const void *)best);
+    return _mm512_permutexvar_epi16(place, _mm512_castsi256_si512(sixteen));
+}
+
+TTEI_COST_AVX512 static unsigned ttei_fold_avx512(const uint16_t *cost, size_t half, unsigned low,
+                                                  uint16_t *best, unsigned char *mask)
+{
+    const __m512i below = _mm512_set1_epi16((short)low);
+    __m512i least = _mm512_set1_epi16(-1);
+    uint16_t lane[32];
+    size_t i;
+    if (half < 32) return ttei_fold(cost, half, low, best, mask);
+    for (i = 0; i < half; i += 32) {
+        const __m512i a = _mm512_loadu_si512(cost + i), b = _mm512_loadu_si512(cost + half + i),
+            c = _mm512_subs_epu16(_mm512_min_epu16(a, b), below);
+        const uint32_t won = _mm512_cmple_epu16_mask(a, b);
+        memcpy(mask + (half + i) / 8, &won, 4);
+        _mm512_storeu_si512(best + i, c);
+        least = _mm512_min_epu16(least, c);
+    }
+    _mm512_storeu_si512(lane, least);               /* gcc 12 warns of its own way to take halves */
+    return ttei_least_avx2(_mm256_min_epu16(ttei_cost_load_avx2(lane), ttei_cost_load_avx2(lane + 16)));
+}
+
+TTEI_COST_AVX512 static void ttei_branch_avx512(const uint16_t *best, size_t states, const ttei_step *step,
+                                                const int16_t *const *code, uint16_t *cost)
+{
+    const int16_t *p = code[0], *q = code[1];
+    const int lift = ttei_lift(step->rate);
+    const __m512i y = _mm512_set1_epi16(step->want[0]), z = _mm512_set1_epi16(step->want[1]),
+        top = _mm512_set1_epi16((short)(32767 >> lift)), bottom = _mm512_set1_epi16((short)-(32767 >> lift)),
+        place = _mm512_srl_epi16(_mm512_loadu_si512(ttei_iota), _mm_cvtsi32_si128(step->bits));
+    const __m128i shift = _mm_cvtsi32_si128(lift);
+    const size_t stride = (size_t)1 << (21 - step->bits);
+    __m512i c, d;
+    size_t s, g = 0;
+    if (q) for (s = 0; s < states; s += 32, g += stride) {
+        c = ttei_spread_avx512(best + (g >> 16), place);
+        c = ttei_add_square_avx512(c, _mm512_subs_epi16(y, _mm512_loadu_si512(p + s)));
+        c = ttei_add_square_avx512(c, _mm512_subs_epi16(z, _mm512_loadu_si512(q + s)));
+        _mm512_storeu_si512(cost + s, c);
+    } else if (lift) for (s = 0; s < states; s += 32, g += stride) {
+        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
+        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
+        d = _mm512_sll_epi16(_mm512_max_epi16(_mm512_min_epi16(d, top), bottom), shift);
+        _mm512_storeu_si512(cost + s, ttei_add_square_avx512(c, d));
+    } else for (s = 0; s < states; s += 32, g += stride) {
+        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
+        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
+        _mm512_storeu_si512(cost + s, c);
+    }
+}
+#endif
+
+/* Code tables: one for each of the rates 1 to 7, 6 standing for all above, and a second one for odd rates. */
+static size_t ttei_trellis_bytes(int bits) { return ((size_t)(11 * sizeof(int16_t)) << bits) + 64; }
+
+/* The tables for L = bits, 8 .. 16, into room (ttei_trellis_bytes, any alignment). Threads share t. */
+static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
+{
+    const uint32_t states = (uint32_t)1 << bits;
+    int16_t *table = (int16_t *)(void *)((char *)room + (64 - (uintptr_t)room % 64) % 64);
+    uint32_t r, s;
+    int i, v, b;
+    memset(t, 0, sizeof *t);
+    t->bits = bits;
+    t->reach = TTEI_REACH;
+    for (i = 1; i < 8; i++)
+        for (v = 0; v <= (i & 1); v++, table += states) {
+            t->code[i][v] = table;
+            for (r = 0; r < states; r++) {
+                for (s = 0, b = 0; b < bits; b++) s |= (r >> b & 1) << (bits - 1 - b);
+                table[r] = (int16_t)ttei_round_clip((float)(v ? ttei_code_second(s) : ttei_code_first(s))
+                                                    * ttei_code_unit(i), 32767);
+            }
+        }
+    t->fold = ttei_fold;
+    t->branch = ttei_branch;
+#ifdef TTEI_X86
+    if (ttei_level() > 0) { t->fold = ttei_fold_avx2; t->branch = ttei_branch_avx2; }
+    if (ttei_level() > 1) { t->fold = ttei_fold_avx512; t->branch = ttei_branch_avx512; }
+#endif
+}
+
+/* Steps whose choices are kept: those of a record, or of a search, in which every step has a bit at least. */
+static size_t ttei_path_slots(size_t steps)
+{
+    return steps > 2 * TTEI_REACH_MAX * 16 ? steps : 2 * TTEI_REACH_MAX * 16;
+}
+
+/* For records of at most `steps` steps; a step is one coefficient, two at odd rates. */
+static size_t ttei_path_bytes(int bits, size_t steps)
+{
+    const size_t states = (size_t)1 << bits;
+    const size_t choices = ttei_mul(ttei_path_slots(steps), states / 8);
+    return ttei_add(ttei_add(choices, ttei_mul(steps, sizeof(ttei_step))), 4 * states + 64);
+}
+
+static void ttei_path_init(int bits, size_t steps, void *room, ttei_path *p)
+{
+    const size_t states = (size_t)1 << bits;
+    char *at = (char *)room + (64 - (uintptr_t)room % 64) % 64;
+    p->count = 0;
+    p->cost = (uint16_t *)(void *)at;
+    p->best = p->cost + states;
+    p->choice = (unsigned char *)(p->best + states);
+    p->step = (ttei_step *)(void *)(p->choice + ttei_path_slots(steps) * (states / 8));
+}
+
+/* Runs `count` steps of the circle from step `first` on, from the costs in p->cost to those at the end.
+   Returns the sum of what was subtracted from these. */
+static uint64_t ttei_path_search(const ttei_trellis *t, ttei_path *p, size_t first, size_t count)
+{
+    const size_t states = (size_t)1 << t->bits;
+    uint64_t sum = 0;
+    unsigned low = 0;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        const ttei_step *step = p->step + (first + i) % p->count;
+        unsigned char *mask = p->choice + i * (states / 8);
+        const uint16_t *from = p->cost;
+        size_t half = states / 2;
+        for (; half > states >> step->bits; half /= 2, from = p->best) t->fold(from, half, 0, p->best, mask);
+        sum += low;
+        low = t->fold(from, half, low, p->best, mask);
+        t->branch(p->best, states, step, t->code[step->rate < 8 ? step->rate : 6], p->cost);
+    }
+    return sum;
+}
+
+/* The state before `state`, which the step of this slot led to by `bits` new bits. */
+static size_t ttei_path_before(const ttei_trellis *t, const ttei_path *p, size_t slot, int bits, size_t state)
+{
+    const size_t states = (size_t)1 << t->bits;
+    const unsigned char *mask = p->choice + slot * (states / 8);
+    size_t half;
+    state >>= bits;
+    for (half = states >> bits; half < states; half *= 2)
+        if (!(mask[(half + state) / 8] >> (half + state) % 8 & 1)) state += half;
+    return state;
+}
+
+/* The states at the wrap, from a search of reach * L bits on each side of it: p->start. */
+static void ttei_path_wrap(const ttei_trellis *t, ttei_path *p)
+{
+    const size_t states = (size_t)1 << t->bits, n = p->count;
+    size_t back, ahead, first, i, j, s = 0;
+    int left;
+    for (back = 0, left = t->reach * t->bits; left > 0; back++) left -= p->step[n - 1 - back % n].bits;
+    for (ahead = 0, left = t->reach * t->bits; left > 0; ahead++) left -= p->step[ahead % n].bits;
+    first = (n - back % n) % n;
+    memset(p->cost, 0, states * sizeof *p->cost);
+    ttei_path_search(t, p, first, back + ahead);
+    for (i = 1; i < states; i++) if (p->cost[i] < p->cost[s]) s = i;
+    p->starts = 0;
+    for (i = back + ahead; i-- > 0; ) {
+        const size_t step = (first + i) % n;
+        s = ttei_path_before(t, p, i, p->step[step].bits, s);
+        for (j = 0; j < p->starts && p->start[j] != s; j++) {}
+        if (step == 0 && j == p->starts && j < TTEI_STARTS) p->start[p->starts++] = s;
+    }
+}
+
+/* The pass from state z to state z; returns its cost. */
+static uint64_t ttei_path_close(const ttei_trellis *t, ttei_path *p, size_t z)
+{
+    uint64_t sum;
+    memset(p->cost, 255, sizeof *p->cost << t->bits);
+    p->cost[z] = 0;
+    sum = ttei_path_search(t, p, 0, p->count);
+    return sum + p->cost[z];
+}
+
+/* Plain codes u of k bits, t = 2 u + 1 - 2^k, from bit `at` of the record on. */
+static void ttei_plain_encode(int k, size_t count, const float *target, unsigned char *record, size_t at,
+                              int16_t *codes)
+{
+    const int top = (1 << k) - 1;
+    size_t i;
+    int b;
+    for (i = 0; i < count; i++) {
+        int u = ttei_round_clip(0.5f * (target[i] + (float)top), 65536);
+        u = u < 0 ? 0 : u > top ? top : u;
+        codes[i] = (int16_t)(2 * u - top);
+        for (b = 0; b < k; b++, at++) record[at / 8] |= (unsigned char)((u >> b & 1) << at % 8);
+    }
+}
+
+/* The steps of a trellis run. Where the last one lacks its second value, rate + 1 stands for one value of as
+   many bits; its table differs by the unit. */
+static void ttei_path_steps(ttei_path *p, const ttei_run *run, const float *target)
+{
+    const int values = ttei_rate_values(run->rate);
+    const size_t second = (run->count + 1) / 2, count = values == 2 ? second : run->count;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        ttei_step *step = p->step + p->count++;
+        const int two = values == 2 && second + i < run->count, rate = run->rate + (values == 2 && !two);
+        const float unit = ttei_code_unit(rate);
+        step->rate = (unsigned char)rate;
+        step->bits = (unsigned char)ttei_rate_bits(run->rate);
+        step->want[0] = (int16_t)ttei_round_clip(target[i] * unit, 32767);
+        step->want[1] = (int16_t)(two ? ttei_round_clip(target[second + i] * unit, 32767) : 0);
+    }
+}
+
+/* What a reader makes of the trellis bits, `length` of them: the codes of all trellis runs. */
+static void ttei_path_decode(int bits, const ttei_run *runs, size_t run_count, const unsigned char *record,
+                             size_t length, int16_t *codes)
+{
+    uint32_t state = 0;
+    size_t r, i, at = 0, end = (size_t)bits;        /* the state ends before bit `end` of the circle */
+    for (r = 0; r < run_count; codes += runs[r++].count) {
+        const int rate = runs[r].rate;
+        const size_t steps = ttei_rate_values(rate) == 2 ? (runs[r].count + 1) / 2 : runs[r].count;
+        for (i = 0; i < steps && rate > 0 && rate < TTEI_PLAIN; i++) {
+            if (at > 0) end += (size_t)ttei_rate_bits(rate);
+            for (; at < end; at++)
+                state = state >> 1 | (uint32_t)(record[at % length / 8] >> at % length % 8 & 1) << (bits - 1);
+            codes[i] = (int16_t)ttei_code_first(state);
+            if (steps + i < runs[r].count) codes[steps + i] = (int16_t)ttei_code_second(state);
+        }
+    }
+}
+
+/* Encodes a record. target[j]: the wished code integer of coefficient j of the runs, a real number; any float
+   is taken. codes[j]: the one that a reader decodes. record: all of its bytes are written. p: for at least
+   as many steps as the runs have. Time: (steps + 2 reach L / k) 2^L, up to twice that where the circle is
+   shorter than the search. Circles of less than 3 L bits are coded correctly, but not well. */
+static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_run *runs, size_t run_count,
+                               const float *target, unsigned char *record, int16_t *codes)
+{
+    const size_t L = (size_t)t->bits;
+    ttei_extent extent = {0, 0};
+    size_t r, i, j, length, at = 0, state, bits;
+    uint64_t least = 0;
+    for (r = 0; r < run_count; r++) ttei_extent_add(&extent, runs[r].rate, runs[r].count);
+    memset(record, 0, ttei_extent_bytes(&extent));
+    p->count = 0;
+    for (r = 0, j = 0; r < run_count; j += runs[r++].count) {
+        const int rate = runs[r].rate;
+        if (rate >= TTEI_PLAIN) {
+            ttei_plain_encode(ttei_rate_bits(rate), runs[r].count, target + j, record, at, codes + j);
+            at += runs[r].count * (size_t)ttei_rate_bits(rate);
+        } else if (rate > 0) {
+            ttei_path_steps(p, runs + r, target + j);
+        } else {
+            memset(codes + j, 0, runs[r].count * sizeof *codes);
+        }
+    }
+    if (p->count == 0) return;
+
+    /* The bits that fill the last byte are new bits of the first step, as its predecessor is the last step.
+       If these are more than L the state is new altogether, and bits that no state holds stay 0. */
+    record += (extent.plain + 7) / 8;
+    length = (extent.circle + 7) / 8 * 8;
+    at = extent.circle - p->step[0].bits;           /* where the state of the last step begins */
+    bits = length - at;
+    p->step[0].bits = (unsigned char)(bits < L ? bits : L);
+    ttei_path_wrap(t, p);
+    for (i = j = 0; p->starts > 1 && i < p->starts; i++) {
+        const uint64_t cost = ttei_path_close(t, p, p->start[i]);
+        if (i == 0 || cost < least) { least = cost; j = i; }
+    }
+    state = p->start[j];
+    if (i == 0 || i != j + 1) ttei_path_close(t, p, state);
+    for (i = p->count; i-- > 0; at -= p->step[i].bits) {
+        for (j = 0; j < p->step[i].bits; j++) {     /* newest first */
+            const size_t b = (at + L - 1 - j) % length;
+            record[b / 8] |= (unsigned char)((state >> j & 1) << b % 8);
+        }
+        state = ttei_path_before(t, p, i, p->step[i].bits, state);
+    }
+    ttei_path_decode(t->bits, runs, run_count, record, length, codes);
+}
+/* ================================================================================================
+   LEARNING WHAT ROWS SHARE
+   settings -> moments -> centroids -> basis -> model -> classes. A pass reads all rows once, in blocks of a fixed
+   number of rows; whatever is summed over rows is summed in their order, so that results do not depend on threads.
+   ============================================================================================= */
+
+/* Progress of one call: a caller's function, and which part of the whole is being done. */
+typedef struct ttei_progress {
+    tte_progress_fn report;
+    void *user;
+    double from, to, *reached;  /* the fraction only rises, also where a part is done again                */
+} ttei_progress;
+
+static tte_status ttei_report(const ttei_progress *progress, double part)
+{
+    const double fraction = part < 1 ? progress->from + (progress->to - progress->from) * part : progress->to;
+    if (progress->report == NULL) return TTE_OK;
+    if (fraction > *progress->reached) *progress->reached = fraction;
+    return progress->report(progress->user, *progress->reached) != 0 ? TTE_ERR_CANCELLED : TTE_OK;
+}
+
+/* The next part of the whole, up to `to`. */
+static void ttei_next_part(ttei_progress *progress, double to)
+{
+    progress->from = progress->to;
+    progress->to = to;
+}
+
+/* Where rows come from, and everything else that a caller asks for, with the defaults filled in. */
+typedef struct ttei_settings {
+    tte_rows_fn rows;
+    void *user;
+    size_t vocab, dim;
+    tte_options o;              /* layout and coding decided; effort 1..9                              */
+    int state_bits;             /* of the trellis                                                      */
+    ttei_progress progress;
+    double reached;             /* of the progress reported                                            */
+} ttei_settings;
+
+/* A whole table, or what a caller appends to one, as a source of rows. */
+typedef struct ttei_array {
+    const float *rows;
+    size_t dim;
+} ttei_array;
+
+static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
+{
+    const ttei_array *array = (const ttei_array *)user;
+    memcpy(dst, array->rows + first * array->dim, count * array->dim * sizeof *dst);
+    return 0;
+}
+
+static int ttei_thread_count(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+/* Rows of a block: a megabyte or so, the same for every table of this width. */
+static size_t ttei_block_rows(size_t dim) { return ttei_min(256, ttei_max(16, 0x80000 / dim)); }
+
+static float ttei_row_weight(const ttei_settings *s, size_t row)
+{
+    return s->o.row_weight != NULL ? s->o.row_weight[row] : 1.0f;
+}
+
+/* Rows first .. first + count - 1 times 2^-exponent. */
+static tte_status ttei_fetch(const ttei_settings *s, int exponent, size_t first, size_t count, float *rows)
+{
+    if (s->rows(s->user, first, count, rows) != 0) return TTE_ERR_IO;
+    if (!ttei_finite_f32(ttei_top_f32(count * s->dim, rows))) return TTE_ERR_NOT_FINITE;
+    ttei_scale_f32(count * s->dim, -exponent, rows);
+    return TTE_OK;
+}
+
+/* ---- matrices of doubles ---------------------------------------------------------------------------- */
+
+/* c = a b, all n x n. */
+TTEI_CLONES static void ttei_square_product(size_t n, const double *a, const double *b, double *c)
+{
+    long long i;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (i = 0; i < (long long)n; ++i) {
+        double *row = c + (size_t)i * n;
+        size_t k;
+        memset(row, 0, n * sizeof *row);
+        for (k = 0; k < n; ++k) ttei_axpy(n, a[(size_t)i * n + k], b + k * n, row);
+    }
+}
+
+/* c = V' diag(f) V for rows V: a function of a symmetric matrix from its eigenvectors; `room` is n x n. */
+static void ttei_spectral(size_t n, const double *v, const double *f, double *room, double *c)
+{
+    size_t i, j;
+    for (j = 0; j < n; ++j)
+        for (i = 0; i < n; ++i) room[i * n + j] = v[j * n + i] * f[j];
+    ttei_square_product(n, room, v, c);
+}
+
+/* The upper triangle to the lower one. */
+static void ttei_mirror(size_t n, double *a)
+{
+    size_t i, j;
+    for (i = 0; i < n; ++i)
+        for (j = 0; j < i; ++j) a[i * n + j] = a[j * n + i];
+}
+
+/* ---- rates -------------------------------------------------------------------------------------------- */
+
+/* The rate bytes there are: none, the trellis, plain codes of 2 bits and more. */
+#define TTEI_RATES 13           /* none and the trellis                                                    */
+#define TTEI_RATES_ALL 26
+static const unsigned char ttei_rates[TTEI_RATES_ALL] = {0,   1,   2,   3,   4,   5,   6,   7,   8,   10,  12,  14,  16,
+                                                         130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 142};
+
+/* Mean squared error of a Gaussian source of unit variance at these rates, for 2^8, 2^10, .. 2^16 states, and the
+   spread of a code integer that reaches it, in units of 1/147.8 standard deviations. Measured with the encoder
+   below on 2^17 values. */
+static const float ttei_gauss_errors[12][5] = {
+    {0.5571f, 0.5357f, 0.5273f, 0.523f, 0.5202f},
+    {0.3009f, 0.2831f, 0.2742f, 0.2702f, 0.2652f},
+    {0.171f, 0.1492f, 0.1426f, 0.1381f, 0.1356f},
+    {0.08536f, 0.07683f, 0.07284f, 0.07056f, 0.06834f},
+    {0.0646f, 0.0422f, 0.0385f, 0.0364f, 0.0352f},
+    {0.02281f, 0.02004f, 0.0187f, 0.01794f, 0.01745f},
+    {0.0218f, 0.0140f, 0.0107f, 0.00981f, 0.0093f},
+    {0.006767f, 0.005631f, 0.004941f, 0.004666f, 0.004459f},
+    {0.002011f, 0.001721f, 0.001306f, 0.001213f, 0.001154f},
+    {6.109e-04f, 4.645e-04f, 3.554e-04f, 3.219e-04f, 2.984e-04f},
+    {2.246e-04f, 1.296e-04f, 1.040e-04f, 8.949e-05f, 7.848e-05f},
+    {1.027e-04f, 4.224e-05f, 3.092e-05f, 2.309e-05f, 2.027e-05f},
+};
+static const float ttei_gauss_spreads[12][5] = {
+    {0.720f, 0.705f, 0.700f, 0.701f, 0.701f},
+    {1.078f, 0.887f, 0.890f, 0.885f, 0.888f},
+    {1.075f, 0.994f, 0.984f, 0.975f, 0.975f},
+    {1.339f, 1.048f, 1.039f, 1.020f, 1.015f},
+    {1.180f, 1.100f, 1.060f, 1.060f, 1.040f},
+    {1.485f, 1.126f, 1.112f, 1.082f, 1.072f},
+    {1.300f, 1.220f, 1.140f, 1.140f, 1.100f},
+    {1.629f, 1.174f, 1.163f, 1.130f, 1.117f},
+    {1.783f, 1.250f, 1.218f, 1.184f, 1.157f},
+    {1.956f, 1.374f, 1.308f, 1.261f, 1.215f},
+    {2.117f, 1.401f, 1.374f, 1.330f, 1.282f},
+    {2.278f, 1.564f, 1.457f, 1.397f, 1.312f},
+};
+
+/* The same of plain codes of 2 to 14 bits, exact. */
+static const float ttei_plain_errors[13] = {
+    1.1885e-01f, 3.7440e-02f, 1.1543e-02f, 3.4952e-03f, 1.0400e-03f, 3.0433e-04f, 8.7686e-05f,
+    2.4919e-05f, 6.9970e-06f, 1.9444e-06f, 5.3554e-07f, 1.4637e-07f, 3.9739e-08f};
+static const float ttei_plain_spreads[13] = {
+    73.58f, 43.31f, 24.77f, 13.9f, 7.69f, 4.203f, 2.273f,
+    1.219f, 0.6492f, 0.3436f, 0.1809f, 0.09486f, 0.04955f};
+
+/* The error of rate number i, relative to the variance; the spread of its code integers for unit variance. */
+static double ttei_gauss_error(int i, int state_bits)
+{
+    const int low = (state_bits - 8) / 2;
+    if (i == 0) return 1;
+    if (i >= TTEI_RATES) return (double)ttei_plain_errors[i - TTEI_RATES];
+    if (state_bits % 2 == 0) return (double)ttei_gauss_errors[i - 1][low];
+    return sqrt((double)ttei_gauss_errors[i - 1][low] * (double)ttei_gauss_errors[i - 1][low + 1]);
+}
+
+static double ttei_gauss_spread(int i, int state_bits)
+{
+    if (i >= TTEI_RATES) return (double)ttei_plain_spreads[i - TTEI_RATES] / 147.8;
+    return (double)ttei_gauss_spreads[i - 1][(state_bits - 8) / 2] / 147.8;
+}
+
+static size_t ttei_half_bits(int i) { return i < TTEI_RATES ? ttei_rates[i] : 2 * (size_t)(ttei_rates[i] - TTEI_PLAIN); }
+static double ttei_gauss_bits(int i) { return 0.5 * (double)ttei_half_bits(i); }
+
+/* The water level D with sum over j of max(0, log2(v[j] / D) / 2) = bits [CT06, 10.3.3]. */
+static double ttei_water(const double *v, size_t n, double bits)
+{
+    double low = -200, high = 200;
+    int i;
+    for (i = 0; i < 100; ++i) {
+        const double level = ldexp(exp2((low + high) / 2), 0);
+        double sum = 0;
+        size_t j;
+        for (j = 0; j < n; ++j)
+            if (v[j] > level) sum += 0.5 * log2(v[j] / level);
+        if (sum > bits) low = (low + high) / 2;
+        else high = (low + high) / 2;
+    }
+    return exp2(high);
+}
+
+/* ---- the model: what rows share, as a reader will see it --------------------------------------------------- */
+
+#define TTEI_NEAR 96u           /* leading coefficients that choose a row's centroid                       */
+#define TTEI_LEVELS 4096        /* levels of weight * energy, 64 an octave; 2048 stands for 1               */
+
+typedef struct ttei_class {
+    int level;                  /* the lowest that belongs to it                                           */
+    float scale;
+    size_t run_count, bytes;
+    ttei_run runs[TTEI_RUNS_MAX];
+} ttei_class;
 
 typedef struct ttei_model {
-    tte_table view;          /* dim, coding, shape, ranks, shared, codes; no records                   */
-    ttei_codes codes;        /* TTE_ENTROPY: section 4                                                 */
-    size_t dim, rank;
-    float *mean;             /* dim                                                                    */
-    float *basis;            /* rank x dim: what a coefficient adds to a row                           */
-    float *dual;             /* dim x rank: coefficients = (row - mean) dual, by least squares         */
-    float *scales;           /* rank: of the columns; for TTE_ENTROPY, their deviation as classes say  */
-    ttei_costs *costs;       /* one for each table                                                     */
-    void *block;
+    tte_table view;             /* of what is shared, as reading functions want it                         */
+    size_t dim, rank, centroid_count, near;
+    int state_bits, exponent, class_count, gain_bits, effort;
+    float water, usual_weight;
+    float *metric, ridge;       /* dim x dim, or NULL: identity; see ttei_metric_prepare                   */
+    float *mean;                /* dim; zeros where there are no centroids                                */
+    float *basis;               /* rank x dim                                                              */
+    float *dual;                /* dim x rank: coefficients = (row - mean) dual                            */
+    float *energy;              /* rank: |basis row|^2 in the metric                                       */
+    float *centroids;           /* centroid_count x rank; zeros where there is one or none                 */
+    float *near_weight;         /* near: what a coefficient's distance counts                              */
+    float *near_points;         /* near x centroid_count: their leading coefficients, so weighted          */
+    float *near_halves;         /* centroid_count: half of their squared lengths                           */
+    ttei_class classes[65];     /* and that of the centroids behind the last                               */
+    float gains[16];
 } ttei_model;
 
-/* ttei_product with the rows shared out to all threads; the same sums. */
-static void ttei_product_shared(size_t m, size_t k, size_t n, const float *a, size_t down, const float *b,
-                                float *c)
-{
-    const int blocks = (int)((m + 31) / 32);
-    int block;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static, 1)
-#endif
-    for (block = 0; block < blocks; ++block) {
-        const size_t first = 32 * (size_t)block;
-        ttei_product(ttei_min(32, m - first), k, n, a + first * down, down, 1, b, n,
-                     c + first * n, n);
-    }
-}
-
-/* 2 I - Y */
-static void ttei_twice_less(size_t n, const float *y, float *out)
-{
-    size_t i;
-    for (i = 0; i < n * n; ++i) out[i] = (i % (n + 1) == 0 ? 2.0f : 0.0f) - y[i];
-}
-
-/* G = B B^T is close to I; three steps of X <- X (2 I - G X) from X = I invert it. Cores of 4 bits may
-   lengthen a row so much that this would diverge: with D = diag(max(1, g_ii)) it starts from X = 1 / D,
-   whose first step is 2 / D - G / (D D^T). */
-static void ttei_model_dual(size_t dim, size_t rank, const float *basis, float *dual, float *room)
-{
-    float *across = room, *gram = across + dim * rank, *x = gram + rank * rank, *y = x + rank * rank;
-    size_t i, j;
-    int step;
-    for (i = 0; i < rank; ++i)
-        for (j = 0; j < dim; ++j) across[j * rank + i] = basis[i * dim + j];
-    ttei_product_shared(rank, dim, rank, basis, dim, across, gram);
-    for (i = 0; i < rank; ++i)
-        for (j = 0; j < rank; ++j) {
-            float a = gram[i * rank + i], b = gram[j * rank + j];
-            if (!(a > 1)) a = 1;
-            if (!(b > 1)) b = 1;
-            x[i * rank + j] = (i == j ? 2 / a : 0.0f) - gram[i * rank + j] / (a * b);
-        }
-    for (step = 0; step < 2; ++step) {
-        ttei_product_shared(rank, rank, rank, gram, rank, x, y);
-        ttei_twice_less(rank, y, y);
-        ttei_product_shared(rank, rank, rank, x, rank, y, dual);
-        memcpy(x, dual, rank * rank * sizeof *x);
-    }
-    ttei_product_shared(dim, rank, rank, across, rank, x, dual);
-}
-
-/* The basis from coded cores: B_1 = G_1 as r[0] x (n1 r1), B_k = B_(k-1) G_k; to the first `dim` of each
-   row. `room` has twice rank x (largest n1 .. nk r[k]). */
-static void ttei_model_basis(const tte_table *t, float *basis, float *room, size_t half)
-{
-    const size_t rank = (size_t)t->ranks[0], dim = (size_t)t->dim;
-    ttei_matrix m;
-    size_t rows = rank, i, run;
-    int32_t k;
-    float *v = room, *next = room + half;
-    const unsigned char *codes;
-    const unsigned char *scales;
-    float scale;
-    ttei_core_at(t, 0, &m);
-    memset(v, 0, rank * m.cols * sizeof *v);
-    codes = m.codes;
-    scales = m.scales;
-    for (run = 0, i = 0; run < TTEI_RUNS; ++run) {
-        size_t left = m.run[run];
-        for (; left > 0; --left, ++i, codes += ttei_packed_bytes((int)run, m.cols)) {
-            scale = ttei_scale_next((int)run, &scales);
-            ttei_rows_axpy((int)run, 1, m.cols, 0, m.cols, &scale, codes, v + i * m.cols);
-        }
-    }
-    for (k = 1; k < t->shape.modes; ++k) {
-        float *swap = v;
-        rows *= (size_t)t->shape.dim[k - 1];
-        ttei_core_at(t, k, &m);
-        memset(next, 0, rows * m.cols * sizeof *next);
-        ttei_matrix_apply(&m, rows, v, next);
-        v = next;
-        next = swap;
-    }
-    for (i = 0; i < rank; ++i)
-        memcpy(basis + i * dim, v + i * ttei_entries(&t->shape), dim * sizeof *basis);
-}
-
-static size_t ttei_model_carve(void *block, ttei_model *m)
+/* Room for everything but the metric; returns its size. */
+static size_t ttei_model_carve(ttei_model *m, void *block)
 {
     ttei_carve carve = ttei_carve_begin(block);
-    m->mean = (float *)ttei_take(&carve, m->dim, sizeof(float));
-    m->basis = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), sizeof(float));
-    m->dual = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), sizeof(float));
-    m->scales = (float *)ttei_take(&carve, m->rank, sizeof(float));
-    m->costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
+    const size_t real = sizeof(float);
+    m->near = ttei_min(m->rank, TTEI_NEAR);
+    m->mean = (float *)ttei_take(&carve, m->dim, real);
+    m->basis = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), real);
+    m->dual = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), real);
+    m->energy = (float *)ttei_take(&carve, m->rank, real);
+    m->centroids = (float *)ttei_take(&carve, ttei_mul(m->centroid_count, m->rank), real);
+    m->near_weight = (float *)ttei_take(&carve, m->near, real);
+    m->near_points = (float *)ttei_take(&carve, ttei_mul(m->centroid_count, m->near), real);
+    m->near_halves = (float *)ttei_take(&carve, m->centroid_count, real);
     return carve.used;
 }
 
-static void ttei_model_end(ttei_model *m)
+/* The dual of a basis B that has been rounded, so that its rows are no longer orthogonal: x ~ mean + z B is solved by
+   z = (x - mean) M B' (B M B')^-1, and what rounding turned out of the directions asked for costs little: as long as
+   there are as many rows as columns nothing at all. Rows are scaled to unit length before the inverse is formed. */
+static tte_status ttei_model_dual(ttei_model *m)
 {
-    if (m->block != NULL) TT_EMBED_FREE(m->block);
-    m->block = NULL;
+    const size_t n = m->rank, dim = m->dim;
+    double *gram, *right;
+    float *weighed, *turned;
+    size_t i, j;
+    tte_status status = TTE_OK;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    void *block = NULL;
+    int pass;
+    if (n == 0) return TTE_OK;
+    for (pass = 0; pass < 2; ++pass) {
+        gram = (double *)ttei_take(&carve, ttei_mul(n, n), sizeof(double));
+        right = (double *)ttei_take(&carve, ttei_mul(n, dim), sizeof(double));
+        weighed = (float *)ttei_take(&carve, ttei_mul(n, ttei_max(n, dim)), sizeof(float));
+        turned = (float *)ttei_take(&carve, ttei_mul(n, dim), sizeof(float));
+        if (pass == 1) break;
+        if (carve.used == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+        block = TT_EMBED_MALLOC(carve.used);
+        if (block == NULL) return TTE_ERR_MEMORY;
+        carve = ttei_carve_begin(block);
+    }
+    if (m->metric != NULL)
+        ttei_product(n, dim, dim, m->basis, dim, 1, m->metric, dim, weighed, dim);
+    for (i = 0; m->metric != NULL && i < n * dim; ++i) weighed[i] += m->ridge * m->basis[i];
+    if (m->metric == NULL)
+        memcpy(weighed, m->basis, n * dim * sizeof *weighed);
+    for (j = 0; j < n; ++j) {
+        double sum = 0;
+        for (i = 0; i < dim; ++i) {
+            sum += (double)weighed[j * dim + i] * (double)m->basis[j * dim + i];
+            turned[i * n + j] = m->basis[j * dim + i];
+        }
+        m->energy[j] = sum > 0 ? (float)sum : 0;
+        for (i = 0; i < dim; ++i)
+            right[j * dim + i] = sum > 0 ? (double)weighed[j * dim + i] / sqrt(sum) : 0;
+    }
+    ttei_product(n, dim, n, weighed, dim, 1, turned, n, m->dual, n);
+    for (j = 0; j < n; ++j)
+        for (i = 0; i < n; ++i) {
+            const double length = sqrt((double)m->energy[i] * (double)m->energy[j]);
+            gram[j * n + i] = length > 0 ? (double)m->dual[j * n + i] / length : 0;
+            if (i == j) gram[j * n + i] = 1 + 1e-5;
+        }
+    if (!ttei_cholesky(n, gram)) status = TTE_ERR_CONVERGENCE;
+    if (status == TTE_OK) {
+        ttei_cholesky_solve(n, gram, dim, right, dim);
+        for (i = 0; i < dim; ++i)
+            for (j = 0; j < n; ++j)
+                m->dual[i * n + j] =
+                    m->energy[j] > 0 ? (float)(right[j * dim + i] / sqrt((double)m->energy[j])) : 0;
+    }
+    TT_EMBED_FREE(block);
+    return status;
 }
 
-/* Section 4 of a model, which may change while it is being fitted. */
-static void ttei_model_codes(ttei_model *m, const unsigned char *codes)
+/* What chooses a centroid: the first coefficients, weighted between their own lengths and what they cost in bits. */
+static void ttei_model_near(ttei_model *m)
 {
-    size_t j;
+    size_t j, k;
+    for (j = 0; j < m->near; ++j) {
+        const double energy = (double)m->energy[j], level = energy > (double)m->water ? energy : (double)m->water;
+        m->near_weight[j] = level > 0 ? (float)(sqrt(energy) / sqrt(sqrt(level))) : 0;
+    }
+    for (k = 0; k < m->centroid_count; ++k) {
+        double sum = 0;
+        for (j = 0; j < m->near; ++j) {
+            const float x = m->centroids[k * m->rank + j] * m->near_weight[j];
+            m->near_points[j * m->centroid_count + k] = x;
+            sum += (double)x * (double)x;
+        }
+        m->near_halves[k] = (float)(0.5 * sum);
+    }
+}
+
+/* ids[i] = the nearest of `points` points to the i-th of `count` vectors y (near numbers each): the smallest of
+   |p|^2 / 2 - <y, p>. `scores` has count x points floats. */
+static void ttei_nearest(size_t count, size_t near, const float *y, size_t points, const float *p,
+                         const float *halves, float *scores, uint16_t *ids)
+{
+    size_t i, k;
+    ttei_product(count, near, points, y, near, 1, p, points, scores, points);
+    for (i = 0; i < count; ++i) {
+        const float *s = scores + i * points;
+        float least = halves[0] - s[0];
+        size_t best = 0;
+        for (k = 1; k < points; ++k) {
+            const float now = halves[k] - s[k];
+            if (now < least) {
+                least = now;
+                best = k;
+            }
+        }
+        ids[i] = (uint16_t)best;
+    }
+}
+
+/* A tile of rows in the coordinates of a model. */
+#define TTEI_ROWS_TILE 32u
+typedef struct ttei_rows_tile {
+    float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
+    float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
+    float *y;                   /* TTEI_ROWS_TILE x near                                                        */
+    float *scores;              /* TTEI_ROWS_TILE x centroid_count                                              */
+    uint16_t centroid[TTEI_ROWS_TILE];
+    double energy[TTEI_ROWS_TILE];   /* see ttei_tile_analyze                                                   */
+} ttei_rows_tile;
+
+static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_rows_tile *tile)
+{
+    tile->rows = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
+    tile->z = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank), sizeof(float));
+    tile->y = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, ttei_min(m->rank, TTEI_NEAR)), sizeof(float));
+    tile->scores = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->centroid_count), sizeof(float));
+}
+
+/* Rows to coefficients z, each less those of the nearest centroid, and the row's energy,
+       (mean over j of ((z_j^2 + d_j) / (1 + d_j))^(3/4))^(4/3),  d_j = water / energy_j:
+   by how much its coefficients are larger than usual, where those that will get no bits count little. A power below
+   that of squares, since a few outliers say little of the bits that the others need. */
+static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *rows, ttei_rows_tile *tile)
+{
+    size_t i, j;
+    for (i = 0; i < count; ++i)
+        for (j = 0; j < m->dim; ++j) tile->rows[i * m->dim + j] = rows[i * m->dim + j] - m->mean[j];
+    ttei_product(count, m->dim, m->rank, tile->rows, m->dim, 1, m->dual, m->rank, tile->z, m->rank);
+    memset(tile->centroid, 0, sizeof tile->centroid);
+    if (m->centroid_count > 1) {
+        for (i = 0; i < count; ++i)
+            for (j = 0; j < m->near; ++j)
+                tile->y[i * m->near + j] = tile->z[i * m->rank + j] * m->near_weight[j];
+        ttei_nearest(count, m->near, tile->y, m->centroid_count, m->near_points, m->near_halves, tile->scores,
+                     tile->centroid);
+    }
+    for (i = 0; i < count; ++i) {
+        float *z = tile->z + i * m->rank;
+        const float *c = m->centroids + tile->centroid[i] * m->rank;
+        double sum = 0;
+        for (j = 0; j < m->rank; ++j) {
+            const double d = m->energy[j] > 0 ? (double)m->water / (double)m->energy[j] : 1;
+            double x;
+            if (m->centroid_count > 1) z[j] -= c[j];
+            x = ((double)z[j] * (double)z[j] + d) / (1 + d);
+            sum += sqrt(x * sqrt(x));
+        }
+        sum /= (double)ttei_max(m->rank, 1);
+        tile->energy[i] = m->rank > 0 ? sum * cbrt(sum) : 1;
+    }
+}
+
+/* The level of a row, and the class that has it. */
+static int ttei_row_level(double weight, double energy)
+{
+    const double x = floor(64 * log2(weight * energy)) + 2048;  /* NaN and infinities end at the ends */
+    return x > 0 ? x < TTEI_LEVELS - 1 ? (int)x : TTEI_LEVELS - 1 : 0;
+}
+
+static int ttei_class_of(const ttei_model *m, int level)
+{
+    int c = m->class_count - 1;
+    while (c > 0 && level < m->classes[c].level) --c;
+    return c;
+}
+
+/* ---- first pass: extent and moments ----------------------------------------------------------------------- */
+
+/* Everything that training holds; matrices are dim x dim. */
+typedef struct ttei_learning {
+    const ttei_settings *s;
+    ttei_progress progress;
+    size_t dim, block_rows, limit_rank, limit_centroids;
+    int exponent;               /* the table's entries are below 2^exponent                                */
+    float usual_weight;         /* the mean                                                                */
+    double weight_sum, *first, *second;  /* sums of w, w x, w x'x; then mean and covariance                */
+    double *root, *inverse;     /* of the metric and back; NULL without one                               */
+    float *metric, ridge;       /* as the model has them                                                  */
+    double *work[3], *values;   /* matrices; dim                                                          */
+    void *eigen_work;
+    float *rows;                /* block_rows x dim                                                        */
+} ttei_learning;
+
+static size_t ttei_learning_carve(const ttei_settings *s, void *block, ttei_learning *l)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    const size_t dim = s->dim, square = ttei_mul(dim, dim), real = sizeof(double);
     int i;
-    m->view.codes = codes;
-    ttei_codes_view(codes, m->rank, &m->codes);
-    for (i = 0; i < m->codes.tables; ++i) ttei_costs_of(ttei_table_at(&m->codes, i), &m->costs[i]);
-    for (j = 0; j < m->rank; ++j) {
-        const int offset = ttei_signed(m->codes.columns[j]);
-        m->scales[j] = m->codes.step * (float)pow(2, (double)(offset + m->codes.stride * m->codes.own -
-                                                              m->codes.origin) /
-                                                         (double)(2 * m->codes.stride));
+    memset(l, 0, sizeof *l);
+    l->s = s;
+    l->progress = s->progress;
+    l->limit_rank = dim;
+    l->limit_centroids = 65536;
+    l->dim = dim;
+    l->block_rows = ttei_block_rows(dim);
+    l->first = (double *)ttei_take(&carve, dim, real);
+    l->second = (double *)ttei_take(&carve, square, real);
+    if (s->o.metric != NULL) {
+        l->root = (double *)ttei_take(&carve, square, real);
+        l->inverse = (double *)ttei_take(&carve, square, real);
+        l->metric = (float *)ttei_take(&carve, square, sizeof(float));
     }
+    for (i = 0; i < 3; ++i) l->work[i] = (double *)ttei_take(&carve, square, real);
+    l->values = (double *)ttei_take(&carve, dim, real);
+    l->eigen_work = ttei_take(&carve, ttei_eigen_work(dim), 1);
+    l->rows = (float *)ttei_take(&carve, ttei_mul(l->block_rows, dim), sizeof(float));
+    return carve.used;
 }
 
-/* The model of a view whose sections stand. */
-static tte_status ttei_model_begin(ttei_model *m, const tte_table *view)
+/* The power of two that all entries are below. */
+static tte_status ttei_learn_extent(ttei_learning *l)
 {
-    const float one = 1;
-    size_t half = 0, left = (size_t)view->ranks[0], size, room_size, j;
-    const unsigned char *columns = ttei_has_columns(view->coding) ? ttei_columns_at(view) : NULL;
-    float *room;
-    ttei_matrix mean;
-    int32_t k;
-    memset(m, 0, sizeof *m);
-    m->view = *view;
-    m->dim = (size_t)view->dim;
-    m->rank = (size_t)view->ranks[0];
-    for (k = 0; k < view->shape.modes; ++k) {
-        left = ttei_mul(left, (size_t)view->shape.dim[k]);
-        half = ttei_max(half, ttei_mul(left, (size_t)view->ranks[k + 1]));
+    const ttei_settings *s = l->s;
+    size_t first, count;
+    float top = 0;
+    for (first = 0; first < s->vocab; first += count) {
+        tte_status status;
+        float now;
+        count = ttei_min(l->block_rows, s->vocab - first);
+        status = ttei_fetch(s, 0, first, count, l->rows);
+        if (status != TTE_OK) return status;
+        now = ttei_top_f32(count * l->dim, l->rows);
+        if (now > top) top = now;
+        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
+        if (status != TTE_OK) return status;
     }
-    size = ttei_model_carve(NULL, m);
-    room_size = ttei_max(ttei_mul(2, half),
-                         ttei_add(ttei_mul(m->dim, m->rank), ttei_mul(3, ttei_mul(m->rank, m->rank))));
-    room_size = ttei_mul(room_size, sizeof(float));
-    if (size == TTEI_SIZE_MAX || room_size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    m->block = TT_EMBED_MALLOC(size);
-    room = (float *)TT_EMBED_MALLOC(room_size);
-    if (m->block == NULL || room == NULL) {
-        if (room != NULL) TT_EMBED_FREE(room);
-        ttei_model_end(m);
-        return TTE_ERR_MEMORY;
-    }
-    (void)ttei_model_carve(m->block, m);
-    ttei_core_at(view, -1, &mean);
-    memset(m->mean, 0, m->dim * sizeof *m->mean);
-    ttei_matrix_apply(&mean, 1, &one, m->mean);
-    ttei_model_basis(view, m->basis, room, half);
-    ttei_model_dual(m->dim, m->rank, m->basis, m->dual, room);
-    TT_EMBED_FREE(room);
-    if (view->codes != NULL)
-        ttei_model_codes(m, view->codes);
-    else
-        for (j = 0; j < m->rank; ++j) m->scales[j] = columns != NULL ? ttei_get_f32(columns + 4 * j) : 1;
+    l->exponent = ttei_exponent((double)top);
     return TTE_OK;
 }
 
-#endif /* TT_EMBED_DECODE_ONLY */
-
-/* ================================================================================================
-   IMAGE LAYOUT
-   The header as bytes and as a struct, where the sections lie, and the checks that make every later
-   read safe. IMAGE FORMAT above is the map of this room.
-   ============================================================================================= */
-
-#define TTEI_HEADER_FIXED 144u
-#define TTEI_SECTION_BYTES 24u
-#define TTEI_SECTIONS 4         /* kinds of sections, numbered from 1            */
-#define TTEI_SECTION_ALIGN 64u
-#define TTEI_FLAG_ADAPTED 1u
-#define TTEI_GROUP 16u         /* tokens that share one offset in an index of ranks ..      */
-#define TTEI_LENGTHS 32u       /* .. and in one of lengths, which begins with             */
-#define TTEI_LENGTHS_HEAD 8u   /* as many bytes of its own                                */
-#define TTEI_SUM_TOP 16        /* exponents of ordered sums lie in -16 .. 16     */
-
-#define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
-#define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
-static int ttei_magic_good(const unsigned char *p)
+/* Mean and covariance of the rows, in weights. */
+static tte_status ttei_learn_moments(ttei_learning *l)
 {
-    return ttei_get32(p) == TTEI_MAGIC_LOW && ttei_get32(p + 4) == TTEI_MAGIC_HIGH;
-}
-#ifndef TT_EMBED_DECODE_ONLY
-static void ttei_magic_put(unsigned char *p)
-{
-    ttei_put32(p, TTEI_MAGIC_LOW);
-    ttei_put32(p + 4, TTEI_MAGIC_HIGH);
-}
-#endif
-
-/* CRC-32 of IEEE 802.3, reflected polynomial edb88320, bit by bit. */
-static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
-{
-    int bit;
-    for (; n > 0; --n) {
-        crc ^= *p++;
-        for (bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
-    }
-    return crc;
-}
-
-#ifdef TT_EMBED_DECODE_ONLY
-
-static uint32_t ttei_crc32(const unsigned char *p, size_t n)
-{
-    return ~ttei_crc32_step(0xffffffffu, p, n);
-}
-
-#else
-
-/* Sixteen bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
-   on the stack. */
-static uint32_t ttei_crc32_part(const unsigned char *p, size_t n)
-{
-    uint32_t far[16][256], crc = 0xffffffffu, word;
-    unsigned char byte;
-    size_t i, k;
-    if (n >= 8192) {
-        for (i = 0; i < 256; ++i) {
-            byte = (unsigned char)i;
-            far[0][i] = ttei_crc32_step(0, &byte, 1);
+    const ttei_settings *s = l->s;
+    const size_t dim = l->dim;
+    float weight[256];
+    size_t first, count, i, j;
+    memset(l->first, 0, dim * sizeof *l->first);
+    memset(l->second, 0, dim * dim * sizeof *l->second);
+    for (first = 0; first < s->vocab; first += count) {
+        tte_status status;
+        count = ttei_min(l->block_rows, s->vocab - first);
+        status = ttei_fetch(s, l->exponent, first, count, l->rows);
+        if (status != TTE_OK) return status;
+        for (i = 0; i < count; ++i) {
+            weight[i] = ttei_row_weight(s, first + i);
+            l->weight_sum += (double)weight[i];
+            for (j = 0; j < dim; ++j) l->first[j] += (double)weight[i] * (double)l->rows[i * dim + j];
         }
-        for (k = 1; k < 16; ++k)
-            for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
-        for (; n >= 16; n -= 16) {
-            word = crc ^ ttei_get32(p);
-            crc = 0;
-            for (k = 16; k > 0; k -= 4, p += 4) {
-                if (k < 16) word = ttei_get32(p);
-                crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^
-                       far[k - 3][word >> 16 & 255u] ^ far[k - 4][word >> 24];
+        ttei_gram_add(count, dim, l->rows, weight, l->second);
+        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
+        if (status != TTE_OK) return status;
+    }
+    l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
+    for (j = 0; j < dim; ++j) l->first[j] /= l->weight_sum;
+    for (i = 0; i < dim; ++i)
+        for (j = i; j < dim; ++j)
+            l->second[i * dim + j] = l->second[i * dim + j] / l->weight_sum - l->first[i] * l->first[j];
+    ttei_mirror(dim, l->second);
+    return TTE_OK;
+}
+
+/* A metric checked, made symmetric to the last bit and divided by its mean eigenvalue. With the ridge times the identity
+   added it has a root and that an inverse: 1/1000, and what rounding of a singular one may have turned negative. */
+static tte_status ttei_metric_prepare(size_t dim, const float *metric, float *out, float *ridge)
+{
+    const float top = ttei_top_f32(dim * dim, metric);
+    double trace = 0, square = 0;
+    size_t i, j;
+    if (!ttei_finite_f32(top)) return TTE_ERR_ARGUMENT;
+    if (!(top > 0)) {  /* nothing matters: what is small then is the plain error */
+        memset(out, 0, dim * dim * sizeof *out);
+        *ridge = 1;
+        return TTE_OK;
+    }
+    for (i = 0; i < dim; ++i)
+        for (j = 0; j < dim; ++j) {
+            const double x = (double)metric[i * dim + j] / (double)top, y = (double)metric[j * dim + i] / (double)top;
+            if (fabs(x - y) > 1e-5) return TTE_ERR_ARGUMENT;
+            square += x * x;
+            if (i == j) trace += x;
+        }
+    if (!(trace > 0)) return TTE_ERR_ARGUMENT;
+    *ridge = (float)(1e-3 + 1e-5 * sqrt(square) * (double)dim / trace);
+    for (i = 0; i < dim; ++i)
+        for (j = 0; j < dim; ++j)
+            out[i * dim + j] = (float)(0.5 * ((double)metric[i * dim + j] + (double)metric[j * dim + i]) / (double)top *
+                                           (double)dim / trace);
+    return TTE_OK;
+}
+
+/* The prepared metric, its root S and the inverse of that. */
+static tte_status ttei_learn_metric(ttei_learning *l)
+{
+    const size_t dim = l->dim;
+    const float *metric = l->s->o.metric;
+    double *a = l->work[0];
+    size_t i, j;
+    tte_status status;
+    if (metric == NULL) return TTE_OK;
+    status = ttei_metric_prepare(dim, metric, l->metric, &l->ridge);
+    if (status != TTE_OK) return status;
+    for (i = 0; i < dim * dim; ++i) a[i] = (double)l->metric[i];
+    if (!ttei_eigen(dim, a, l->values, l->eigen_work)) return TTE_ERR_CONVERGENCE;
+    if (l->values[dim - 1] < -1.1e-5 * l->values[0]) return TTE_ERR_ARGUMENT;
+    for (j = 0; j < dim; ++j) l->values[j] = sqrt((l->values[j] > 0 ? l->values[j] : 0) + (double)l->ridge);
+    ttei_spectral(dim, a, l->values, l->work[1], l->root);
+    for (j = 0; j < dim; ++j) l->values[j] = 1 / l->values[j];
+    ttei_spectral(dim, a, l->values, l->work[1], l->inverse);
+    return TTE_OK;
+}
+
+/* Eigenvectors, in rows, and eigenvalues of S C S for the covariance C in work[0]: to work[0] and values. */
+static tte_status ttei_learn_spectrum(ttei_learning *l)
+{
+    size_t j;
+    if (l->root != NULL) {
+        ttei_square_product(l->dim, l->root, l->work[0], l->work[1]);
+        ttei_square_product(l->dim, l->work[1], l->root, l->work[0]);
+    }
+    if (!ttei_eigen(l->dim, l->work[0], l->values, l->eigen_work)) return TTE_ERR_CONVERGENCE;
+    for (j = 0; j < l->dim; ++j)
+        if (!(l->values[j] > 1e-13 * l->values[0])) l->values[j] = 0;
+    return TTE_OK;
+}
+
+/* The level at which all variances and the mean together leave eps^2 of what they are: where eps asks for an image. */
+static double ttei_learn_level(ttei_learning *l, double eps)
+{
+    double total = 0, low = -300, high = 300;
+    size_t i, j;
+    int turn;
+    for (i = 0; i < l->dim; ++i)
+        for (j = 0; j < l->dim; ++j) {
+            const double m = l->metric != NULL ? (double)l->metric[i * l->dim + j] : i == j ? 1 : 0;
+            total += m * (l->second[i * l->dim + j] + l->first[i] * l->first[j]);
+        }
+    memcpy(l->work[0], l->second, l->dim * l->dim * sizeof *l->second);
+    if (!(total > 0) || ttei_learn_spectrum(l) != TTE_OK) return 1;
+    for (turn = 0; turn < 100; ++turn) {
+        const double level = exp2((low + high) / 2);
+        double sum = 0;
+        for (j = 0; j < l->dim; ++j) sum += l->values[j] < level ? l->values[j] : level;
+        if (sum > eps * eps * total) high = (low + high) / 2;
+        else low = (low + high) / 2;
+    }
+    return exp2(low);
+}
+
+/* ---- centroids ---------------------------------------------------------------------------------------------- */
+
+#define TTEI_SAMPLE 32768u      /* rows that centroids are sought on                                       */
+
+/* The search for centroids, in the leading coefficients y of a sample. */
+typedef struct ttei_cluster {
+    size_t near, sample, most;  /* coefficients; rows; points                                              */
+    float *axes;                /* dim x near: y = (row - mean) axes                                       */
+    float *y, *points, *halves, *scores;  /* sample x near; near x most; most; threads x TTEI_ROWS_TILE x most   */
+    double *sums, *counts;      /* most x near; most                                                       */
+    uint16_t *ids;              /* sample                                                                  */
+    int threads;
+} ttei_cluster;
+
+static size_t ttei_cluster_carve(const ttei_learning *l, void *block, ttei_cluster *c)
+{
+    ttei_carve carve = ttei_carve_begin(block);
+    const size_t real = sizeof(float);
+    c->axes = (float *)ttei_take(&carve, ttei_mul(l->dim, c->near), real);
+    c->y = (float *)ttei_take(&carve, ttei_mul(c->sample, c->near), real);
+    c->points = (float *)ttei_take(&carve, ttei_mul(c->most, c->near), real);
+    c->halves = (float *)ttei_take(&carve, c->most, real);
+    c->scores = (float *)ttei_take(&carve, ttei_mul((size_t)c->threads * TTEI_ROWS_TILE, c->most), real);
+    c->sums = (double *)ttei_take(&carve, ttei_mul(c->most, c->near), sizeof(double));
+    c->counts = (double *)ttei_take(&carve, c->most, sizeof(double));
+    c->ids = (uint16_t *)ttei_take(&carve, ttei_max(c->sample, l->block_rows), sizeof(uint16_t));
+    return carve.used;
+}
+
+/* y of `count` rows, which lose the mean on the way. */
+static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows,
+                                 float *y)
+{
+    size_t i, j;
+    for (i = 0; i < count; ++i)
+        for (j = 0; j < l->dim; ++j) rows[i * l->dim + j] -= (float)l->first[j];
+    ttei_product(count, l->dim, c->near, rows, l->dim, 1, c->axes, c->near, y, c->near);
+}
+
+static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t count, const float *y)
+{
+    long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
+#endif
+    for (tile = 0; tile < tiles; ++tile) {
+        const size_t first = (size_t)tile * TTEI_ROWS_TILE;
+        ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->near, y + first * c->near, points, c->points,
+                     c->halves, c->scores + ttei_thread() * TTEI_ROWS_TILE * c->most, c->ids + first);
+    }
+}
+
+/* One step of Lloyd's iteration: ids to means. A point that no row is near to becomes a row. */
+static void ttei_cluster_means(const ttei_cluster *c, size_t points)
+{
+    size_t i, j, k;
+    memset(c->sums, 0, points * c->near * sizeof *c->sums);
+    memset(c->counts, 0, points * sizeof *c->counts);
+    for (i = 0; i < c->sample; ++i) {
+        double *sum = c->sums + c->ids[i] * c->near;
+        c->counts[c->ids[i]] += 1;
+        for (j = 0; j < c->near; ++j) sum[j] += (double)c->y[i * c->near + j];
+    }
+    for (k = 0; k < points; ++k) {
+        double half = 0;
+        const float *row = c->y + (k * 2654435761u % c->sample) * c->near;
+        for (j = 0; j < c->near; ++j) {
+            const double x = c->counts[k] > 0 ? c->sums[k * c->near + j] / c->counts[k] : (double)row[j];
+            c->points[j * points + k] = (float)x;
+            half += 0.5 * x * x;
+        }
+        c->halves[k] = (float)half;
+    }
+}
+
+/* Twice as many points: each and a neighbour, a small step to alternating sides away from it. */
+static void ttei_cluster_split(const ttei_cluster *c, size_t points, const double *deviation)
+{
+    size_t j, k;
+    for (j = c->near; j-- > 0;)  /* from the end, since rows of points grow in place */
+        for (k = points; k-- > 0;) {
+            const uint32_t hash = (uint32_t)(j * 40503u + k * 2654435761u);
+            const float x = c->points[j * points + k],
+                        step = (float)(0.3 * deviation[j]) * ((hash >> 15 & 1u) != 0 ? 1.0f : -1.0f);
+            c->points[j * 2 * points + 2 * k + 1] = x + step;
+            c->points[j * 2 * points + 2 * k] = x - step;
+        }
+    for (k = 0; k < 2 * points; ++k) {
+        double half = 0;
+        for (j = 0; j < c->near; ++j) {
+            const double x = (double)c->points[j * 2 * points + k];
+            half += 0.5 * x * x;
+        }
+        c->halves[k] = (float)half;
+    }
+}
+
+/* Coefficients y are scaled by level[j]^(-1/4), level = max(variance, water): halfway between lengths and bits.
+   Bits that `points` centroids save over all rows, net of their own and of the rows' ids. With variances v before
+   and u after (u corrected for the means being those of the sample itself), a centroid's coefficient of variance c
+   is coded to a noise of about level * points / vocab, which adds to what is left for the rows to code:
+       gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits. */
+static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points, const double *level,
+                                double *deviation)
+{
+    const double vocab = (double)l->s->vocab, n = (double)c->sample, part = (double)points / n;
+    double gain = 0;
+    size_t i, j;
+    for (j = 0; j < c->near; ++j) deviation[j] = 0;
+    for (i = 0; i < c->sample; ++i)
+        for (j = 0; j < c->near; ++j) {
+            const double d = (double)c->y[i * c->near + j] - (double)c->points[j * points + c->ids[i]];
+            deviation[j] += d * d;
+        }
+    for (j = 0; j < c->near; ++j) {
+        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(level[j]), d = level[c->near];
+        const double saved = v > u ? v - u : 0, ideal = (u > d ? u : d) * (double)points / vocab;
+        const double noise = saved < ideal ? saved : ideal;
+        const double before = v > d ? v : d, after = u + noise > d ? u + noise : d;
+        gain += 0.5 * vocab * log2(before / after);
+        if (saved > noise && noise > 0) gain -= 0.5 * (double)points * log2(saved / noise);
+        deviation[j] = sqrt(deviation[j] / n);
+    }
+    return gain - vocab * log2((double)points);
+}
+
+/* Axes of y, and the sample: groups of 16 rows, evenly over the table. */
+static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c, const double *level)
+{
+    const ttei_settings *s = l->s;
+    const size_t dim = l->dim, group = c->sample < s->vocab ? 16 : l->block_rows;
+    size_t done, count, i, j, k;
+    for (j = 0; j < c->near; ++j)
+        for (i = 0; i < dim; ++i) {
+            const double *u = l->work[0] + j * dim;
+            double x = u[i];
+            if (l->root != NULL)
+                for (x = 0, k = 0; k < dim; ++k) x += l->root[i * dim + k] * u[k];
+            c->axes[i * c->near + j] = (float)(x / sqrt(sqrt(level[j])));
+        }
+    for (done = 0; done < c->sample; done += count) {
+        size_t first = done;
+        tte_status status;
+        count = ttei_min(group, c->sample - done);
+        if (c->sample < s->vocab)
+            first = ttei_min((size_t)((double)done / (double)c->sample * (double)s->vocab), s->vocab - count);
+        status = ttei_fetch(s, l->exponent, first, count, l->rows);
+        if (status != TTE_OK) return status;
+        ttei_cluster_project(l, c, count, l->rows, c->y + done * c->near);
+    }
+    return TTE_OK;
+}
+
+/* The best number of points, 2^b, in c->points; found by splitting [LBG80]. */
+static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c, const double *level,
+                                  double *deviation, float *best)
+{
+    size_t points = 1, chosen = 1;
+    double most = 0, gain = 0;
+    int turn, worse = 0;
+    memset(c->ids, 0, c->sample * sizeof *c->ids);
+    ttei_cluster_means(c, 1);
+    (void)ttei_cluster_gain(l, c, 1, level, deviation);
+    while (2 * points <= c->most && (worse < 3 || gain > most - 0.01 * (double)l->s->vocab * (double)l->dim)) {
+        ttei_cluster_split(c, points, deviation);
+        points *= 2;
+        for (turn = 0; turn < 4; ++turn) {
+            ttei_cluster_assign(c, points, c->sample, c->y);
+            ttei_cluster_means(c, points);
+        }
+        ttei_cluster_assign(c, points, c->sample, c->y);
+        gain = ttei_cluster_gain(l, c, points, level, deviation);
+        ++worse;
+        if (gain > most) {
+            most = gain;
+            chosen = points;
+            worse = 0;
+            memcpy(best, c->points, points * c->near * sizeof *best);
+        }
+    }
+    return chosen;
+}
+
+/* What is known of centroids: the means of the rows nearest to each point, less the mean of all. */
+typedef struct ttei_centers {
+    size_t count;
+    double *sums;               /* count x dim                                                            */
+    double *weights;            /* count: part of all                                                      */
+    float *rows;                /* count x dim                                                            */
+} ttei_centers;
+
+/* Second pass: all rows to the points chosen. */
+static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, float *y, ttei_centers *centers)
+{
+    const ttei_settings *s = l->s;
+    const size_t dim = l->dim;
+    size_t first, count, i, j, k;
+    memset(centers->sums, 0, centers->count * dim * sizeof *centers->sums);
+    memset(centers->weights, 0, centers->count * sizeof *centers->weights);
+    for (first = 0; first < s->vocab; first += count) {
+        tte_status status;
+        count = ttei_min(l->block_rows, s->vocab - first);
+        status = ttei_fetch(s, l->exponent, first, count, l->rows);
+        if (status != TTE_OK) return status;
+        ttei_cluster_project(l, c, count, l->rows, y);
+        ttei_cluster_assign(c, centers->count, count, y);
+        for (i = 0; i < count; ++i) {
+            const double weight = (double)ttei_row_weight(s, first + i) / l->weight_sum;
+            double *sum = centers->sums + c->ids[i] * dim;
+            centers->weights[c->ids[i]] += weight;
+            for (j = 0; j < dim; ++j) sum[j] += weight * (double)l->rows[i * dim + j];
+        }
+        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
+        if (status != TTE_OK) return status;
+    }
+    for (k = 0; k < centers->count; ++k)
+        for (j = 0; j < dim; ++j)
+            centers->rows[k * dim + j] =
+                centers->weights[k] > 0 ? (float)(centers->sums[k * dim + j] / centers->weights[k]) : 0;
+    return TTE_OK;
+}
+
+/* Points at most: a power of two that scores of one query, the sample and the effort allow. */
+static size_t ttei_cluster_most(const ttei_learning *l)
+{
+    const ttei_settings *s = l->s;
+    size_t limit = ttei_min(l->limit_centroids, ttei_min(8 * l->dim + 256, s->vocab / 12)), most = 1;
+    if (s->o.effort < 5) limit = ttei_min(limit, (size_t)64 << 2 * (s->o.effort / 2));
+    while (2 * most <= limit && most < 4096) most *= 2;
+    return most;
+}
+
+/* Centroids, from mean, covariance, eigenvectors in work[0] and the level of water. Where there are several work[0]
+   and values become the spectrum of the covariance of what they leave. `block` is the caller's to free. */
+static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_centers *centers, void **block)
+{
+    const size_t dim = l->dim;
+    ttei_cluster c;
+    ttei_carve carve;
+    double *level, *deviation;
+    float *best;
+    void *room;
+    size_t size, i, j;
+    tte_status status;
+    memset(&c, 0, sizeof c);
+    centers->count = 1;
+    c.near = ttei_min(dim, TTEI_NEAR);
+    c.most = ttei_cluster_most(l);
+    c.sample = ttei_min(l->s->vocab, TTEI_SAMPLE);
+    c.threads = ttei_thread_count();
+    while (c.near > 0 && !(l->values[c.near - 1] > 0)) --c.near;
+    if (c.most > 1 && c.near > 0) {
+        size = ttei_cluster_carve(l, NULL, &c);
+        room = TT_EMBED_MALLOC(ttei_add(size, ttei_mul(2 * TTEI_NEAR + 2, sizeof(double)) +
+                                                  ttei_mul(ttei_mul(c.most, c.near), sizeof(float))));
+        if (size == TTEI_SIZE_MAX || room == NULL) return TTE_ERR_MEMORY;
+        (void)ttei_cluster_carve(l, room, &c);
+        level = (double *)(void *)((unsigned char *)room + size / 16 * 16);
+        deviation = level + TTEI_NEAR + 1;
+        best = (float *)(void *)(deviation + TTEI_NEAR + 1);
+        level[c.near] = water;
+        for (j = 0; j < c.near; ++j) level[j] = l->values[j] > water ? l->values[j] : water;
+        status = ttei_cluster_sample(l, &c, level);
+        if (status == TTE_OK) centers->count = ttei_cluster_search(l, &c, level, deviation, best);
+        if (status == TTE_OK && centers->count > 1) {
+            for (i = 0; i < centers->count; ++i) {
+                double half = 0;
+                for (j = 0; j < c.near; ++j) {
+                    const double x = (double)best[j * centers->count + i];
+                    half += 0.5 * x * x;
+                }
+                c.halves[i] = (float)half;
+            }
+            memcpy(c.points, best, centers->count * c.near * sizeof *best);
+            carve = ttei_carve_begin(NULL);
+            for (i = 0; i < 2; ++i) {
+                centers->sums = (double *)ttei_take(&carve, ttei_mul(centers->count, dim), sizeof(double));
+                centers->weights = (double *)ttei_take(&carve, centers->count, sizeof(double));
+                centers->rows = (float *)ttei_take(&carve, ttei_mul(centers->count, dim), sizeof(float));
+                if (i == 0) {
+                    *block = TT_EMBED_MALLOC(carve.used);
+                    if (*block == NULL) break;
+                    carve = ttei_carve_begin(*block);
+                }
+            }
+            status = *block == NULL ? TTE_ERR_MEMORY : ttei_centers_pass(l, &c, c.y, centers);
+        }
+        TT_EMBED_FREE(room);
+        if (status != TTE_OK) return status;
+    }
+    if (centers->count > 1) {
+        float weight[64];
+        memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
+        memset(l->work[1], 0, dim * dim * sizeof *l->work[1]);
+        for (i = 0; i < centers->count; i += 64) {
+            const size_t now = ttei_min(64, centers->count - i);
+            for (j = 0; j < now; ++j) weight[j] = (float)centers->weights[i + j];
+            ttei_gram_add(now, dim, centers->rows + i * dim, weight, l->work[1]);
+        }
+        ttei_mirror(dim, l->work[1]);
+        for (i = 0; i < dim * dim; ++i) l->work[0][i] -= l->work[1][i];
+        return ttei_learn_spectrum(l);
+    }
+    return TTE_OK;
+}
+
+/* ---- basis and centroids, coded --------------------------------------------------------------------------- */
+
+#define TTEI_CLASSES_MAX (32u + 65u * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX))
+
+/* The sections that all rows share, as bytes. */
+typedef struct ttei_shared {
+    const unsigned char *classes, *basis, *centroids;
+    size_t classes_size, basis_size, centroids_size;
+    unsigned char *block;       /* where they lie while an image is made                                   */
+} ttei_shared;
+
+/* The trellis for records, a small one for quick trials, and what each thread needs to search them. */
+typedef struct ttei_coder {
+    ttei_trellis trellis, quick;
+    ttei_path *paths, *quick_paths;
+    float *targets;             /* dim + 2 for each thread                                                 */
+    int16_t *codes;             /* 2 (dim + 2) for each thread                                             */
+    unsigned char *records;     /* 2 dim + 32 for each thread                                              */
+    size_t dim;
+    int threads;
+    void *block;
+} ttei_coder;
+
+#define TTEI_QUICK_BITS 8
+
+static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, size_t dim)
+{
+    int pass, i;
+    coder->threads = ttei_thread_count();
+    coder->block = NULL;
+    coder->dim = dim;
+    for (pass = 0; pass < 2; ++pass) {
+        ttei_carve carve = ttei_carve_begin(coder->block);
+        void *codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
+        void *quick = ttei_take(&carve, ttei_trellis_bytes(TTEI_QUICK_BITS), 1);
+        coder->paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
+        coder->quick_paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
+        coder->targets = (float *)ttei_take(&carve, ttei_mul((size_t)coder->threads, dim + 2), sizeof(float));
+        coder->codes = (int16_t *)ttei_take(&carve, ttei_mul((size_t)coder->threads, 2 * (dim + 2)), sizeof(int16_t));
+        coder->records = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)coder->threads, 2 * dim + 32), 1);
+        for (i = 0; i < coder->threads; ++i) {
+            void *path = ttei_take(&carve, ttei_path_bytes(state_bits, dim), 1);
+            void *other = ttei_take(&carve, ttei_path_bytes(TTEI_QUICK_BITS, dim), 1);
+            if (pass == 0) continue;
+            ttei_path_init(state_bits, dim, path, &coder->paths[i]);
+            ttei_path_init(TTEI_QUICK_BITS, dim, other, &coder->quick_paths[i]);
+        }
+        if (pass == 1) {
+            ttei_trellis_init(state_bits, codes, &coder->trellis);
+            ttei_trellis_init(TTEI_QUICK_BITS, quick, &coder->quick);
+        } else {
+            coder->block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
+            if (coder->block == NULL) return TTE_ERR_MEMORY;
+        }
+    }
+    return TTE_OK;
+}
+
+static void ttei_coder_end(ttei_coder *coder)
+{
+    if (coder->block != NULL) TT_EMBED_FREE(coder->block);
+    coder->block = NULL;
+}
+
+/* A positive number to the nearest bfloat16; never to zero or infinity. */
+static uint32_t ttei_bf16_encode(double x)
+{
+    const float value = (float)(x < 1e-37 ? 1e-37 : x > 1e37 ? 1e37 : x);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits + 0x8000u) >> 16;
+}
+
+static float ttei_bf16_decode(uint32_t half) { return ttei_f32_of(half << 16); }
+
+/* The byte of the nearest spread. */
+static unsigned ttei_spread_encode(double spread)
+{
+    const double x = spread > 0 ? floor(8 * log2(spread) + 0.5) + 128 : 0;
+    return x > 0 ? x < 255 ? (unsigned)x : 255u : 0u;
+}
+
+/* A rate byte near `bits` bits for a number that is coded once and used often: trellis up to 8 bits, then plain. */
+static int ttei_rate_near(double bits, size_t dim)
+{
+    int i, best = 2;
+    if (bits > 8.25 || dim < 16) return TTEI_PLAIN + (bits < 12 ? (int)ceil(bits + (dim < 16 ? 1.5 : 0.5)) : 14);
+    for (i = 2; i < TTEI_RATES; ++i)
+        if (fabs(ttei_gauss_bits(i) - bits) < fabs(ttei_gauss_bits(best) - bits)) best = i;
+    return ttei_rates[best];
+}
+
+static int ttei_rate_index(int rate)
+{
+    int i = 1;
+    while (ttei_rates[i] != rate) ++i;
+    return i;
+}
+
+/* One row of the basis: its scale and codes to bytes, and what a reader makes of them back to `row`. */
+static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, int rate, float *row,
+                           unsigned char *scale_bytes, unsigned char *record)
+{
+    float *target = coder->targets + thread * (coder->dim + 2);
+    int16_t *codes = coder->codes + thread * 2 * (coder->dim + 2);
+    const int plain = rate >= TTEI_PLAIN;
+    double sum = 0, step;
+    float scale;
+    ttei_run run;
+    size_t i;
+    for (i = 0; i < dim; ++i) sum += (double)row[i] * (double)row[i];
+    step = plain ? (double)ttei_top_f32(dim, row) / (ldexp(1, rate - TTEI_PLAIN) - 1)
+                 : sqrt(sum / (double)dim) * ttei_gauss_spread(ttei_rate_index(rate), coder->trellis.bits);
+    ttei_put16(scale_bytes, ttei_bf16_encode(plain ? step * 1.004 : step));
+    scale = ttei_bf16_decode(ttei_get16(scale_bytes));
+    for (i = 0; i < dim; ++i) target[i] = row[i] / scale;
+    target[dim] = 0;
+    run.rate = rate;
+    run.count = rate < TTEI_PLAIN && rate % 2 != 0 ? dim + dim % 2 : dim;
+    run.spread = 1;
+    ttei_record_encode(&coder->trellis, &coder->paths[thread], &run, 1, target, record, codes);
+    for (i = 0; i < dim; ++i) row[i] = scale * (float)codes[i];
+}
+
+/* What the basis is to be: eigenvectors in rows of work[0], lengths in values. */
+typedef struct ttei_plan_basis {
+    size_t rank;
+    int has_mean, *rates;       /* of has_mean + rank rows                                                */
+} ttei_plan_basis;
+
+/* Rows of the basis and their rates. With D the water level and f(x) = x - D - D ln(x/D) what a coefficient of
+   variance x > D gains a row, in units of the error, when it gets its bits at the going price of 2 ln 2 D a bit,
+   basis row j is worth its dim * b_j bits where vocab times the mean of f(e v_j) over row energies e exceeds their price;
+   e is taken as log-normal, from `spread`, the standard deviation of ln e.
+   Noise of relative size 2^-2b in basis row j turns, by way of the dual, into a white noise of variance v_j 2^-2b / dim
+   in the coefficients, which costs each of them v_j 2^-2b / (2 ln 2 dim max(v_k, D)) bits a row. The sum of bits is
+   least at 2^2b = v_j (vocab / dim) h, h the mean over the dim coefficients of 1 / max(v_k, D). That is to first order; rows
+   that are no longer orthogonal cost more, and 0.7 bits above it was best on four tables. */
+static void ttei_plan_basis_rates(const ttei_learning *l, double water, double spread, ttei_plan_basis *plan)
+{
+    static const double point[5] = {-1.7, -0.8, 0, 0.8, 1.7}, part[5] = {0.1, 0.24, 0.32, 0.24, 0.1};
+    const double vocab = (double)l->s->vocab, dim = (double)l->dim;
+    double harmonic = 0, mean2 = 0, most = 0;
+    size_t j, limit = ttei_min(l->dim, l->limit_rank);
+    int i;
+    for (j = 0; j < l->dim; ++j) harmonic += 1 / (l->values[j] > water ? l->values[j] : water) / dim;
+    for (j = 0; j < l->dim; ++j) mean2 += l->first[j] * l->first[j] / dim;
+    for (plan->rank = 0; plan->rank < limit; ++plan->rank) {
+        const double v = l->values[plan->rank];
+        double bits = 0.5 * log2(v * harmonic * vocab / dim) + 0.7, gain = 0;
+        if (!(v > 0)) break;
+        if (bits < 1) bits = 1;
+        for (i = 0; i < 5; ++i) {
+            const double x = v / water * exp(spread * point[i] - 0.5 * spread * spread);
+            if (x > 1) gain += part[i] * (x - 1 - log(x));
+        }
+        if (vocab * gain < 2 * 0.6931 * dim * bits) break;
+        plan->rates[1 + plan->rank] = ttei_rate_near(bits, l->dim);
+        if (bits > most) most = bits;
+    }
+    plan->has_mean = mean2 > 0 && l->limit_centroids > 0;
+    plan->rates[0] = ttei_rate_near(0.5 * log2(mean2 * harmonic * vocab) + 1, l->dim);
+    if (plan->rates[0] < TTEI_PLAIN + 8) plan->rates[0] = TTEI_PLAIN + 8;
+}
+
+static size_t ttei_plan_basis_bytes(const ttei_learning *l, const ttei_plan_basis *plan, size_t *runs)
+{
+    const size_t first = plan->has_mean ? 0 : 1;
+    size_t j, bytes = 1;
+    *runs = 0;
+    for (j = first; j <= plan->rank; ++j) {
+        if (j == first || plan->rates[j] != plan->rates[j - 1]) ++*runs;
+        bytes += 2 + ttei_basis_row_bytes(plan->rates[j], l->dim);
+    }
+    return bytes + TTEI_RUN_BYTES * *runs;
+}
+
+/* Section 4, and the basis as readers see it, to the model. */
+static void ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, const ttei_plan_basis *plan,
+                             ttei_model *m, unsigned char *p)
+{
+    const size_t dim = l->dim, first = plan->has_mean ? 0 : 1, rows = plan->rank + 1 - first;
+    unsigned char *head = p++, *scales, *record;
+    size_t j, i, k, at = first;
+    *head = 0;
+    for (j = first + 1; j <= plan->rank + 1; ++j)
+        if (j == plan->rank + 1 || plan->rates[j] != plan->rates[at]) {
+            if (rows == 0) break;
+            p[0] = (unsigned char)plan->rates[at];
+            ttei_put16(p + 1, (uint32_t)(j - at));
+            p[3] = 0;
+            p += TTEI_RUN_BYTES;
+            ++*head;
+            at = j;
+        }
+    scales = p;
+    record = p + 2 * rows;
+    for (j = first; j <= plan->rank; ++j) {
+        float *row = j == 0 ? m->mean : m->basis + (j - 1) * dim;
+        for (i = 0; i < dim; ++i) {
+            double x = j == 0 ? l->first[i] : l->work[0][(j - 1) * dim + i];
+            if (j > 0 && l->inverse != NULL)
+                for (x = 0, k = 0; k < dim; ++k) x += l->work[0][(j - 1) * dim + k] * l->inverse[k * dim + i];
+            row[i] = (float)(j == 0 ? x : x * sqrt(l->values[j - 1]));
+        }
+        ttei_basis_row(coder, 0, dim, plan->rates[j], row, scales, record);
+        scales += 2;
+        record += ttei_basis_row_bytes(plan->rates[j], dim);
+    }
+}
+
+/* A class: level and scale, then its runs, to bytes. */
+static unsigned char *ttei_class_write(const ttei_class *c, const unsigned char *spreads, unsigned char *p)
+{
+    size_t i;
+    ttei_put16(p, (uint32_t)c->level);
+    ttei_put16(p + 2, ttei_bf16_encode((double)c->scale));
+    p[4] = (unsigned char)c->run_count;
+    p += TTEI_CLASS_HEAD;
+    for (i = 0; i < c->run_count; ++i, p += TTEI_RUN_BYTES) {
+        p[0] = (unsigned char)c->runs[i].rate;
+        ttei_put16(p + 1, (uint32_t)c->runs[i].count);
+        p[3] = spreads[i];
+    }
+    return p;
+}
+
+/* A class from its bytes. */
+static const unsigned char *ttei_class_read(const unsigned char *p, ttei_class *c)
+{
+    size_t i;
+    c->level = (int)ttei_get16(p);
+    c->scale = ttei_bf16_decode(ttei_get16(p + 2));
+    c->run_count = p[4];
+    c->bytes = ttei_class_record(p);
+    p += TTEI_CLASS_HEAD;
+    for (i = 0; i < c->run_count; ++i, p += TTEI_RUN_BYTES) c->runs[i] = ttei_run_read(p);
+    return p;
+}
+
+/* Groups of `step` coefficients (an even number) with their rates and spreads become runs: groups of one rate that follow each
+   other are one run where their spreads are alike, the more different ones the fewer runs are to be had; where rates
+   change too often for that, a run takes in what follows at higher rates. A run of the
+   trellis has the root of the mean square of its spreads, one of plain codes the largest. Trailing zeros are no run.
+   Returns the bytes of a record. */
+static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, size_t step, const unsigned char *rates,
+                              const double *spreads)
+{
+    const size_t groups = (rank + step - 1) / step;
+    ttei_extent extent = {0, 0};
+    double tolerance = 1.3;
+    size_t g, last, kept, n;
+    for (kept = groups; kept > 0 && rates[kept - 1] == 0;) --kept;
+    for (;; tolerance *= tolerance) {
+        c->run_count = 0;
+        for (g = 0; g < kept; g = last) {
+            double low = spreads[g], high = spreads[g];
+            for (last = g + 1; last < kept; ++last) {
+                const size_t end = ttei_min((last + 1) * step, rank);
+                if (rates[last] != rates[g] && !(tolerance >= 1e30 && rates[last] > rates[g] &&
+                                                 (end % 2 == 0 || ttei_rates[rates[g]] % 2 == 0)))
+                    break;
+                low = spreads[last] < low ? spreads[last] : low;
+                high = spreads[last] > high ? spreads[last] : high;
+                if (high > tolerance * low && tolerance < 1e30) break;
+            }
+            if (c->run_count < TTEI_RUNS_MAX) {
+                ttei_run *run = &c->runs[c->run_count];
+                double sum = 0;
+                run->rate = ttei_rates[rates[g]];
+                run->count = ttei_min(last * step, rank) - g * step;
+                for (n = g; n < last; ++n) sum += spreads[n] * spreads[n] / (double)(last - g);
+                bytes[c->run_count] = (unsigned char)ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04);
+                run->spread = ttei_spread(bytes[c->run_count]);
+            }
+            ++c->run_count;
+        }
+        if (c->run_count <= TTEI_RUNS_MAX) break;
+    }
+    for (n = 0; n < c->run_count; ++n) ttei_extent_add(&extent, c->runs[n].rate, c->runs[n].count);
+    c->bytes = ttei_extent_bytes(&extent);
+    return c->bytes;
+}
+
+/* Variances x become the nearest falling sequence: neighbours that rise are replaced by their mean, again and again
+   (pool adjacent violators). `sizes` has n numbers of room. */
+static void ttei_fall(size_t n, double *x, size_t *sizes)
+{
+    size_t j, blocks = 0, i;
+    for (j = 0; j < n; ++j) {
+        x[blocks] = x[j];
+        sizes[blocks] = 1;
+        while (blocks > 0 && x[blocks - 1] < x[blocks]) {
+            const double a = (double)sizes[blocks - 1], b = (double)sizes[blocks];
+            x[blocks - 1] = (a * x[blocks - 1] + b * x[blocks]) / (a + b);
+            sizes[blocks - 1] += sizes[blocks];
+            --blocks;
+        }
+        ++blocks;
+    }
+    for (j = n; blocks-- > 0;)
+        for (i = 0; i < sizes[blocks]; ++i) x[--j] = x[blocks];
+}
+
+/* Variances as means over their neighbourhoods, so that what chance makes of them does not cost runs. */
+static void ttei_smooth(size_t n, double *x, double *room)
+{
+    const size_t reach = n >= 256 ? 24 : n >= 64 ? 3 : n >= 16 ? 1 : 0;
+    size_t j, i;
+    memcpy(room, x, n * sizeof *x);
+    for (j = 0; j < n; ++j) {
+        const size_t first = j > reach ? j - reach : 0, last = ttei_min(n, j + reach + 1);
+        x[j] = 0;
+        for (i = first; i < last; ++i) x[j] += room[i] / (double)(last - first);
+    }
+}
+
+/* Which rates a group may have: of the trellis only, plain only (for records too short for a circle), or both. */
+enum { TTEI_TRELLIS_ONLY, TTEI_PLAIN_ONLY, TTEI_BOTH };
+
+/* The rate, as an index, that makes error + price * bits least; error[i] is that of rate i. */
+static int ttei_rate_best(const double *error, double price, int may)
+{
+    const int first = may == TTEI_PLAIN_ONLY ? TTEI_RATES : 1, last = may == TTEI_TRELLIS_ONLY ? TTEI_RATES : TTEI_RATES_ALL;
+    double least = error[0];
+    int i, best = 0;
+    for (i = first; i < last; ++i) {
+        const double now = error[i] + price * ttei_gauss_bits(i);
+        if (now < least) {
+            least = now;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* The error of plain codes of rate number i that reach up to `top`: of spread top / (2^k - 1), uniform in a step. */
+static double ttei_plain_error(int i, double top) { return top * top / 3 * exp2(-2 * ttei_gauss_bits(i)); }
+static double ttei_plain_spread(int i, double top) { return top / (exp2(ttei_gauss_bits(i)) - 1); }
+
+/* Coefficients that get their bits together: eight, so that vectors of a reader are full, or two where these are few. */
+static size_t ttei_group(size_t rank) { return rank >= 256 ? 8 : 2; }
+
+/* What codes mean: z_j = (code * (scale * spread)) + base_j, each rounded, as readers do it; base may be NULL: 0. */
+TTEI_UNFUSED static void ttei_class_values(const ttei_class *c, float scale, const int16_t *codes, const float *base,
+                                           size_t rank, float *z)
+{
+    TTEI_NO_FUSING
+    size_t r, i, j = 0;
+    for (r = 0; r < c->run_count; ++r) {
+        const float step = scale * c->runs[r].spread;
+        for (i = 0; i < c->runs[r].count; ++i, ++j) {
+            const float value = (float)codes[j] * step;
+            z[j] = base != NULL ? base[j] + value : value;
+        }
+    }
+    for (; j < rank; ++j) z[j] = base != NULL ? base[j] : 0;
+}
+
+/* Coefficients z to a record of a class at a scale, by the small trellis if `quick`; values[j]: what readers make of it,
+   plus base (NULL: 0). z and values may be the same. */
+static void ttei_code_row(const ttei_coder *coder, int quick, size_t thread, const ttei_class *c, float scale,
+                          const float *z, const float *base, unsigned char *record, float *values, size_t rank)
+{
+    float *target = coder->targets + thread * (coder->dim + 2);
+    int16_t *codes = coder->codes + thread * 2 * (coder->dim + 2);
+    size_t r, i, j = 0;
+    for (r = 0; r < c->run_count; ++r) {
+        const float step = scale * c->runs[r].spread, inverse = step > 0 ? 1 / step : 0;
+        for (i = 0; i < c->runs[r].count; ++i, ++j) target[j] = z[j] * inverse;
+    }
+    ttei_record_encode(quick ? &coder->quick : &coder->trellis,
+                       quick ? &coder->quick_paths[thread] : &coder->paths[thread], c->runs, c->run_count, target,
+                       record, codes);
+    ttei_class_values(c, scale, codes, base, rank, values);
+}
+
+/* Section 5 and the class of the centroids. With noise of variance n added to coefficient j by its centroid, all rows pay
+   n / (2 ln 2 max(1, d_j)) bits for it; see ttei_cluster_gain. */
+static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *coder, const ttei_centers *centers,
+                                      ttei_model *m, double *variance, double *spreads, size_t *sizes,
+                                      unsigned char *rates,
+                                      unsigned char *class_bytes, ttei_class *class_, unsigned char *records)
+{
+    const size_t rank = m->rank, step = ttei_group(rank);
+    unsigned char bytes[TTEI_RUNS_MAX];
+    double error[TTEI_RATES_ALL], top;
+    size_t j, k, g, halves = 0;
+    long long number;
+    int i;
+    for (j = 0; j < rank; ++j) variance[j] = 0;
+    ttei_product(centers->count, l->dim, rank, centers->rows, l->dim, 1, m->dual, rank, m->centroids, rank);
+    for (k = 0; k < centers->count; ++k)
+        for (j = 0; j < rank; ++j) {
+            const double x = (double)m->centroids[k * rank + j];
+            variance[j] += centers->weights[k] * x * x;
+        }
+    ttei_fall(rank, variance, sizes);
+    for (g = 0; g * step < rank; ++g) spreads[g] = 0;
+    for (g = 0; g * step < rank; ++g) {
+        const size_t last = ttei_min(rank, (g + 1) * step);
+        double gain = 0;
+        for (j = g * step; j < last; ++j) {
+            const double d = m->energy[j] > 0 ? (double)m->water / (double)m->energy[j] : 1e30;
+            gain += variance[j] / (d > 1 ? d : 1);
+        }
+        gain *= (double)l->s->vocab / (double)centers->count / (double)(last - g * step);
+        for (top = 0, j = g * step; j < last; ++j) {
+            spreads[g] += variance[j] / (double)(last - g * step);
+            for (k = 0; k < centers->count; ++k)
+                top = fabs((double)m->centroids[k * rank + j]) > top ? fabs((double)m->centroids[k * rank + j]) : top;
+        }
+        for (i = 0; i < TTEI_RATES_ALL; ++i)
+            error[i] = i < TTEI_RATES ? gain * ttei_gauss_error(i, coder->trellis.bits)
+                       : spreads[g] > 0 ? gain * ttei_plain_error(i, top) / spreads[g] : 0;
+        rates[g] = (unsigned char)ttei_rate_best(error, 2 * 0.6931, rank < 16 ? TTEI_PLAIN_ONLY : TTEI_TRELLIS_ONLY);
+        if (rates[g] > 0 && (last - g * step) * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
+        halves += (last - g * step) * ttei_half_bits(rates[g]);
+    }
+    for (g = 0; halves < 32 && rank >= 16 && g * step + 1 < rank; ++g)  /* a circle has two bytes */
+        if (rates[g] < 4) {
+            halves += ttei_min(step, rank - g * step) * (4 - ttei_half_bits(rates[g]));
+            rates[g] = 4;
+        }
+    for (g = 0; g * step < rank; ++g) {
+        for (top = 0, j = g * step; j < ttei_min(rank, (g + 1) * step); ++j)
+            for (k = 0; k < centers->count; ++k)
+                top = fabs((double)m->centroids[k * rank + j]) > top ? fabs((double)m->centroids[k * rank + j]) : top;
+        spreads[g] = rates[g] == 0 ? 0 : rates[g] < TTEI_RATES ? sqrt(spreads[g]) * ttei_gauss_spread(rates[g], coder->trellis.bits)
+                                                               : ttei_plain_spread(rates[g], top);
+    }
+    class_->level = 0;
+    class_->scale = 1;
+    (void)ttei_class_runs(class_, bytes, rank, step, rates, spreads);
+    (void)ttei_class_write(class_, bytes, class_bytes);
+    (void)ttei_class_read(class_bytes, class_);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) num_threads(coder->threads)
+#endif
+    for (number = 0; number < (long long)centers->count; ++number) {
+        const size_t at = (size_t)number;
+        ttei_code_row(coder, 0, ttei_thread(), class_, class_->scale, m->centroids + at * rank, NULL,
+                      records + at * class_->bytes, m->centroids + at * rank, rank);
+    }
+}
+
+/* ---- classes: last pass before rows are coded -------------------------------------------------------------- */
+
+#define TTEI_STRETCHES 6
+#define TTEI_REACH_OF_CODES 3.7  /* standard deviations to the largest code integer, at common spreads */
+#define TTEI_FINE 8                       /* levels in a bin                                               */
+#define TTEI_BINS (TTEI_LEVELS / TTEI_FINE)  /* eighths of octaves                                        */
+
+/* What the last pass finds out about rows of each level. */
+typedef struct ttei_census {
+    double level[TTEI_LEVELS];  /* rows of each level                                                      */
+    double count[TTEI_BINS], mass[TTEI_BINS];    /* rows; sum of weight * energy                           */
+    double log_energy[TTEI_BINS], log_square[TTEI_BINS];  /* sums of log2(energy) and its square           */
+    double *shape;              /* TTEI_BINS x rank: sums of z^2 / energy                                  */
+    double *excess;             /* TTEI_STRETCHES x rank: sums of what is left of z / energy^(1/2) beyond the
+                                   reach of the trellis stretched by 2^(s/2), squared                     */
+    double *top;                /* rank: the largest |z| / energy^(1/2)                                    */
+} ttei_census;
+
+/* Neighbouring bins become classes: joining two of n and m rows whose mean levels are d octaves apart costs rows bits, since
+   a rate that is off by r wastes ln 2 r^2 bits of each of about `active` coefficients; a class costs its runs, and
+   their number the bits of an id in each row. Greedy, from all bins on down to one class; the cheapest number of
+   classes seen is taken. first[c] is the first bin of class c. Returns how many. */
+static int ttei_census_classes(const ttei_census *census, double active, double vocab, int *first)
+{
+    int begin[TTEI_BINS], kept = 0, best = 1, n, i;
+    double rows[TTEI_BINS], mean[TTEI_BINS], lost = 0, least = 1e300;
+    for (i = 0; i < TTEI_BINS; ++i)
+        if (census->count[i] > 0) {
+            begin[kept] = i;
+            rows[kept] = census->count[i];
+            mean[kept++] = 0.125 * i;
+        }
+    first[0] = 0;
+    for (n = kept; n >= 1; --n) {
+        const int bits = (int)ttei_bit_length((size_t)(n - 1));
+        const double cost = lost + vocab * (n > 1 ? bits : 4) + 8 * 30.0 * n;
+        int join = 0;
+        double cheapest = 1e300;
+        if (n <= 64 && cost < least) {
+            least = cost;
+            best = n;
+            for (i = 0; i < n; ++i) first[i] = begin[i];
+        }
+        for (i = 0; i + 1 < n; ++i) {
+            const double d = mean[i + 1] - mean[i];
+            double loss = rows[i] * rows[i + 1] / (rows[i] + rows[i + 1]) * d * d;
+            if (d > 1) loss += 16 * (d - 1) * rows[i + 1];  /* beyond the reach of gains */
+            if (loss < cheapest) {
+                cheapest = loss;
+                join = i;
+            }
+        }
+        if (n == 1) break;
+        lost += 0.25 * 0.6931 * active * cheapest;
+        mean[join] = (rows[join] * mean[join] + rows[join + 1] * mean[join + 1]) / (rows[join] + rows[join + 1]);
+        rows[join] += rows[join + 1];
+        for (i = join + 1; i + 1 < n; ++i) {
+            begin[i] = begin[i + 1];
+            rows[i] = rows[i + 1];
+            mean[i] = mean[i + 1];
+        }
+    }
+    first[0] = 0;
+    return best;
+}
+
+/* The third pass over the rows, as they will be coded. */
+static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_census *census)
+{
+    const ttei_settings *s = l->s;
+    const size_t tiles = (l->block_rows + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE;
+    ttei_rows_tile *tile;
+    size_t first, count, i, j;
+    tte_status status = TTE_OK;
+    void *block = NULL;
+    int pass;
+    for (pass = 0; pass < 2; ++pass) {
+        ttei_carve carve = ttei_carve_begin(block);
+        ttei_rows_tile unused;
+        tile = (ttei_rows_tile *)ttei_take(&carve, tiles, sizeof *tile);
+        for (i = 0; i < tiles; ++i) ttei_tile_carve(m, &carve, pass == 0 ? &unused : &tile[i]);
+        if (pass == 1) break;
+        block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
+        if (block == NULL) return TTE_ERR_MEMORY;
+    }
+    for (first = 0; first < s->vocab && status == TTE_OK; first += count) {
+        long long t;
+        count = ttei_min(l->block_rows, s->vocab - first);
+        status = ttei_fetch(s, l->exponent, first, count, l->rows);
+        if (status != TTE_OK) break;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 1)
+#endif
+        for (t = 0; t < (long long)tiles; ++t) {
+            const size_t at = (size_t)t * TTEI_ROWS_TILE;
+            if (at < count)
+                ttei_tile_analyze(m, ttei_min(TTEI_ROWS_TILE, count - at), l->rows + at * l->dim, &tile[t]);
+        }
+        for (i = 0; i < count; ++i) {
+            const ttei_rows_tile *now = &tile[i / TTEI_ROWS_TILE];
+            const double energy = now->energy[i % TTEI_ROWS_TILE];
+            const double weight = (double)ttei_row_weight(s, first + i) / (double)m->usual_weight;
+            const int level = ttei_row_level(weight, energy), bin = level / TTEI_FINE;
+            const float *z = now->z + i % TTEI_ROWS_TILE * m->rank;
+            double *shape = census->shape + (size_t)bin * m->rank;
+            census->level[level] += 1;
+            census->count[bin] += 1;
+            census->mass[bin] += weight * energy;
+            if (!(energy > 0)) continue;
+            census->log_energy[bin] += log2(energy);
+            census->log_square[bin] += log2(energy) * log2(energy);
+            for (j = 0; j < m->rank; ++j) {
+                const double x = fabs((double)z[j]) / sqrt(energy);
+                double reach = TTEI_REACH_OF_CODES;
+                int stretch;
+                shape[j] += x * x;
+                if (x > census->top[j]) census->top[j] = x;
+                for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch, reach *= 1.41421356)
+                    census->excess[(size_t)stretch * m->rank + j] += (x - reach) * (x - reach);
+            }
+        }
+        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
+    }
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* Classes while their rates are being settled. */
+typedef struct ttei_allocation {
+    size_t rank, step, groups;
+    int count, first[65];
+    double rows[64];
+    double *spreads;            /* count x groups x TTEI_RATES_ALL: of code integers, beside the row's scale */
+    double *errors;             /* the same: weighted error of a row's group at each rate                  */
+    unsigned char *rates;       /* count x groups                                                          */
+} ttei_allocation;
+
+/* Errors and spreads of one class: of the trellis e D 2^s + excess(s), s the stretch for which that is least, e the energy of the
+   group's coefficients, so that outliers are reached where they matter more than fine steps; of plain codes up to the top. */
+static void ttei_group_errors(const ttei_allocation *a, const ttei_census *census, const ttei_model *m, int c, double mass,
+                              double rows, const double *variance)
+{
+    size_t g, j;
+    int i, s;
+    for (g = 0; g < a->groups; ++g) {
+        const size_t last = ttei_min(a->rank, (g + 1) * a->step);
+        double *error = a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL;
+        double *spread = a->spreads + ((size_t)c * a->groups + g) * TTEI_RATES_ALL;
+        double plain = 0, top = 0, sum = 0, mean = 0, excess[TTEI_STRETCHES] = {0};
+        for (j = g * a->step; j < last; ++j) {
+            const double energy = (double)m->energy[j];
+            sum += energy * variance[j];
+            plain += energy;
+            mean += variance[j] / (double)(last - g * a->step);
+            top = census->top[j] > top ? census->top[j] : top;
+            for (s = 0; s < TTEI_STRETCHES; ++s)
+                excess[s] += energy * census->excess[(size_t)s * a->rank + j] / rows;
+        }
+        top *= 1.1;
+        error[0] = mass * sum;
+        spread[0] = 0;
+        for (i = 1; i < TTEI_RATES_ALL; ++i) {
+            if (i >= TTEI_RATES) {
+                error[i] = mass * plain * ttei_plain_error(i, top);
+                spread[i] = ttei_plain_spread(i, top);
+                continue;
+            }
+            for (s = 0; s < TTEI_STRETCHES; ++s) {
+                const double now = mass * (sum * ttei_gauss_error(i, m->state_bits) * exp2(s) + excess[s]);
+                if (s > 0 && now >= error[i]) continue;
+                error[i] = now;
+                spread[i] = sqrt(mean) * ttei_gauss_spread(i, m->state_bits) * exp2(0.5 * s);
             }
         }
     }
-    return ~ttei_crc32_step(crc, p, n);
 }
 
-#ifdef _OPENMP
-
-/* Product of two polynomials over GF(2) modulo that of the CRC; bit 31 stands for x^0. */
-static uint32_t ttei_crc32_multiply(uint32_t a, uint32_t b)
+/* Which rates group g may have: plain codes come first in a record. */
+static int ttei_may(const ttei_allocation *a, const unsigned char *rates, size_t g)
 {
-    uint32_t product = 0;
-    for (; a != 0; a <<= 1, b = b >> 1 ^ ((b & 1u) != 0 ? 0xedb88320u : 0))
-        if ((a & 0x80000000u) != 0) product ^= b;
-    return product;
+    if (a->rank < 16) return TTEI_PLAIN_ONLY;
+    return g == 0 || rates[g - 1] >= TTEI_RATES ? TTEI_BOTH : TTEI_TRELLIS_ONLY;
 }
 
-/* A CRC after `n` bytes more have passed it: times x^(8 n), by repeated squaring. */
-static uint32_t ttei_crc32_shift(uint32_t crc, size_t n)
+/* The next rate of a group, more bits and less error, a whole number of them; 0 where there is none. Plain codes stay so,
+   for those behind them. */
+static int ttei_next_rate(const ttei_allocation *a, const unsigned char *rates, size_t g, const double *error)
 {
-    uint32_t square = 0x00800000u;  /* x^8 */
-    for (; n != 0; n >>= 1, square = ttei_crc32_multiply(square, square))
-        if ((n & 1u) != 0) crc = ttei_crc32_multiply(crc, square);
-    return crc;
+    const size_t size = ttei_min(a->step, a->rank - g * a->step);
+    const int now = rates[g], may = now >= TTEI_RATES ? TTEI_PLAIN_ONLY : ttei_may(a, rates, g);
+    int i, next = 0;
+    for (i = may == TTEI_PLAIN_ONLY ? TTEI_RATES : 1; i < (may == TTEI_TRELLIS_ONLY ? TTEI_RATES : TTEI_RATES_ALL); ++i)
+        if (ttei_half_bits(i) > ttei_half_bits(now) && size * ttei_half_bits(i) % 2 == 0 && error[i] < error[now] &&
+            (next == 0 || ttei_half_bits(i) < ttei_half_bits(next)))
+            next = i;
+    return next;
 }
 
-/* Long sections in parts, one for each thread: crc(AB) = crc(A) x^(8 |B|) + crc(B). */
-static uint32_t ttei_crc32(const unsigned char *p, size_t n)
+/* Half bits of plain codes and of the trellis; a circle below two bytes is none. Returns the bytes of a record. */
+static size_t ttei_rates_bytes(const ttei_allocation *a, unsigned char *rates, size_t *halves)
 {
-    uint32_t part[16], crc;
-    const int threads = omp_get_max_threads(), parts = threads < 16 ? threads : 16;
-    const size_t size = n / (size_t)parts;
-    int i;
-    if (n < 0x100000 || parts < 2) return ttei_crc32_part(p, n);
-#pragma omp parallel for schedule(static, 1) num_threads(parts)
-    for (i = 0; i < parts; ++i)
-        part[i] = ttei_crc32_part(p + (size_t)i * size, i + 1 < parts ? size : n - (size_t)i * size);
-    for (crc = part[0], i = 1; i < parts; ++i)
-        crc = ttei_crc32_shift(crc, i + 1 < parts ? size : n - (size_t)i * size) ^ part[i];
-    return crc;
+    size_t g;
+    halves[0] = halves[1] = 0;
+    for (g = 0; g < a->groups; ++g)
+        halves[rates[g] >= TTEI_RATES] += ttei_min(a->step, a->rank - g * a->step) * ttei_half_bits(rates[g]);
+    return (halves[1] + 15) / 16 + (halves[0] + 15) / 16;
 }
 
-#else
-
-static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ttei_crc32_part(p, n); }
-
-#endif
-#endif
-
-static size_t ttei_align(size_t offset)
+/* Upgrades groups until their bits fill `bytes`, the one that gains most a bit first. */
+static void ttei_fill_bytes(const ttei_allocation *a, int c, size_t bytes)
 {
-    return ttei_mul(ttei_add(offset, TTEI_SECTION_ALIGN - 1u) / TTEI_SECTION_ALIGN, TTEI_SECTION_ALIGN);
-}
-
-/* With eps every train has its own ranks and its record its own size, unless there is no bond at all. */
-static int ttei_adapted(tte_layout layout, int has_eps, int32_t modes)
-{
-    return !ttei_is_table(layout) && has_eps && modes > 1;
-}
-
-static size_t ttei_header_bytes(int32_t modes, int sections)
-{
-    return TTEI_HEADER_FIXED + 4u + 8u * (size_t)modes + TTEI_SECTION_BYTES * (size_t)sections;
-}
-
-/* Bytes the index holds for the ranks of one token: one each, or two where a rank may be beyond 255, so that
-   shape and cap alone decide, and shards agree. The group's offset of 8 bytes comes before each 16th. */
-static uint32_t ttei_index_entry(const tte_shape *shape, int32_t max_rank)
-{
-    size_t left = 1, right = ttei_entries(shape);
-    int32_t k, wide = 0;
-    for (k = 1; k < shape->modes; ++k) {
-        left *= (size_t)shape->dim[k - 1];
-        right /= (size_t)shape->dim[k - 1];
-        if (left > 255 && right > 255 && (max_rank == 0 || max_rank > 255)) wide = 1;
-    }
-    return (uint32_t)(shape->modes - 1) << wide;
-}
-
-static size_t ttei_index_bytes(size_t vocab, size_t entry)
-{
-    size_t groups = vocab / TTEI_GROUP + (vocab % TTEI_GROUP != 0);
-    return ttei_add(ttei_mul(groups, 8), ttei_mul(vocab, entry));
-}
-
-/* Where everything lies: sections of the kinds that an image has, in the order of their numbers. The
-   one function that readers and writers ask. */
-typedef struct ttei_layout {
-    int sections;
-    size_t header, offset[TTEI_SECTIONS], size[TTEI_SECTIONS], end;  /* offset 0: no such section */
-} ttei_layout;
-
-static void ttei_layout_begin(ttei_layout *at, int32_t modes, int sections)
-{
-    memset(at, 0, sizeof *at);
-    at->sections = sections;
-    at->end = at->header = ttei_header_bytes(modes, sections);
-}
-
-/* The next section, of `size` bytes; returns its offset. */
-static size_t ttei_layout_add(ttei_layout *at, size_t kind, size_t size)
-{
-    at->size[kind] = size;
-    at->offset[kind] = ttei_align(at->end);
-    at->end = ttei_add(at->offset[kind], size);
-    return at->offset[kind];
-}
-
-/* The ranks of one token from its index entry of so many bytes. */
-static void ttei_index_ranks(int32_t modes, size_t bytes, const unsigned char *entry, int32_t *ranks)
-{
-    int32_t k;
-    ranks[0] = ranks[modes] = 1;
-    for (k = 1; k < modes; ++k) {
-        ranks[k] = *entry++;
-        if (bytes >= (size_t)modes) ranks[k] += *entry++ * 256;  /* two bytes each */
-    }
-}
-
-static size_t ttei_ranks_record(const tte_table *t, const int32_t *ranks)
-{
-    return ttei_record_bytes(ttei_coding(t->coding), t->shape.modes, ttei_core_numbers(&t->shape, ranks));
-}
-
-/* An index of lengths: the shortest length (4 bytes), the bits that hold what others have more (1), the
-   bytes of an offset (1), two zeros; then for every 32 tokens an offset and 32 numbers of those bits,
-   the first in the lowest ones, zeros after the last token. */
-typedef struct ttei_lengths {
-    size_t shortest, bits, width, group;  /* width: bytes of an offset; group: bytes of one group */
-} ttei_lengths;
-
-static ttei_lengths ttei_lengths_view(const unsigned char *index)
-{
-    ttei_lengths l;
-    l.shortest = ttei_get32(index);
-    l.bits = index[4];
-    l.width = index[5];
-    l.group = l.width + TTEI_LENGTHS / 8 * l.bits;
-    return l;
-}
-
-static size_t ttei_lengths_bytes(const ttei_lengths *l, size_t vocab)
-{
-    const size_t groups = vocab / TTEI_LENGTHS + (vocab % TTEI_LENGTHS != 0);
-    return ttei_add(TTEI_LENGTHS_HEAD, ttei_mul(groups, l->group));
-}
-
-static size_t ttei_lengths_offset(const ttei_lengths *l, const unsigned char *group)
-{
-    size_t offset = 0, i;
-    for (i = l->width; i-- > 0;) offset = offset << 8 | group[i];
-    return offset;
-}
-
-/* The length of the token at `place` of a group. */
-static size_t ttei_length_at(const ttei_lengths *l, const unsigned char *group, size_t place)
-{
-    const size_t bit = place * l->bits;
-    const unsigned char *p = group + l->width + bit / 8;
-    uint32_t value = 0;
-    size_t have;
-    for (have = 0; have < bit % 8 + l->bits; have += 8) value |= (uint32_t)*p++ << have;
-    return l->shortest + (value >> bit % 8 & ((1u << l->bits) - 1u));
-}
-
-/* The record of a token. */
-typedef struct ttei_record {
-    const unsigned char *bytes;
-    size_t size;
-    int32_t ranks[TTE_MAX_MODES + 1];
-} ttei_record;
-
-/* Where lengths vary, those before it in its group are added up. */
-static void ttei_find_length(const tte_table *t, size_t token, ttei_record *record)
-{
-    const ttei_lengths l = ttei_lengths_view(t->index);
-    const unsigned char *group = t->index + TTEI_LENGTHS_HEAD + token / TTEI_LENGTHS * l.group;
-    size_t offset = ttei_lengths_offset(&l, group), i;
-    for (i = 0; i < token % TTEI_LENGTHS; ++i) offset += ttei_length_at(&l, group, i);
-    record->bytes = t->records + offset;
-    record->size = ttei_length_at(&l, group, i);
-}
-
-/* With adapted ranks it is the sizes that follow from the ranks. */
-static void ttei_find_ranks(const tte_table *t, size_t token, ttei_record *record)
-{
-    const unsigned char *p = t->index + token / TTEI_GROUP * (8 + TTEI_GROUP * t->index_entry);
-    size_t left = token % TTEI_GROUP + 1;
-    record->bytes = t->records + ttei_get_size(p);
-    record->size = 0;
-    for (p += 8; left > 0; --left, p += t->index_entry) {
-        record->bytes += record->size;
-        ttei_index_ranks(t->shape.modes, t->index_entry, p, record->ranks);
-        record->size = ttei_ranks_record(t, record->ranks);
-    }
-}
-
-static void ttei_find(const tte_table *t, size_t token, ttei_record *record)
-{
-    if (!ttei_is_table(t->layout)) memcpy(record->ranks, t->ranks, sizeof t->ranks);
-    if (t->index == NULL) {
-        record->bytes = t->records + token * t->record_size;
-        record->size = t->record_size;
-    } else if (ttei_is_table(t->layout)) {
-        ttei_find_length(t, token, record);
-    } else {
-        ttei_find_ranks(t, token, record);
-    }
-}
-
-/* Walks a whole index of lengths: each offset the sum of the lengths before it, their total the size of
-   the records. */
-static int ttei_lengths_good(const tte_table *t, size_t size)
-{
-    const unsigned char *group = t->index + TTEI_LENGTHS_HEAD;
-    ttei_lengths l;
-    size_t token, offset = 0;
-    if (size < TTEI_LENGTHS_HEAD) return 0;
-    l = ttei_lengths_view(t->index);
-    if (l.shortest > 0x7fffffffu - 0xffffffu ||  /* the longest below 2^31 */
-        l.bits > 24 || l.width < 1 || l.width > sizeof(size_t) ||
-        ttei_get16(t->index + 6) != 0 || size != ttei_lengths_bytes(&l, t->vocab))
-        return 0;
-    for (token = 0; token < t->vocab; ++token) {
-        if (token > 0 && token % TTEI_LENGTHS == 0) group += l.group;
-        if (token % TTEI_LENGTHS == 0 && ttei_lengths_offset(&l, group) != offset) return 0;
-        offset = ttei_add(offset, ttei_length_at(&l, group, token % TTEI_LENGTHS));
-    }
-    return offset == t->records_size;
-}
-
-/* Walks a whole index of ranks: each rank within the header's, each offset the sum of the sizes before
-   it, their total the size of the records. */
-static int ttei_ranks_good(const tte_table *t)
-{
-    const unsigned char *p = t->index;
-    int32_t ranks[TTE_MAX_MODES + 1], k;
-    size_t token, offset = 0;
-    for (token = 0; token < t->vocab; ++token, p += t->index_entry) {
-        if (token % TTEI_GROUP == 0) {
-            if (ttei_get_size(p) != offset) return 0;
-            p += 8;
+    unsigned char *rates = a->rates + (size_t)c * a->groups;
+    const double *errors = a->errors + (size_t)c * a->groups * TTEI_RATES_ALL;
+    size_t halves[2], g;
+    for (;;) {
+        size_t found = a->groups;
+        double best = 0;
+        int rate = 0;
+        (void)ttei_rates_bytes(a, rates, halves);
+        for (g = 0; g < a->groups; ++g) {
+            const double *error = errors + g * TTEI_RATES_ALL;
+            const int next = ttei_next_rate(a, rates, g, error), now = rates[g];
+            const size_t size = ttei_min(a->step, a->rank - g * a->step);
+            const size_t add = next > 0 ? size * (ttei_half_bits(next) - ttei_half_bits(now)) : 0;
+            double value;
+            if (next == 0 || halves[0] + halves[1] + add > 16 * bytes) continue;
+            value = (error[now] - error[next]) / (double)add;
+            if (value <= best) continue;
+            best = value;
+            found = g;
+            rate = next;
         }
-        ttei_index_ranks(t->shape.modes, t->index_entry, p, ranks);
-        for (k = 1; k < t->shape.modes; ++k)
-            if (ranks[k] < 1 || ranks[k] > t->ranks[k]) return 0;
-        offset = ttei_add(offset, ttei_ranks_record(t, ranks));
+        if (found == a->groups) return;
+        rates[found] = (unsigned char)rate;
     }
-    return offset == t->records_size;
 }
 
-/* Whether the sections fit the header and each other, so far as memory safety rests on it. */
-static int ttei_sections_good(const tte_table *t, const ttei_layout *at)
+/* Rates at a price of a bit, and the bytes of all records. */
+static double ttei_allocate(const ttei_allocation *a, double price, size_t *bytes)
 {
-    const int adapted = !ttei_is_table(t->layout) && (t->data[18] & TTEI_FLAG_ADAPTED) != 0;
-    const int entropy = ttei_coding(t->coding) == TTE_ENTROPY, table = ttei_is_table(t->layout);
-    const size_t index = at->size[1], shared = at->size[2], codes = at->size[3];
-    if ((index > 0) != (adapted || entropy) || (shared > 0) != table ||
-        (codes > 0) != entropy)
-        return 0;
-    if (table && !ttei_shared_good(t, shared)) return 0;
-    if (entropy)
-        return ttei_codes_good(t->codes, codes, (size_t)t->ranks[0]) && ttei_lengths_good(t, index);
-    if (adapted)
-        return index == ttei_index_bytes(t->vocab, t->index_entry) && ttei_ranks_good(t);
-    return t->records_size == ttei_mul(t->vocab, t->record_size);
-}
-
-static size_t ttei_work_len(const tte_table *t);        /* defined in LOOKUP AND PRODUCTS */
-static size_t ttei_scratch_floats(const tte_table *t);
-
-/* Fields of a header whose checksum is right, into t; TTE_ERR_FORMAT where they contradict. */
-TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
-{
-    const unsigned char *p = t->data;
-    int32_t k;
-    const uint32_t layout = p[14], coding = p[15], eps = ttei_get32(p + 44);
-    size_t entries, most;
-    t->shape.modes = p[16];
-    t->dim = ttei_get_count(p + 20);
-    t->vocab = ttei_get_size(p + 24);
-    t->max_rank = ttei_get_count(p + 40);
-    memcpy(&t->eps, &eps, sizeof t->eps);
-    if (layout > TTE_PER_TABLE || coding > (layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
-        return TTE_ERR_FORMAT;
-    t->layout = (tte_layout)layout;
-    t->coding = (tte_coding)coding;
-    if (ttei_is_table(t->layout) != (layout == TTE_PER_TABLE) ||
-        ttei_coding(t->coding) != t->coding)
-        return TTE_ERR_VERSION;
-    for (k = 0, p += TTEI_HEADER_FIXED; k < t->shape.modes; ++k)
-        t->shape.dim[k] = ttei_get_count(p + 4 + 8 * k);
-    if (t->dim < 1 || t->max_rank < 0 || t->vocab < 1 || ttei_too_many(t->vocab) ||
-        eps > 0x3f800000u ||  /* the bits of 1: numbers from 0 to 1 are not beyond them */
-        ttei_shape_check(&t->shape, &entries) != TTE_OK || entries < (size_t)t->dim)
-        return TTE_ERR_FORMAT;
-    if (ttei_get16(t->data + 18) !=
-        (ttei_adapted(t->layout, eps != 0, t->shape.modes) ? TTEI_FLAG_ADAPTED : 0))
-        return TTE_ERR_FORMAT;
-
-    t->index_entry = ttei_index_entry(&t->shape, t->max_rank);
-    most = ttei_is_table(t->layout) ? (size_t)t->dim : 1;  /* what a rank grows to from the left */
-    for (k = 0;; ++k, p += 8) {
-        const size_t rank = ttei_get32(p);
-        if (rank < 1 || rank > most || rank > entries || (t->max_rank > 0 && rank > (size_t)t->max_rank))
-            return TTE_ERR_FORMAT;
-        t->ranks[k] = (int32_t)rank;
-        if (k > 0 && !ttei_is_table(t->layout))
-            t->numbers = ttei_add(t->numbers, most * rank);  /* a core, no larger than prod(dim) */
-        if (k == t->shape.modes) break;
-        most = ttei_is_table(t->layout) ? entries : rank * (size_t)t->shape.dim[k];
-        entries /= (size_t)t->shape.dim[k];  /* to the right of the bond */
+    double total = 0;
+    size_t g, halves[2];
+    int c;
+    for (c = 0; c < a->count; ++c) {
+        unsigned char *rates = a->rates + (size_t)c * a->groups;
+        for (g = 0; g < a->groups; ++g) {
+            const size_t size = ttei_min(a->step, a->rank - g * a->step);
+            rates[g] = (unsigned char)ttei_rate_best(a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL,
+                                                     price * (double)size, ttei_may(a, rates, g));
+            if (rates[g] > 0 && size * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
+        }
+        bytes[c] = ttei_rates_bytes(a, rates, halves);
+        if (halves[0] > 0 && halves[0] < 32) bytes[c] = (halves[1] + 15) / 16 + 2;
+        if (bytes[c] > 0) ttei_fill_bytes(a, c, bytes[c]);
+        bytes[c] = ttei_rates_bytes(a, rates, halves);
+        if (halves[0] > 0 && halves[0] <= 16) {  /* could not be filled */
+            for (g = 0; g < a->groups; ++g)
+                if (rates[g] < TTEI_RATES) rates[g] = 0;
+            bytes[c] = ttei_rates_bytes(a, rates, halves);
+        }
+        total += a->rows[c] * (double)bytes[c];
     }
-    if (ttei_is_table(t->layout)) t->numbers = (size_t)t->ranks[0];
-    t->work = ttei_work_len(t);
-    return ttei_scratch_floats(t) > TTEI_SIZE_MAX / sizeof(float) ? TTE_ERR_FORMAT : TTE_OK;
+    return total;
 }
 
-tte_status tte_open(tte_table *t, const void *data, size_t size)
+/* Bytes that are left go to rows just below the border of a class that has more: borders move, a level at a time. */
+static double ttei_move_borders(const ttei_allocation *a, const ttei_census *census, double left, const size_t *bytes,
+                                ttei_class *classes)
 {
-    const unsigned char *p = (const unsigned char *)data, *entry;
-    tte_table view;
-    ttei_layout at;
-    uint32_t kind, before = 0;
+    double used = 0;
+    int c, moved = 1;
+    while (moved) {
+        moved = 0;
+        for (c = 1; c < a->count; ++c) {
+            const int level = classes[c].level - 1;
+            const double cost = bytes[c] > bytes[c - 1] ? (double)(bytes[c] - bytes[c - 1]) * census->level[level] : 0;
+            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || used + cost > left) continue;
+            classes[c].level = level;
+            used += cost;
+            moved = 1;
+        }
+    }
+    return used;
+}
+
+/* Bytes of section 2. */
+static double ttei_index_size(double vocab, int bits, double records)
+{
+    const double blocks = ceil(vocab / 128);
+    int width = 0;
+    while (records >= 1) {
+        records /= 256;
+        ++width;
+    }
+    return blocks * (width + 16.0 * bits);
+}
+
+/* Gains: the class's scale holds what most of its rows need; rows differ in energy within a class, all the more where weights
+   chose it, and a row with an outlier wants a larger scale. Returns the bits of a gain. */
+static int ttei_learn_gains(const ttei_census *census, const ttei_allocation *a, ttei_class *classes, float *gains)
+{
+    double rows = 0, square = 0, top = 0, deviation, ratio;
+    int c, i, bits = 2;
+    for (c = 0; c < a->count; ++c) {
+        const int last = c + 1 < a->count ? a->first[c + 1] : TTEI_BINS;
+        double n = 0, sum = 0, sum2 = 0;
+        for (i = a->first[c]; i < last; ++i) {
+            n += census->count[i];
+            sum += census->log_energy[i];
+            sum2 += census->log_square[i];
+        }
+        classes[c].scale = n > 0 ? (float)exp2(0.5 * sum / n) : 1;
+        for (i = a->first[c]; i < last && n > 0; ++i)
+            if (census->count[i] > 0 && 0.5 * (census->log_energy[i] / census->count[i] - sum / n) > top)
+                top = 0.5 * (census->log_energy[i] / census->count[i] - sum / n);
+        if (n > 0) square += 0.25 * (sum2 - sum * sum / n);
+        rows += n;
+    }
+    deviation = rows > 0 && square > 0 ? sqrt(square / rows) : 0;  /* in octaves of scale */
+    if (deviation > 0.3) bits = 3;
+    ratio = 4 * deviation / (double)(1 << bits);
+    if (ratio < 0.25) ratio = 0.25;
+    for (i = 0; i < 1 << bits; ++i) gains[i] = (float)exp2(ratio * (i - 0.5 * ((1 << bits) - 1) + 0.4));
+    top += 0.25;  /* the largest gain is for the largest row of a class */
+    if (exp2(top) > 1.2 * (double)gains[(1 << bits) - 1]) gains[(1 << bits) - 1] = (float)exp2(top);
+    return bits;
+}
+
+/* The variances of a class, smoothed or, `falling`, made to fall with the coefficients' place, and the errors that follow. */
+static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, const ttei_model *m, int c, double vocab,
+                              int falling, double *variance, double *room, size_t *sizes)
+{
+    const int last = c + 1 < a->count ? a->first[c + 1] : TTEI_BINS;
+    double rows = 0, mass = 0;
+    size_t j;
     int i;
+    for (j = 0; j < a->rank; ++j) variance[j] = 16;              /* as much as 16 rows of the usual shape */
+    for (i = a->first[c]; i < last; ++i) {
+        rows += census->count[i];
+        mass += census->mass[i];
+        for (j = 0; j < a->rank; ++j) variance[j] += census->shape[(size_t)i * a->rank + j];
+    }
+    a->rows[c] = rows;
+    for (j = 0; j < a->rank; ++j) variance[j] *= (falling ? (double)m->energy[j] : 1) / (rows + 16);
+    if (falling) ttei_fall(a->rank, variance, sizes);
+    else ttei_smooth(a->rank, variance, room);
+    for (j = 0; falling && j < a->rank; ++j) variance[j] = m->energy[j] > 0 ? variance[j] / (double)m->energy[j] : 0;
+    ttei_group_errors(a, census, m, c, rows > 0 ? mass / rows : 0, vocab, variance);
+}
+
+static size_t ttei_rate_changes(const ttei_allocation *a, int c)
+{
+    const unsigned char *rates = a->rates + (size_t)c * a->groups;
+    size_t g, changes = 0;
+    for (g = 1; g < a->groups; ++g) changes += rates[g] != rates[g - 1];
+    return changes;
+}
+
+/* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
+   at the price that the water level stands for). Returns what records and index will take. */
+static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *census, double bytes,
+                                     const unsigned char *centroid_class, size_t centroid_class_size,
+                                     int centroid_bits, ttei_model *m, unsigned char *classes, size_t *classes_size,
+                                     double *size)
+{
+    const size_t rank = m->rank;
+    const double vocab = (double)l->s->vocab, active = l->s->o.ratio > 0 ? 24.0 * (double)l->dim / (double)l->s->o.ratio : 0;
+    ttei_allocation a;
+    ttei_carve carve;
+    void *block = NULL;
+    double *room = NULL, *variance = NULL;
+    size_t *sizes = NULL, record[64], g;
+    unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
+    double low, high = 0, total = 0;
+    int c, i, pass, bits, falling;
+    memset(&a, 0, sizeof a);
+    a.rank = rank;
+    a.step = ttei_group(rank);
+    a.groups = (rank + a.step - 1) / a.step;
+    a.count = ttei_census_classes(census, active > 0 ? (active < (double)rank ? active : (double)rank) : 0.8 * (double)rank, vocab,
+                                  a.first);
+    for (pass = 0; pass < 2; ++pass) {
+        carve = ttei_carve_begin(block);
+        a.errors = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
+        a.spreads = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
+        variance = (double *)ttei_take(&carve, rank, sizeof(double));
+        a.rates = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)a.count, a.groups), 1);
+        room = (double *)ttei_take(&carve, rank, sizeof(double));
+        sizes = (size_t *)ttei_take(&carve, rank, sizeof(size_t));
+        if (pass == 1) break;
+        block = TT_EMBED_MALLOC(carve.used);
+        if (block == NULL) return TTE_ERR_MEMORY;
+    }
+    bits = m->gain_bits = ttei_learn_gains(census, &a, m->classes, m->gains);
+    bits += (int)ttei_bit_length((size_t)(a.count - 1)) + centroid_bits;
+    for (falling = 0; falling < 2; ++falling) {
+        low = -150;
+        high = 150;
+        for (c = 0; c < a.count; ++c)
+            ttei_class_errors(&a, census, m, c, vocab, falling, variance, room, sizes);
+        for (i = 0; i < 60 && bytes > 0; ++i) {
+            total = ttei_allocate(&a, exp2((low + high) / 2), record);
+            if (total + ttei_index_size(vocab, bits, total) > bytes) low = (low + high) / 2;
+            else high = (low + high) / 2;
+        }
+        total = ttei_allocate(&a, bytes > 0 ? exp2(high) : 2 * 0.6931 * (double)m->water, record);
+        for (c = 0; c < a.count; ++c)
+            if (ttei_rate_changes(&a, c) >= TTEI_RUNS_MAX) break;
+        if (c == a.count) break;  /* runs enough; else once more with variances that fall */
+    }
+    for (c = 0; c < a.count; ++c) m->classes[c].level = c == 0 ? 0 : TTEI_FINE * a.first[c];
+    m->class_count = a.count;
+    if (bytes > 0)
+        total += ttei_move_borders(&a, census, bytes - total - ttei_index_size(vocab, bits, total + vocab), record, m->classes);
+    *size = total + ttei_index_size(vocab, bits, total);
+
+    for (i = 0; i < 1 << m->gain_bits; ++i, p += 2) {
+        ttei_put16(p, ttei_bf16_encode((double)m->gains[i]));
+        m->gains[i] = ttei_bf16_decode(ttei_get16(p));
+    }
+    for (c = 0; c < a.count; ++c) {
+        unsigned char *start = p;
+        for (g = 0; g < a.groups; ++g) {
+            const size_t at = (size_t)c * a.groups + g;
+            room[g] = a.spreads[at * TTEI_RATES_ALL + a.rates[at]];
+        }
+        (void)ttei_class_runs(&m->classes[c], spreads, rank, a.step, a.rates + (size_t)c * a.groups, room);
+        p = ttei_class_write(&m->classes[c], spreads, p);
+        (void)ttei_class_read(start, &m->classes[c]);
+        TTEI_ASSERT(m->classes[c].bytes == record[c]);
+    }
+    memcpy(p, centroid_class, centroid_class_size);
+    if (centroid_class_size > 0) (void)ttei_class_read(p, &m->classes[a.count]);
+    *classes_size = (size_t)(p + centroid_class_size - classes);
+    TT_EMBED_FREE(block);
+    return TTE_OK;
+}
+
+/* The view of a model whose sections lie in `shared`, as much as reading functions look at. */
+static void ttei_model_view(const ttei_learning *l, const ttei_shared *shared, ttei_model *m)
+{
+    tte_table *t = &m->view;
+    memset(t, 0, sizeof *t);
+    m->dim = l->dim;
+    m->exponent = l->exponent;
+    m->state_bits = l->s->state_bits;
+    m->effort = l->s->o.effort;
+    t->layout = TTE_PER_TABLE;
+    t->coding = TTE_TRELLIS;
+    t->dim = (int32_t)l->dim;
+    t->rank = (int32_t)m->rank;
+    t->centroid_count = (int32_t)m->centroid_count;
+    t->basis_rows = t->rank + (m->centroid_count > 0);
+    t->state_bits = m->state_bits;
+    t->exponent = m->exponent;
+    t->basis = shared->basis;
+}
+
+/* One attempt within given limits: everything behind the moments. *size: bytes of the whole image. */
+static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, double bytes, double water, ttei_model *m,
+                                  void **model_block, ttei_shared *shared, double *size)
+{
+    const size_t dim = l->dim, rows = ttei_min(dim, l->limit_rank) + 1;
+    const double vocab = (double)l->s->vocab;
+    ttei_centers centers;
+    ttei_plan_basis plan;
+    ttei_census census;
+    ttei_class centroid_class;
+    unsigned char class_bytes[TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX], *rates;
+    double *doubles, basis_bytes = 0, other = 0;
+    size_t *sizes, runs = 0, class_size = 0, j, basis_size = 0;
+    void *block = NULL, *center_block = NULL;
+    int pass, turn;
+    tte_status status = TTE_OK;
+    memset(&plan, 0, sizeof plan);
+    memset(&census, 0, sizeof census);
+    memset(&centers, 0, sizeof centers);
+    for (pass = 0; pass < 2; ++pass) {
+        ttei_carve carve = ttei_carve_begin(block);
+        plan.rates = (int *)ttei_take(&carve, dim + 1, sizeof(int));
+        census.shape = (double *)ttei_take(&carve, ttei_mul(TTEI_BINS + TTEI_STRETCHES + 1, rows), sizeof(double));
+        doubles = (double *)ttei_take(&carve, ttei_mul(2, dim), sizeof(double));
+        sizes = (size_t *)ttei_take(&carve, dim, sizeof(size_t));
+        rates = (unsigned char *)ttei_take(&carve, dim, 1);
+        if (pass == 1) break;
+        block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
+        if (block == NULL) return TTE_ERR_MEMORY;
+    }
+    memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
+    status = ttei_learn_spectrum(l);
+
+    /* Level and basis depend on each other and on the centroids: some rounds before those, some after. */
+    for (turn = 0; turn < 6 && status == TTE_OK; ++turn) {
+        if (bytes > 0) {
+            const double left = 8 * (bytes - basis_bytes - other) / vocab - 4;
+            water = ttei_water(l->values, dim, left > 0 ? left : 0);
+        }
+        ttei_plan_basis_rates(l, water, 0.7, &plan);
+        basis_size = ttei_plan_basis_bytes(l, &plan, &runs);
+        basis_bytes = (double)basis_size;
+        if (turn != 2) continue;
+        ttei_next_part(&l->progress, 0.2);
+        status = ttei_learn_centroids(l, water, &centers, &center_block);
+        other = centers.count > 1 ? vocab * log2((double)centers.count) / 8 +
+                                        0.25 * (double)plan.rank * (double)centers.count : 0;
+    }
+    m->dim = dim;
+    m->water = ttei_bf16_decode(ttei_bf16_encode(water));
+    m->rank = plan.rank;
+    m->centroid_count = centers.count > 1 ? centers.count : (size_t)plan.has_mean;
+    m->metric = l->metric;
+    m->ridge = l->ridge;
+    if (status == TTE_OK) {
+        const size_t need = ttei_model_carve(m, NULL);
+        *model_block = TT_EMBED_MALLOC(need);
+        shared->block = (unsigned char *)TT_EMBED_MALLOC(
+            ttei_add(basis_size + TTEI_CLASSES_MAX, ttei_mul(centers.count, 2 * m->rank + 32)));
+        if (*model_block == NULL || shared->block == NULL) status = TTE_ERR_MEMORY;
+    }
+    if (status == TTE_OK) {
+        (void)ttei_model_carve(m, *model_block);
+        for (j = 0; j < dim; ++j) m->mean[j] = 0;
+        for (j = 0; j < m->centroid_count * m->rank; ++j) m->centroids[j] = 0;
+        shared->classes = shared->block;
+        shared->basis = shared->block + TTEI_CLASSES_MAX;
+        shared->basis_size = basis_size;
+        shared->centroids = shared->basis + basis_size;
+        ttei_model_view(l, shared, m);
+        ttei_learn_basis(l, coder, &plan, m, shared->block + TTEI_CLASSES_MAX);
+        status = ttei_model_dual(m);
+    }
+    if (status == TTE_OK && centers.count > 1) {
+        ttei_learn_centroid_codes(l, coder, &centers, m, doubles, doubles + dim, sizes, rates, class_bytes, &centroid_class,
+                                  shared->block + TTEI_CLASSES_MAX + basis_size);
+        shared->centroids_size = centers.count * centroid_class.bytes;
+        class_size = TTEI_CLASS_HEAD + TTEI_RUN_BYTES * centroid_class.run_count;
+    }
+    if (status == TTE_OK) {
+        ttei_model_near(m);
+        memset(census.shape, 0, (TTEI_BINS + TTEI_STRETCHES + 1) * rows * sizeof *census.shape);
+        census.excess = census.shape + TTEI_BINS * rows;
+        census.top = census.excess + TTEI_STRETCHES * rows;
+        ttei_next_part(&l->progress, 0.3);
+        status = ttei_census_take(l, m, &census);
+    }
+    if (status == TTE_OK) {
+        const int bits = m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0;
+        const double fixed = (double)ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
+                             (double)(shared->basis_size + shared->centroids_size);
+        double room = 1;
+        for (turn = 0; turn < 3 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
+            status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
+                                        shared->block, &shared->classes_size, size);
+            room = bytes - fixed - (double)shared->classes_size - (turn == 0 ? 24 : 4) * (double)m->class_count;
+            if (!(room > 1)) room = 1;
+        }
+        *size += fixed + (double)shared->classes_size;
+    }
+    if (center_block != NULL) TT_EMBED_FREE(center_block);
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+static void ttei_shared_end(ttei_shared *shared, void **model_block)
+{
+    if (*model_block != NULL) TT_EMBED_FREE(*model_block);
+    if (shared->block != NULL) TT_EMBED_FREE(shared->block);
+    *model_block = NULL;
+    memset(shared, 0, sizeof *shared);
+}
+
+/* Rows to a model. The budget is for the whole image; where a basis or centroids leave too little of it for the rows, fewer
+   of them are tried, down to none. water: the level for eps, 0 with a ratio. TTE_ERR_BUDGET: *size bytes would do. */
+static tte_status ttei_learn(ttei_learning *l, const ttei_coder *coder, double budget, double water, ttei_model *m,
+                             void **model_block, ttei_shared *shared, double *size)
+{
+    const ttei_progress start = l->progress;
     tte_status status;
-    if (t == NULL || data == NULL || (uintptr_t)data % 8 != 0) return TTE_ERR_ARGUMENT;
-    if (size >= 8 && !ttei_magic_good(p)) return TTE_ERR_FORMAT;
-    if (size < TTEI_HEADER_FIXED) return TTE_ERR_TRUNCATED;
-    if (ttei_get16(p + 12) > 1) return TTE_ERR_VERSION;
-    if (ttei_get16(p + 12) != 1 || p[16] < 1 || p[16] > TTE_MAX_MODES || p[17] < 1 ||
-        p[17] > TTEI_SECTIONS)
-        return TTE_ERR_FORMAT;
-    ttei_layout_begin(&at, p[16], p[17]);
-    if (size < at.header) return TTE_ERR_TRUNCATED;
-    if (ttei_get32(p + 8) != ttei_crc32(p + 12, at.header - 12)) return TTE_ERR_CHECKSUM;
-
-    memset(&view, 0, sizeof view);
-    view.data = p;
-    view.size = size;
-    status = ttei_header_read(&view);
-    if (status != TTE_OK) return status;
-    entry = p + at.header - TTEI_SECTION_BYTES * p[17];
-    for (i = 0; i < p[17]; ++i, before = kind, entry += TTEI_SECTION_BYTES) {
-        const size_t bytes = ttei_get_size(entry + 8);
-        kind = ttei_get32(entry + 20);  /* kinds rise, none is empty */
-        if (kind <= before || kind > TTEI_SECTIONS || bytes == 0 ||
-            ttei_get_size(entry) != ttei_layout_add(&at, kind - 1, bytes))
-            return TTE_ERR_FORMAT;
+    for (;;) {
+        memset(m, 0, sizeof *m);
+        memset(shared, 0, sizeof *shared);
+        *model_block = NULL;
+        l->progress = start;
+        m->usual_weight = l->usual_weight;
+        status = ttei_learn_once(l, coder, budget, water, m, model_block, shared, size);
+        if (status == TTE_OK && (!(budget > 0) || *size <= budget)) return TTE_OK;
+        ttei_shared_end(shared, model_block);
+        if (status != TTE_OK) return status;
+        if (l->limit_centroids > 1) l->limit_centroids = 1;
+        else if (l->limit_rank > 0) l->limit_rank = m->rank / 2;
+        else if (l->limit_centroids > 0) l->limit_centroids = 0;
+        else return TTE_ERR_BUDGET;
     }
-    if (at.size[0] == 0 || at.end != ttei_get_size(p + 32)) return TTE_ERR_FORMAT;
-    if (size != at.end) return size < at.end ? TTE_ERR_TRUNCATED : TTE_ERR_FORMAT;
-    view.records = p + at.offset[0];
-    view.records_size = at.size[0];
-    if (at.offset[1] != 0) view.index = p + at.offset[1];
-    if (at.offset[2] != 0) view.shared = p + at.offset[2];
-    if (at.offset[3] != 0) view.codes = p + at.offset[3];
-    view.record_size = ttei_is_table(view.layout)
-                           ? ttei_coefficients_bytes(ttei_coding(view.coding), (size_t)view.ranks[0])
-                           : ttei_ranks_record(&view, view.ranks);
-    if (!ttei_sections_good(&view, &at)) return TTE_ERR_FORMAT;
-    *t = view;
-    return TTE_OK;
 }
+/* ================================================================================================
+   WRITING IMAGES
+   rows -> records -> builder -> image. Compressing, appending, replacing and merging feed one builder, of either layout.
+   ============================================================================================= */
 
-/* Zeros between sections, so that no bit of an image is without a guard. */
-static int ttei_zeros(const unsigned char *p, size_t from, size_t to)
-{
-    for (; from < to; ++from)
-        if (p[from] != 0) return 0;
-    return 1;
-}
-
-tte_status tte_verify(const tte_table *t)
-{
-    const unsigned char *p, *entry;
-    size_t end, offset, size;
-    int i, sections;
-    if (t == NULL) return TTE_ERR_ARGUMENT;
-    p = t->data;
-    sections = p[17];
-    end = ttei_header_bytes(t->shape.modes, sections);
-    entry = p + end - TTEI_SECTION_BYTES * (size_t)sections;
-    for (i = 0; i < sections; ++i, entry += TTEI_SECTION_BYTES) {
-        offset = ttei_get_size(entry);
-        size = ttei_get_size(entry + 8);
-        if (!ttei_zeros(p, end, offset) || ttei_crc32(p + offset, size) != ttei_get32(entry + 16))
-            return TTE_ERR_CHECKSUM;
-        end = offset + size;
-    }
-    return TTE_OK;
-}
-
-tte_status tte_get_info(const tte_table *t, tte_info *info)
-{
-    if (t == NULL || info == NULL) return TTE_ERR_ARGUMENT;
-    info->vocab = t->vocab;
-    info->dim = (size_t)t->dim;
-    info->bytes = t->size;
-    info->layout = t->layout;
-    info->coding = t->coding;
-    info->shape = t->shape;
-    memcpy(info->ranks, t->ranks, sizeof info->ranks);
-    info->ratio = ttei_get_f64(t->data + 48);
-    info->mean_numbers = ttei_get_f64(t->data + 56);
-    info->rel_error = ttei_get_f64(t->data + 64);
-    info->max_row_error = ttei_get_f64(t->data + 72);
-    return TTE_OK;
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* A sum of squares that comes out the same, bit for bit, in whatever order and grouping its terms
-   are added, so that shards of a table merge into the very bytes of the whole [DN15]. Terms are cut
-   at fixed powers of 2^32 into integers, and integers add up exactly. Three such digits are kept,
-   counted from the largest term; what falls below them falls below them in any order. */
+/* ---- ordered sums ------------------------------------------------------------------------------------------
+   Sums of squares whose bits do not depend on the order of the terms [DN15], so that shards merge exactly: three
+   digits to the base 2^32, counted from the largest term; what falls below them falls below them in any order. */
 typedef struct ttei_sum {
     int32_t top;          /* bin[0] counts units of 2^(32 top) */
     uint64_t bin[3];
@@ -5749,28 +8604,18 @@ static void ttei_sum_raise(ttei_sum *sum, int32_t top)
     }
 }
 
-/* 2^power for -1022 <= power <= 1023, from its bits. */
-static double ttei_two_to(int power)
-{
-    uint64_t bits = (uint64_t)(power + 1023) << 52;
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* Adds a term >= 0; each digit is below 2^32, so 2^32 terms fit. */
 static void ttei_sum_add(ttei_sum *sum, double term)
 {
-    uint64_t bits, digit;
     int i, power;
-    if (!(term > 0)) return;
-    memcpy(&bits, &term, sizeof bits);
-    power = (int)(bits >> 52) - 1022;             /* term < 2^power */
+    if (!(term > 0) || !ttei_finite_f64(term)) return;
+    (void)frexp(term, &power);                    /* term < 2^power */
+    if (power < -32 * (TTEI_SUM_TOP - 1)) return;
     ttei_sum_raise(sum, (power + 32 * TTEI_SUM_TOP - 1) / 32 - TTEI_SUM_TOP);
     for (i = 0; i < 3; ++i) {
-        digit = (uint64_t)(term * ttei_two_to(-32 * (sum->top - i)));
+        const uint64_t digit = (uint64_t)ldexp(term, -32 * (sum->top - i));
         sum->bin[i] += digit;
-        term -= (double)digit * ttei_two_to(32 * (sum->top - i));
+        term -= ldexp((double)digit, 32 * (sum->top - i));
     }
 }
 
@@ -5790,6 +8635,13 @@ static double ttei_sum_value(const ttei_sum *sum)
     return value;
 }
 
+static ttei_sum ttei_sum_of(double value)
+{
+    ttei_sum sum = ttei_sum_zero;
+    ttei_sum_add(&sum, value);
+    return sum;
+}
+
 static void ttei_sum_write(const ttei_sum *sum, unsigned char *p)
 {
     int i;
@@ -5802,7 +8654,7 @@ static void ttei_sum_write(const ttei_sum *sum, unsigned char *p)
 static ttei_sum ttei_sum_read(const unsigned char *p)
 {
     ttei_sum sum = ttei_sum_zero;
-    int32_t top = (int32_t)ttei_get32(p);
+    const int32_t top = (int32_t)ttei_get32(p);
     int i;
     if (top < -TTEI_SUM_TOP || top > TTEI_SUM_TOP) return sum;
     sum.top = top;
@@ -5811,466 +8663,185 @@ static ttei_sum ttei_sum_read(const unsigned char *p)
 }
 
 /* How close an image is to the rows it was made of. */
+enum { TTEI_NORM, TTEI_ERROR, TTEI_WEIGHTED_NORM, TTEI_WEIGHTED_ERROR, TTEI_SUMS };
 typedef struct ttei_errors {
-    ttei_sum norm2, error2;  /* over all rows                                        */
-    double worst;            /* largest relative error of a row                      */
+    ttei_sum sum[TTEI_SUMS];  /* over all rows: |row|^2, |row - row^|^2, both again in weights and metric */
+    double worst;             /* largest relative error of a row                                          */
 } ttei_errors;
 
-static void ttei_errors_add(ttei_errors *errors, double norm2, double error2)
+static ttei_errors ttei_errors_none(void)
 {
-    double relative = norm2 > 0 ? sqrt(error2 / norm2) : 0;
-    ttei_sum_add(&errors->norm2, norm2);
-    ttei_sum_add(&errors->error2, error2);
-    if (relative > errors->worst) errors->worst = relative;
+    ttei_errors e;
+    int i;
+    for (i = 0; i < TTEI_SUMS; ++i) e.sum[i] = ttei_sum_zero;
+    e.worst = 0;
+    return e;
 }
 
 static ttei_errors ttei_errors_of(const tte_table *t)
 {
-    ttei_errors errors;
-    errors.norm2 = ttei_sum_read(t->data + 80);
-    errors.error2 = ttei_sum_read(t->data + 112);
-    errors.worst = ttei_get_f64(t->data + 72);
-    return errors;
+    ttei_errors e;
+    int i;
+    for (i = 0; i < TTEI_SUMS; ++i) e.sum[i] = ttei_sum_read(t->data + TTEI_AT_NORM + 32 * i);
+    e.worst = ttei_get_f64(t->data + TTEI_AT_WORST);
+    return e;
 }
 
-/* |W - W^| / |W|. Where rows of zeros stay exact, it is never more than the worst row's ratio. */
-static double ttei_errors_relative(const ttei_errors *errors, tte_layout layout)
+static void ttei_errors_add(ttei_errors *e, const double *terms)
 {
-    const double norm2 = ttei_sum_value(&errors->norm2), error2 = ttei_sum_value(&errors->error2);
-    if (layout == TTE_PER_TOKEN && !(error2 < errors->worst * errors->worst * norm2))
-        return errors->worst;
+    const double relative = terms[TTEI_NORM] > 0 ? sqrt(terms[TTEI_ERROR] / terms[TTEI_NORM]) : 0;
+    int i;
+    for (i = 0; i < TTEI_SUMS; ++i) ttei_sum_add(&e->sum[i], terms[i]);
+    if (relative > e->worst) e->worst = relative;
+}
+
+static void ttei_errors_join(ttei_errors *e, const ttei_errors *other)
+{
+    int i;
+    for (i = 0; i < TTEI_SUMS; ++i) ttei_sum_join(&e->sum[i], other->sum[i]);
+    if (other->worst > e->worst) e->worst = other->worst;
+}
+
+static double ttei_errors_relative(const ttei_errors *e, int error, int norm)
+{
+    const double norm2 = ttei_sum_value(&e->sum[norm]), error2 = ttei_sum_value(&e->sum[error]);
     return norm2 > 0 ? sqrt(error2 / norm2) : error2 > 0 ? 1 : 0;
 }
 
-/* The settings a row is compressed with, and all that an image records of them. */
-typedef struct ttei_plan {
-    size_t dim;
-    tte_layout layout;
-    tte_coding coding;
-    tte_shape shape;
-    int32_t caps[TTE_MAX_MODES + 1];  /* ranks of every row, or their caps with eps */
-    int32_t max_rank;
-    float eps;
-    const unsigned char *shared, *codes;  /* sections 3 and 4 of TTE_PER_TABLE       */
-    size_t shared_size, codes_size;
-    const ttei_model *model;              /* of these, where rows are to be encoded  */
-} ttei_plan;
+/* ---- settings ------------------------------------------------------------------------------------------------ */
 
-static ttei_plan ttei_plan_of(const tte_table *t)
+/* Whether options ask for nothing but what the table `like` is made with. */
+static int ttei_like_good(const tte_options *o, size_t dim)
 {
-    ttei_plan plan;
-    const unsigned char *entry = t->data + ttei_header_bytes(t->shape.modes, t->data[17]);
-    memset(&plan, 0, sizeof plan);
-    plan.dim = (size_t)t->dim;
-    plan.layout = t->layout;
-    plan.coding = t->coding;
-    plan.shape = t->shape;
-    plan.max_rank = t->max_rank;
-    plan.eps = t->eps;
-    memcpy(plan.caps, t->ranks, sizeof plan.caps);
-    if (plan.layout == TTE_PER_TOKEN && t->index != NULL)
-        ttei_rank_caps(&plan.shape, plan.max_rank, plan.caps);
-    plan.shared = t->shared;
-    plan.codes = t->codes;  /* the last entries of the header are those of sections 3 and 4 */
-    if (t->codes != NULL) plan.codes_size = ttei_get_size((entry -= TTEI_SECTION_BYTES) + 8);
-    if (t->shared != NULL) plan.shared_size = ttei_get_size((entry -= TTEI_SECTION_BYTES) + 8);
-    return plan;
+    return o->like == NULL || (o->like->layout == TTE_PER_TABLE && (size_t)o->like->dim == dim &&
+                               !(o->ratio > 0) && !(o->eps > 0) && o->effort == 0);
 }
 
-/* Writes the header of an image whose sections are in place. `ranks` are the largest at each bond,
-   `numbers` the core entries of all tokens. */
-static void ttei_header_write(unsigned char *p, const ttei_plan *plan, const ttei_layout *at,
-                              size_t vocab, const int32_t *ranks, double numbers,
-                              const ttei_errors *errors)
+/* Options to settings: checks everything that needs no row. */
+static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                      const tte_options *options)
 {
-    unsigned char *entry = p + at->header - TTEI_SECTION_BYTES * (size_t)at->sections;
-    int32_t k;
-    int i;
-    memset(p, 0, at->header);
-    ttei_magic_put(p);
-    ttei_put16(p + 12, 1);
-    p[14] = (unsigned char)plan->layout;
-    p[15] = (unsigned char)plan->coding;
-    p[16] = (unsigned char)plan->shape.modes;
-    p[17] = (unsigned char)at->sections;
-    ttei_put16(p + 18, ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes) ? TTEI_FLAG_ADAPTED : 0);
-    ttei_put32(p + 20, (uint32_t)plan->dim);
-    ttei_put64(p + 24, vocab);
-    ttei_put64(p + 32, at->end);
-    ttei_put32(p + 40, (uint32_t)plan->max_rank);
-    ttei_put_f32(p + 44, plan->eps > 0 ? plan->eps : 0);  /* not -0 */
-    ttei_put_f64(p + 48, (double)vocab * (double)plan->dim * 4 / (double)at->end);
-    ttei_put_f64(p + 56, numbers / (double)vocab);
-    ttei_put_f64(p + 64, ttei_errors_relative(errors, plan->layout));
-    ttei_put_f64(p + 72, errors->worst);
-    ttei_sum_write(&errors->norm2, p + 80);
-    ttei_sum_write(&errors->error2, p + 112);
-    for (k = 0; k <= plan->shape.modes; ++k) {
-        ttei_put32(p + TTEI_HEADER_FIXED + 8 * k, (uint32_t)ranks[k]);
-        if (k < plan->shape.modes)
-            ttei_put32(p + TTEI_HEADER_FIXED + 4 + 8 * k, (uint32_t)plan->shape.dim[k]);
-    }
-    for (i = 0; i < TTEI_SECTIONS; ++i) {
-        if (at->offset[i] == 0) continue;
-        ttei_put64(entry, at->offset[i]);
-        ttei_put64(entry + 8, at->size[i]);
-        ttei_put32(entry + 16, ttei_crc32(p + at->offset[i], at->size[i]));
-        ttei_put32(entry + 20, (uint32_t)i + 1u);
-        entry += TTEI_SECTION_BYTES;
-    }
-    ttei_put32(p + 8, ttei_crc32(p + 12, at->header - 12));
+    tte_options *o = &s->o;
+    size_t entries = 0, i;
+    int table;
+    memset(s, 0, sizeof *s);
+    s->rows = rows;
+    s->user = user;
+    s->vocab = vocab;
+    s->dim = dim;
+    if (options != NULL) *o = *options;
+    s->progress.report = o->progress;
+    s->progress.user = o->progress_user;
+    s->progress.reached = &s->reached;
+    if (rows == NULL || vocab == 0 || dim == 0 || (unsigned)o->layout > TTE_PER_TOKEN ||
+        (unsigned)o->coding > TTE_TRELLIS || o->max_rank < 0 || !ttei_finite_f32(o->eps) || o->eps < 0 ||
+        o->eps > 1 || !ttei_finite_f32(o->ratio) || o->ratio < 0 || o->effort < 0 || o->effort > 9)
+        return TTE_ERR_ARGUMENT;
+    if (o->layout == TTE_LAYOUT_AUTO)
+        o->layout = o->shape.modes != 0 || o->max_rank != 0 ||
+                            (o->coding != TTE_CODING_AUTO && o->coding != TTE_TRELLIS)
+                        ? TTE_PER_TOKEN
+                        : TTE_PER_TABLE;
+    table = o->layout == TTE_PER_TABLE;
+    if (table ? (o->coding != TTE_CODING_AUTO && o->coding != TTE_TRELLIS) || o->shape.modes != 0 ||
+                    o->max_rank != 0 || !ttei_like_good(o, dim)
+              : o->coding == TTE_TRELLIS || o->row_weight != NULL || o->metric != NULL || o->like != NULL ||
+                    o->effort != 0)
+        return TTE_ERR_ARGUMENT;
+    for (i = 0; o->row_weight != NULL && i < vocab; ++i)
+        if (!ttei_finite_f32(o->row_weight[i]) || !(o->row_weight[i] > 0)) return TTE_ERR_ARGUMENT;
+    if (ttei_too_many(vocab) || dim > (table ? (size_t)TTEI_DIM_MAX : (size_t)TTEI_ENTRIES_MAX) ||
+        ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
+        return TTE_ERR_SHAPE;
+    if (!table && o->shape.modes != 0 &&
+        (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
+        return TTE_ERR_SHAPE;
+    if (table && o->like == NULL && !(o->ratio > 0) && !(o->eps > 0)) o->ratio = 8;
+    if (o->effort == 0) o->effort = 5;
+    s->state_bits = 7 + o->effort;
+    if (o->ratio > 0)  /* a state should be a small part of the circle of a record */
+        while (s->state_bits > 8 && 6.4 * (double)dim < (double)o->ratio * s->state_bits) --s->state_bits;
+    return TTE_OK;
 }
 
-/* ================================================================================================
-   COMPRESSION
-   plan (settings) -> encoder (one row to one record) -> builder (records to an image). Compressing,
-   appending, replacing and merging are four ways to feed one builder.
-   ============================================================================================= */
+/* ---- the builder ----------------------------------------------------------------------------------------------- */
 
 /* What became of one row. */
 typedef struct ttei_slot {
     tte_status status;
-    int32_t ranks[TTE_MAX_MODES + 1];
-    size_t size;                    /* of its record */
-    double norm2, error2;
+    size_t size;                    /* of its record                                     */
+    double terms[TTEI_SUMS];
+    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN                                  */
+    uint16_t centroid;              /* TTE_PER_TABLE, and the next two                   */
+    unsigned char class_, gain;
 } ttei_slot;
 
-/* ---- rows to records --------------------------------------------------------------------------------- */
-
-/* What one thread needs to code TTEI_LANES rows of coefficients with TTE_ENTROPY. */
-typedef struct ttei_coder {
-    int32_t *indices;           /* TTEI_LANES x rank                                                   */
-    unsigned char *states;      /* rank                                                                */
-    unsigned char *bytes;       /* the largest record                                                  */
-    ttei_trellis trellis;
-} ttei_coder;
-
-static void ttei_coder_carve(size_t rank, ttei_carve *carve, ttei_coder *coder)
-{
-    coder->indices = (int32_t *)ttei_take(carve, ttei_mul(TTEI_LANES, rank), sizeof(int32_t));
-    coder->states = (unsigned char *)ttei_take(carve, rank, 1);
-    coder->bytes = (unsigned char *)ttei_take(carve, ttei_entropy_most(rank), 1);
-    coder->trellis.index = (int32_t *)ttei_take(carve, ttei_mul(4 * TTEI_LANES, rank), sizeof(int32_t));
-    coder->trellis.from = (ttei_lane_bits *)ttei_take(carve, rank, sizeof(ttei_lane_bits));
-}
-
-/* What one thread needs for a tile of rows. */
-typedef struct ttei_tile {
-    float *rows, *y, *values;   /* TTEI_TILE x dim, x rank, x rank: less the mean, coefficients, decoded */
-    float *back;                /* TTEI_TILE x dim: as lookup gives them                               */
-    ttei_coder coder;
-} ttei_tile;
-
-static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_tile *tile)
-{
-    const size_t rows = ttei_mul(TTEI_TILE, m->dim), values = ttei_mul(TTEI_TILE, m->rank);
-    tile->rows = (float *)ttei_take(carve, rows, sizeof(float));
-    tile->back = (float *)ttei_take(carve, rows, sizeof(float));
-    tile->y = (float *)ttei_take(carve, values, sizeof(float));
-    tile->values = (float *)ttei_take(carve, values, sizeof(float));
-    ttei_coder_carve(m->view.coding == TTE_ENTROPY ? m->rank : 0, carve, &tile->coder);
-}
-
-/* The class of a step for a weight: half as wide in squares where the weight is twice as large. */
-static int ttei_step_class(const ttei_codes *c, float weight)
-{
-    const double class_ = c->weight > 0 ? floor(log2((double)weight / (double)c->weight) + 0.5) : 0;
-    return class_ < 0 ? 0 : class_ < c->steps ? (int)class_ : c->steps - 1;
-}
-
-/* The class that most rows have: for rows whose weight is not known. */
-static int ttei_likely_class(const ttei_codes *c)
-{
-    uint32_t before = 0, most = 0;
-    int i, likely = 0;
-    for (i = 0; i < c->steps; ++i) {
-        const uint32_t end = ttei_get16(c->step_ends + 2 * i);
-        if (end - before > most) {
-            most = end - before;
-            likely = i;
-        }
-        before = end;
-    }
-    return likely;
-}
-
-/* The class of a row's scale beside that of the columns: the mean of y^2 over what the columns make one
-   expect, both with the noise of the step, which hides what is smaller. */
-static int ttei_scale_class(const ttei_model *m, const float *y, float step)
-{
-    const double noise = 0.25 * (double)step * (double)step;
-    double sum = 0;
-    int result;
-    size_t j;
-    if (m->codes.scales == 1) return 0;
-    for (j = 0; j < m->rank; ++j)
-        sum += ((double)y[j] * (double)y[j] + noise) /
-               ((double)m->scales[j] * (double)m->scales[j] + noise);
-    sum /= (double)m->rank;  /* NaN where scales come from a damaged image */
-    if (!(sum > 1e-9 && sum < 1e9)) return sum > 1 ? m->codes.scales - 1 : 0;
-    result = (int)floor(log2(sum) + 0.5) + m->codes.own;
-    return result < 0 ? 0 : result < m->codes.scales ? result : m->codes.scales - 1;
-}
-
-/* Up to TTEI_LANES rows of coefficients into records; `classes` are those of their steps. What lookup
-   will decode goes to `values`. Lengths to `sizes`; `counts` as for ttei_indices_values. */
-static tte_status ttei_entropy_rows(const ttei_model *m, size_t count, const float *y,
-                                    const unsigned char *classes, const ttei_coder *coder, float *values,
-                                    unsigned char *records, size_t record_size, size_t *sizes,
-                                    ttei_counts *counts)
-{
-    const size_t most = ttei_entropy_most(m->rank);
-    float step[TTEI_LANES] = {0};
-    int shift[TTEI_LANES] = {0};
-    size_t i;
-    for (i = 0; i < count; ++i) {
-        const float *row = y + i * m->rank;
-        const float top = ttei_top_f32(m->rank, row);
-        step[i] = ttei_step_of(m->codes.step, classes[i]);
-        if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
-        if (!(top < 1048576.0f * step[i])) return TTE_ERR_BUDGET;
-        shift[i] = classes[i] + ttei_scale_class(m, row, step[i]);
-    }
-    ttei_trellis_run(&m->codes, m->costs, m->rank, count, y, shift, step, &coder->trellis, coder->indices);
-    for (i = 0; i < count; ++i) {
-        const int32_t *indices = coder->indices + i * m->rank;
-        ttei_indices_values(&m->codes, m->rank, indices, shift[i], step[i], y + i * m->rank,
-                            values + i * m->rank, counts);
-        sizes[i] = ttei_entropy_encode(&m->codes, m->rank, indices, classes[i],
-                                       shift[i] - classes[i], coder->states, coder->bytes + most);
-        if (records != NULL) memcpy(records + i * record_size, coder->bytes + most - sizes[i], sizes[i]);
-    }
-    return TTE_OK;
-}
-
-/* A tile of rows into records `record_size` apart; what became of each row goes to its slot. */
-static void ttei_tile_encode(const ttei_model *m, const float *rows, const unsigned char *classes,
-                             size_t count, unsigned char *records, size_t record_size, ttei_slot *slots,
-                             ttei_tile *tile)
-{
-    const size_t fixed = ttei_coefficients_bytes(m->view.coding, m->rank);
-    size_t sizes[TTEI_LANES] = {0}, i, j, now;
-    for (i = 0; i < count; ++i) {
-        const float *row = rows + i * m->dim;
-        const int good = ttei_all_finite_f32(row, m->dim);
-        slots[i].status = good ? TTE_OK : TTE_ERR_NOT_FINITE;
-        slots[i].norm2 = good ? ttei_norm2(row, m->dim) : 0;
-        slots[i].size = fixed;
-        memcpy(slots[i].ranks, m->view.ranks, sizeof slots[i].ranks);
-        for (j = 0; j < m->dim; ++j) tile->rows[i * m->dim + j] = good ? row[j] - m->mean[j] : 0;
-    }
-    ttei_product(count, m->dim, m->rank, tile->rows, m->dim, 1, m->dual, m->rank, tile->y,
-                 m->rank);
-    for (i = 0; i < count; i += now) {
-        tte_status status = TTE_OK;
-        now = 1;
-        if (m->view.coding == TTE_ENTROPY) {
-            now = ttei_min(TTEI_LANES, count - i);
-            status = ttei_entropy_rows(m, now, tile->y + i * m->rank, classes + i, &tile->coder,
-                                       tile->values + i * m->rank, records + i * record_size, record_size,
-                                       sizes, NULL);
-            for (j = 0; j < now; ++j) slots[i + j].size = sizes[j];
-        } else if (!ttei_all_finite_f32(tile->y + i * m->rank, m->rank)) {
-            status = TTE_ERR_NOT_FINITE;
-        } else {
-            status = ttei_coefficients_encode(m->view.coding, m->rank, m->scales, tile->y + i * m->rank,
-                                              records + i * record_size);
-            if (status == TTE_OK)
-                ttei_coefficients_decode(&m->view, records + i * record_size, fixed,
-                                         tile->values + i * m->rank);
-        }
-        for (j = 0; j < now && status != TTE_OK; ++j)
-            if (slots[i + j].status == TTE_OK) slots[i + j].status = status;
-    }
-    ttei_product(count, m->rank, m->dim, tile->values, m->rank, 1, m->basis, m->dim, tile->back,
-                 m->dim);
-    for (i = 0; i < count; ++i) {
-        float *back = tile->back + i * m->dim;
-        if (slots[i].status != TTE_OK) continue;
-        for (j = 0; j < m->dim; ++j) back[j] += m->mean[j];
-        slots[i].error2 = ttei_distance2(rows + i * m->dim, back, m->dim);
-        if (!ttei_finite_f64(slots[i].error2)) slots[i].status = TTE_ERR_NOT_FINITE;
-    }
-}
-
-/* What one thread needs to turn rows into records. */
-typedef struct ttei_encoder {
-    ttei_train_room train;
-    int in_lanes;                   /* 0: rows are taken one by one                                  */
-    ttei_lane_room lanes;
-    float *cores, *contract, *row;  /* at the caps; scratch; dim: the row as lookup gives it          */
-    ttei_tile tile;                 /* instead of all these for TTE_PER_TABLE                        */
-} ttei_encoder;
-
-static void ttei_encoder_carve(const ttei_plan *plan, ttei_carve *carve, ttei_encoder *encoder)
-{
-    if (plan->model != NULL) {
-        ttei_tile_carve(plan->model, carve, &encoder->tile);
-        return;
-    }
-    ttei_train_carve(&plan->shape, plan->caps, carve, &encoder->train);
-    encoder->in_lanes = !(plan->eps > 0) &&  /* rows with ranks of their own cannot share lanes */
-                        ttei_lane_carve(&plan->shape, plan->caps, carve, &encoder->lanes);
-    encoder->cores = (float *)ttei_take(carve, ttei_core_sum(&plan->shape, plan->caps), sizeof(float));
-    encoder->contract = (float *)ttei_take(
-        carve, ttei_contract_len(&plan->shape, plan->caps), sizeof(float));
-    encoder->row = (float *)ttei_take(carve, plan->dim, sizeof(float));
-}
-
-/* Bytes of the largest record this plan can make. */
-static size_t ttei_plan_record(const ttei_plan *plan)
-{
-    if (plan->coding == TTE_ENTROPY) return ttei_entropy_most((size_t)plan->caps[0]);
-    if (plan->layout == TTE_PER_TABLE)
-        return ttei_coefficients_bytes(plan->coding, (size_t)plan->caps[0]);
-    return ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, plan->caps));
-}
-
-/* The error of a train, measured on what lookup returns, to slot->error2. */
-static tte_status ttei_measure(const ttei_plan *plan, const float *row, const float *cores,
-                               ttei_slot *slot, ttei_encoder *encoder)
-{
-    ttei_contract(&plan->shape, slot->ranks, cores, plan->dim, encoder->row, encoder->contract);
-    slot->error2 = ttei_distance2(row, encoder->row, plan->dim);
-    return ttei_finite_f64(slot->error2) ? TTE_OK : TTE_ERR_NOT_FINITE;
-}
-
-/* One row with ranks of its own. Truncation and rounding of the codes both count; they are close to
-   orthogonal, so when the measured error is too large, the bound on the truncation is lowered by what
-   is too much. */
-static tte_status ttei_encode_adapted(const ttei_plan *plan, const float *row, unsigned char *record,
-                                      ttei_slot *slot, ttei_encoder *encoder)
-{
-    const double eps = (double)plan->eps - ttei_rounding(plan->shape.modes);
-    double bound = eps > 0 ? eps : 0, excess;
-    const double allowed = bound * bound * slot->norm2;
-    float scales[TTE_MAX_MODES];
-    tte_status status;
-    int tries = 6;
-    for (;;) {
-        status = ttei_train(&plan->shape, plan->caps, plan->eps > 0 ? bound : -1, plan->coding, row,
-                            plan->dim, slot->ranks, encoder->cores, scales, &encoder->train);
-        if (status == TTE_OK) status = ttei_measure(plan, row, encoder->cores, slot, encoder);
-        if (status != TTE_OK) return status;
-        if (!(plan->eps > 0) || slot->error2 <= allowed) break;
-        if (!(bound > 0)) return TTE_ERR_BUDGET;
-        excess = 1.1 * (slot->error2 - allowed) / slot->norm2;
-        bound = --tries > 0 && bound * bound > excess ? sqrt(bound * bound - excess) : 0;
-    }
-    ttei_record_encode(plan->coding, &plan->shape, slot->ranks, encoder->cores, scales, record);
-    return TTE_OK;
-}
-
-/* Up to TTEI_LANES rows into as many records, record_size apart. */
-static void ttei_encode(const ttei_plan *plan, const float *rows, size_t count, unsigned char *records,
-                        size_t record_size, ttei_slot *slots, ttei_encoder *encoder)
-{
-    tte_status status[TTEI_LANES] = {TTE_OK};
-    float scales[TTEI_LANES][TTE_MAX_MODES];
-    double norm2[TTEI_LANES] = {0};
-    size_t i;
-    for (i = 0; i < count; ++i) {
-        const float *row = rows + i * plan->dim;
-        status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
-        slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
-        memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
-    }
-    if (encoder->in_lanes)
-        ttei_train_lanes(&plan->shape, plan->caps, plan->coding, rows, plan->dim, count, norm2, status,
-                         scales, &encoder->lanes, &encoder->train);
-    for (i = 0; i < count; ++i) {
-        const float *row = rows + i * plan->dim, *cores;
-        if (status[i] == TTE_OK && !encoder->in_lanes) {
-            status[i] = ttei_encode_adapted(plan, row, records + i * record_size, &slots[i], encoder);
-        } else if (status[i] == TTE_OK) {
-            cores = encoder->lanes.cores + i * encoder->lanes.cores_len;
-            status[i] = ttei_measure(plan, row, cores, &slots[i], encoder);
-            ttei_record_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i],
-                               records + i * record_size);
-        }
-        slots[i].status = status[i];
-        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
-                                          ttei_core_sum(&plan->shape, slots[i].ranks));
-    }
-}
-
-/* An image being built: records grow behind the room of the header, ranks or lengths beside them. */
+/* An image being built: records grow behind the room of the header, what the index will say of them beside them. */
 typedef struct ttei_builder {
-    ttei_plan plan;
+    const ttei_train_plan *plan;     /* TTE_PER_TOKEN: how rows become records; else NULL    */
+    const ttei_model *model;         /* TTE_PER_TABLE: the same                              */
+    const ttei_shared *shared;       /* .. and the sections of the model                     */
     unsigned char *data;             /* capacity bytes; records from `first` on              */
     size_t first, capacity, records_size;
-    unsigned char *index;            /* rows * entry bytes; NULL when all records have one size */
-    size_t entry, rows, done;        /* entry: bytes for one row; rows to come in all       */
+    unsigned char *notes;            /* rows x note bytes: ranks, or class, gain, centroid   */
+    size_t note, rows, done;
     int32_t largest[TTE_MAX_MODES + 1];
-    double numbers;
     ttei_errors errors;
-    const float *weights;            /* of the rows to come, or NULL: then .. */
-    int step_class;                  /* .. the class of their steps           */
-    double weighted_norm2, weighted_error2;
 } ttei_builder;
 
 static void ttei_builder_drop(ttei_builder *b)
 {
     if (b->data != NULL) TT_EMBED_FREE(b->data);
-    if (b->index != NULL) TT_EMBED_FREE(b->index);
-    b->data = b->index = NULL;
+    if (b->notes != NULL) TT_EMBED_FREE(b->notes);
+    b->data = b->notes = NULL;
 }
 
-/* Where everything lies once the records have `records` bytes and the index has `index`. */
-static ttei_layout ttei_plan_layout(const ttei_plan *plan, size_t records, size_t index)
+static int ttei_builder_adapted(const ttei_builder *b)
 {
-    ttei_layout at;
-    size_t size[TTEI_SECTIONS], kind;
-    int sections = 0;
-    size[0] = records;
-    size[1] = index;
-    size[2] = plan->shared_size;
-    size[3] = plan->codes_size;
-    for (kind = 0; kind < TTEI_SECTIONS; ++kind) sections += size[kind] > 0;
-    ttei_layout_begin(&at, plan->shape.modes, sections);
-    for (kind = 0; kind < TTEI_SECTIONS; ++kind)
-        if (size[kind] > 0) (void)ttei_layout_add(&at, kind, size[kind]);
-    return at;
+    return b->plan != NULL && ttei_adapted(b->plan->eps > 0, b->plan->shape.modes);
 }
 
-/* For a given number of rows. Records of one size get their final place at once. */
-static tte_status ttei_builder_begin(ttei_builder *b, const ttei_plan *plan, size_t rows)
+static int ttei_builder_sections(const ttei_builder *b)
 {
-    const int adapted = ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes);
-    const int varied = adapted || plan->coding == TTE_ENTROPY;
-    ttei_layout at;
+    if (b->plan != NULL) return ttei_builder_adapted(b) ? 2 : 1;
+    return (b->rows > 0 ? 2 : 0) + 2 + (b->model->centroid_count > 1);
+}
+
+/* For a given number of rows; `expected` bytes of the whole image, 0 where that is not known. */
+static tte_status ttei_builder_begin(ttei_builder *b, const ttei_train_plan *plan, const ttei_model *model,
+                                     const ttei_shared *shared, size_t rows, size_t expected)
+{
     int32_t k;
     memset(b, 0, sizeof *b);
-    b->plan = *plan;
+    b->plan = plan;
+    b->model = model;
+    b->shared = shared;
     b->rows = rows;
-    b->errors.norm2 = b->errors.error2 = ttei_sum_zero;
+    b->errors = ttei_errors_none();
     for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
-    if (plan->layout == TTE_PER_TABLE) {
-        memcpy(b->largest, plan->caps, sizeof b->largest);
-        if (plan->model != NULL && plan->coding == TTE_ENTROPY)
-            b->step_class = ttei_likely_class(&plan->model->codes);
-    }
     if (ttei_too_many(rows)) return TTE_ERR_SHAPE;
-    if (varied) b->entry = adapted ? ttei_index_entry(&plan->shape, plan->max_rank) : 4;
-    at = ttei_plan_layout(plan, varied ? 1 : ttei_mul(rows, ttei_plan_record(plan)), varied ? 1 : 0);
-    if (at.end == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    b->first = at.offset[0];
-    b->capacity = at.end;
+    b->note = plan == NULL ? 4 : ttei_builder_adapted(b) ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
+    b->first = ttei_header_bytes(plan != NULL ? TTE_PER_TOKEN : TTE_PER_TABLE,
+                                 plan != NULL ? plan->shape.modes : 0, ttei_builder_sections(b));
+    if (plan != NULL && b->note == 0)
+        expected = ttei_add(b->first + TTEI_SPARE, ttei_mul(rows, ttei_train_most(plan)));
+    if (expected == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    b->capacity = ttei_max(expected, b->first + 1);
     b->data = (unsigned char *)TT_EMBED_MALLOC(b->capacity);
-    if (varied) b->index = (unsigned char *)TT_EMBED_MALLOC(ttei_mul(rows, b->entry));
-    if (b->data != NULL && (!varied || b->index != NULL)) return TTE_OK;
+    b->notes = (unsigned char *)TT_EMBED_MALLOC(ttei_max(1, ttei_mul(rows, b->note)));
+    if (b->data != NULL && b->notes != NULL) return TTE_OK;
     ttei_builder_drop(b);
     return TTE_ERR_MEMORY;
 }
 
 /* Room for `bytes` more behind `used`; grows by half, so that copying stays linear in all. */
-static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes)
+static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes, int exact)
 {
     const size_t need = ttei_add(used, bytes);
-    size_t larger = ttei_max(need, ttei_add(b->capacity, b->capacity / 2));
+    size_t larger = exact ? need : ttei_max(need, ttei_add(b->capacity, b->capacity / 2));
     unsigned char *data;
-    if (need <= b->capacity) return TTE_OK;
     if (need == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    if (exact ? need == b->capacity : need <= b->capacity) return TTE_OK;
     if (larger == TTEI_SIZE_MAX) larger = need;
     data = (unsigned char *)TT_EMBED_MALLOC(larger);
     if (data == NULL) return TTE_ERR_MEMORY;
@@ -6281,242 +8852,410 @@ static tte_status ttei_builder_grow(ttei_builder *b, size_t used, size_t bytes)
     return TTE_OK;
 }
 
-/* What the index keeps of one record: its length, or its ranks. */
-static void ttei_builder_note(ttei_builder *b, size_t size, const int32_t *ranks)
-{
-    unsigned char *entry = b->index + b->done * b->entry;
-    int32_t k;
-    if (b->plan.coding == TTE_ENTROPY) {
-        ttei_put32(entry, (uint32_t)size);
-        return;
-    }
-    for (k = 1; k < b->plan.shape.modes; ++k) {
-        const size_t width = b->entry / (size_t)(b->plan.shape.modes - 1);
-        unsigned char *p = entry + (size_t)(k - 1) * width;
-        p[0] = (unsigned char)(ranks[k] & 255);
-        if (width == 2) p[1] = (unsigned char)(ranks[k] >> 8 & 255);
-    }
-}
-
-/* One more record of `size` bytes with its ranks; it may stand in its place already. */
-static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, size_t size,
-                                   const int32_t *ranks)
+/* One more record; its errors are the caller's to count. */
+static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record, const ttei_slot *slot)
 {
     const size_t used = b->first + b->records_size;
-    const tte_status status = ttei_builder_grow(b, used, size);
+    const tte_status status = ttei_builder_grow(b, used, slot->size, 0);
+    unsigned char *note = b->notes + b->done * b->note;
     int32_t k;
     TTEI_ASSERT(b->done < b->rows);
     if (status != TTE_OK) return status;
-    if (record != b->data + used) memcpy(b->data + used, record, size);
-    b->records_size += size;
-    if (b->plan.layout == TTE_PER_TABLE) {
-        b->numbers += (double)b->plan.caps[0];
-    } else {
-        b->numbers += (double)ttei_core_sum(&b->plan.shape, ranks);
-        for (k = 1; k < b->plan.shape.modes; ++k)
-            if (ranks[k] > b->largest[k]) b->largest[k] = ranks[k];
-    }
-    if (b->index != NULL) ttei_builder_note(b, size, ranks);
+    if (slot->size > 0) memcpy(b->data + used, record, slot->size);
+    b->records_size += slot->size;
     ++b->done;
-    return TTE_OK;
-}
-
-/* The index section: an offset for each group, then the ranks of its tokens. */
-static void ttei_ranks_write(const ttei_builder *b, unsigned char *p)
-{
-    size_t token, offset = 0;
-    int32_t ranks[TTE_MAX_MODES + 1];
-    for (token = 0; token < b->rows; ++token, p += b->entry) {
-        const unsigned char *entry = b->index + token * b->entry;
-        if (token % TTEI_GROUP == 0) {
-            ttei_put64(p, offset);
-            p += 8;
-        }
-        memcpy(p, entry, b->entry);
-        ttei_index_ranks(b->plan.shape.modes, b->entry, entry, ranks);
-        offset += ttei_record_bytes(b->plan.coding, b->plan.shape.modes,
-                                    ttei_core_sum(&b->plan.shape, ranks));
+    if (b->plan == NULL) {
+        note[0] = slot->class_;
+        note[1] = slot->gain;
+        ttei_put16(note + 2, slot->centroid);
+        return TTE_OK;
     }
-}
-
-/* The form of an index of lengths: as few bits and bytes as the lengths allow. */
-static ttei_lengths ttei_lengths_of(const ttei_builder *b)
-{
-    ttei_lengths l;
-    size_t token, longest = 0, rest = b->records_size;
-    l.shortest = ttei_get32(b->index);
-    for (token = 0; token < b->rows; ++token) {
-        const size_t size = ttei_get32(b->index + 4 * token);
-        l.shortest = ttei_min(l.shortest, size);
-        longest = ttei_max(longest, size);
+    for (k = 1; k < b->plan->shape.modes; ++k) {
+        const size_t width = b->note / (size_t)(b->plan->shape.modes - 1);
+        if (slot->ranks[k] > b->largest[k]) b->largest[k] = slot->ranks[k];
+        if (width == 1) note[k - 1] = (unsigned char)slot->ranks[k];
+        else if (width == 2) ttei_put16(note + 2 * (k - 1), (uint32_t)slot->ranks[k]);
     }
-    l.bits = ttei_bit_length((uint32_t)(longest - l.shortest));
-    for (l.width = 1; rest > 255; rest >>= 8) ++l.width;
-    l.group = l.width + TTEI_LENGTHS / 8 * l.bits;
-    return l;
-}
-
-static void ttei_lengths_write(const ttei_builder *b, const ttei_lengths *l, unsigned char *p)
-{
-    size_t token, offset = 0, i, size;
-    memset(p, 0, ttei_lengths_bytes(l, b->rows));
-    ttei_put32(p, (uint32_t)l->shortest);
-    p[4] = (unsigned char)l->bits;
-    p[5] = (unsigned char)l->width;
-    p += TTEI_LENGTHS_HEAD;
-    for (token = 0; token < b->rows; ++token) {
-        const size_t place = token % TTEI_LENGTHS, bit = place * l->bits;
-        if (token > 0 && place == 0) p += l->group;
-        for (i = 0; place == 0 && i < l->width; ++i)
-            p[i] = (unsigned char)(offset >> 8 * i & 255u);
-        size = ttei_get32(b->index + 4 * token);
-        offset += size;
-        size = (size - l->shortest) << bit % 8;
-        for (i = l->width + bit / 8; size != 0; size >>= 8, ++i)
-            p[i] = (unsigned char)(p[i] | (size & 255u));
-    }
-}
-
-/* Index, shared sections, padding and header; the image goes to *out. The builder is empty afterwards. */
-static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
-{
-    ttei_lengths lengths = {0, 0, 0, 0};
-    ttei_layout at;
-    unsigned char *exact;
-    size_t end, index = 0;
-    int i;
-    TTEI_ASSERT(b->done == b->rows);
-    if (b->plan.coding == TTE_ENTROPY) {
-        lengths = ttei_lengths_of(b);
-        index = ttei_lengths_bytes(&lengths, b->rows);
-    } else if (b->index != NULL) {
-        index = ttei_index_bytes(b->rows, b->entry);
-    }
-    at = ttei_plan_layout(&b->plan, b->records_size, index);
-    if (at.end == TTEI_SIZE_MAX || lengths.bits > 24) {
-        ttei_builder_drop(b);
-        return TTE_ERR_SHAPE;
-    }
-    if (b->capacity != at.end) {  /* records that grew: a block of just the right size */
-        exact = (unsigned char *)TT_EMBED_MALLOC(at.end);
-        if (exact == NULL) {
-            ttei_builder_drop(b);
-            return TTE_ERR_MEMORY;
-        }
-        memcpy(exact + at.offset[0], b->data + at.offset[0], b->records_size);
-        TT_EMBED_FREE(b->data);
-        b->data = exact;
-    }
-    for (i = 0, end = at.header; i < TTEI_SECTIONS; ++i) {
-        if (at.offset[i] == 0) continue;
-        memset(b->data + end, 0, at.offset[i] - end);
-        end = at.offset[i] + at.size[i];
-    }
-    if (lengths.group > 0)
-        ttei_lengths_write(b, &lengths, b->data + at.offset[1]);
-    else if (index > 0)
-        ttei_ranks_write(b, b->data + at.offset[1]);
-    if (b->plan.layout == TTE_PER_TABLE) {
-        b->numbers += (double)ttei_core_sum(&b->plan.shape, b->plan.caps);
-        memcpy(b->data + at.offset[2], b->plan.shared, at.size[2]);
-        if (at.size[3] > 0) memcpy(b->data + at.offset[3], b->plan.codes, at.size[3]);
-    }
-    ttei_header_write(b->data, &b->plan, &at, b->rows, b->largest, b->numbers, &b->errors);
-    out->data = b->data;
-    out->size = at.end;
-    b->data = NULL;
-    ttei_builder_drop(b);
     return TTE_OK;
 }
 
 /* The records of a table as they are. */
 static tte_status ttei_builder_copy(ttei_builder *b, const tte_table *t, size_t first, size_t count)
 {
-    ttei_record record;
+    ttei_u32 classes[2 * 65];
+    ttei_slot slot;
     size_t token;
     tte_status status = TTE_OK;
+    memset(&slot, 0, sizeof slot);
+    if (b->plan == NULL) ttei_class_list(t, classes);
     for (token = first; token < first + count && status == TTE_OK; ++token) {
-        ttei_find(t, token, &record);
-        status = ttei_builder_put(b, record.bytes, record.size, record.ranks);
+        if (b->plan == NULL) {
+            const ttei_rows_block block = ttei_block_at(t, token / TTEI_BLOCK);
+            const ttei_row row = ttei_find_row(t, classes, token);
+            const size_t place = token % TTEI_BLOCK;
+            slot.class_ = (unsigned char)ttei_bits_at(block.classes, place * (size_t)t->class_bits, t->class_bits);
+            slot.gain = (unsigned char)ttei_bits_at(block.gains, place * (size_t)t->gain_bits, t->gain_bits);
+            slot.centroid = (uint16_t)row.centroid;
+            slot.size = classes[2 * slot.class_ + 1];
+            status = ttei_builder_put(b, row.record, &slot);
+        } else {
+            ttei_train_record record;
+            ttei_find_train(t, token, &record);
+            memcpy(slot.ranks, record.ranks, sizeof slot.ranks);
+            slot.size = ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, record.ranks));
+            status = ttei_builder_put(b, record.bytes, &slot);
+        }
     }
     return status;
 }
 
-/* Progress of one call: a caller's function, and which part of the whole is being done. */
-typedef struct ttei_progress {
-    tte_progress_fn report;
-    void *user;
-    double from, to;
-} ttei_progress;
-
-static tte_status ttei_report(const ttei_progress *progress, double part)
+/* The index of TTE_PER_TOKEN: an offset for each group, then the ranks of its tokens. */
+static unsigned char *ttei_ranks_write(const ttei_builder *b, unsigned char *p)
 {
-    double fraction = part < 1 ? progress->from + (progress->to - progress->from) * part : progress->to;
-    if (progress->report == NULL) return TTE_OK;
-    return progress->report(progress->user, fraction) != 0 ? TTE_ERR_CANCELLED : TTE_OK;
+    size_t token, offset = 0;
+    int32_t ranks[TTE_MAX_MODES + 1];
+    for (token = 0; token < b->rows; ++token, p += b->note) {
+        const unsigned char *note = b->notes + token * b->note;
+        if (token % TTEI_GROUP == 0) {
+            ttei_put64(p, offset);
+            p += 8;
+        }
+        memcpy(p, note, b->note);
+        ttei_index_ranks(b->plan->shape.modes, b->note, note, ranks);
+        offset += ttei_record_bytes(b->plan->coding, b->plan->shape.modes, ttei_core_sum(&b->plan->shape, ranks));
+    }
+    return p;
 }
 
-/* A whole table, or what a caller appends to one, as a source of rows. */
-typedef struct ttei_array {
-    const float *rows;
-    size_t dim;
-} ttei_array;
-
-static int ttei_array_rows(void *user, size_t first, size_t count, float *dst)
+/* `count` numbers of `bits` bits to bytes that are zero; number i is byte `at` (and the next, with `wide`) of note i. */
+static unsigned char *ttei_ids_write(const unsigned char *notes, size_t count, size_t at, int wide, int bits,
+                                     unsigned char *p)
 {
-    const ttei_array *array = (const ttei_array *)user;
-    memcpy(dst, array->rows + first * array->dim, count * array->dim * sizeof *dst);
-    return 0;
+    size_t i, bit = 0;
+    for (i = 0; i < count; ++i, bit += (size_t)bits) {
+        uint32_t id = wide ? ttei_get16(notes + 4 * i + at) : notes[4 * i + at];
+        size_t byte = bit / 8;
+        for (id <<= bit % 8; id != 0; id >>= 8, ++byte) p[byte] = (unsigned char)(p[byte] | (id & 255u));
+    }
+    return p + (bit + 7) / 8;
 }
 
-/* Rows are taken in batches; within one, threads share the rows. A batch has some megabytes, enough work
-   for all threads. */
-static size_t ttei_batch_rows(const ttei_plan *plan, size_t count)
+/* The index of TTE_PER_TABLE, to bytes that are zero. */
+static unsigned char *ttei_classes_write(const ttei_builder *b, unsigned char *p)
 {
-    return ttei_min(count, ttei_min(1024, ttei_max(64, 0x100000 / plan->dim)));
+    const ttei_model *m = b->model;
+    const int width = (int)(ttei_bit_length(b->records_size) + 7) / 8;
+    size_t first, count, offset = 0, i;
+    for (first = 0; first < b->rows; first += count) {
+        const unsigned char *notes = b->notes + first * b->note;
+        int k;
+        count = ttei_min(TTEI_BLOCK, b->rows - first);
+        for (k = 0; k < width; ++k) *p++ = (unsigned char)(offset >> 8 * k & 255u);
+        p = ttei_ids_write(notes, count, 0, 0, (int)ttei_bit_length((size_t)m->class_count - 1), p);
+        p = ttei_ids_write(notes, count, 1, 0, m->gain_bits, p);
+        p = ttei_ids_write(notes, count, 2, 1,
+                           m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0, p);
+        for (i = 0; i < count; ++i) offset += m->classes[notes[4 * i]].bytes;
+    }
+    return p;
 }
 
-typedef struct ttei_batch {
-    size_t most, record_size;        /* rows in one batch; bytes of a record    */
-    float *rows;                     /* most x dim, when they come by callback  */
-    unsigned char *records;          /* most x record_size, when sizes vary     */
-    unsigned char *classes;          /* most: of steps                          */
-    ttei_slot *slots;                /* most                                    */
-    ttei_encoder *encoders;          /* one for each thread                     */
+static size_t ttei_builder_index(const ttei_builder *b)
+{
+    const ttei_model *m = b->model;
+    size_t bytes = 0, first, count;
+    if (b->plan != NULL) return ttei_builder_adapted(b) ? ttei_index_bytes(b->rows, b->note) : 0;
+    for (first = 0; first < b->rows; first += count) {
+        count = ttei_min(TTEI_BLOCK, b->rows - first);
+        bytes += (size_t)(ttei_bit_length(b->records_size) + 7) / 8 +
+                 ttei_id_bytes(count, (int)ttei_bit_length((size_t)m->class_count - 1)) +
+                 ttei_id_bytes(count, m->gain_bits) +
+                 ttei_id_bytes(count, m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0);
+    }
+    return bytes;
+}
+
+/* The header, all but sections and checksum. */
+static void ttei_header_write(const ttei_builder *b, size_t end, unsigned char *p)
+{
+    const ttei_model *m = b->model;
+    int32_t k;
+    int i;
+    memset(p, 0, b->first);
+    ttei_put32(p, TTEI_MAGIC_LOW);
+    ttei_put32(p + 4, TTEI_MAGIC_HIGH);
+    ttei_put16(p + TTEI_AT_VERSION, TTEI_VERSION);
+    p[TTEI_AT_LAYOUT] = (unsigned char)(b->plan != NULL ? TTE_PER_TOKEN : TTE_PER_TABLE);
+    p[TTEI_AT_CODING] = (unsigned char)(b->plan != NULL ? b->plan->coding : TTE_TRELLIS);
+    p[TTEI_AT_SECTIONS] = (unsigned char)ttei_builder_sections(b);
+    ttei_put32(p + TTEI_AT_DIM, (uint32_t)(b->plan != NULL ? b->plan->dim : m->dim));
+    ttei_put64(p + TTEI_AT_VOCAB, b->rows);
+    ttei_put64(p + TTEI_AT_SIZE, end);
+    ttei_put_f64(p + TTEI_AT_WORST, b->errors.worst);
+    for (i = 0; i < TTEI_SUMS; ++i) ttei_sum_write(&b->errors.sum[i], p + TTEI_AT_NORM + 32 * i);
+    if (b->plan != NULL) {
+        const ttei_train_plan *plan = b->plan;
+        p[TTEI_AT_MODES] = (unsigned char)plan->shape.modes;
+        ttei_put16(p + TTEI_AT_FLAGS, ttei_builder_adapted(b) ? TTEI_FLAG_ADAPTED : 0);
+        ttei_put32(p + TTEI_AT_MAX_RANK, (uint32_t)plan->max_rank);
+        ttei_put_f32(p + TTEI_AT_EPS, plan->eps);
+        p += TTEI_AT_SHAPE;
+        ttei_put32(p, 1);
+        for (k = 0, p += 4; k < plan->shape.modes; ++k, p += 8) {
+            ttei_put32(p, (uint32_t)plan->shape.dim[k]);
+            ttei_put32(p + 4, (uint32_t)(k + 1 < plan->shape.modes ? b->largest[k + 1] : 1));
+        }
+        return;
+    }
+    ttei_put32(p + TTEI_AT_RANK, (uint32_t)m->rank);
+    ttei_put32(p + TTEI_AT_CENTROIDS, (uint32_t)m->centroid_count);
+    p[TTEI_AT_STATE_BITS] = (unsigned char)m->state_bits;
+    p[TTEI_AT_EFFORT] = (unsigned char)m->effort;
+    p[TTEI_AT_CLASSES] = (unsigned char)m->class_count;
+    p[TTEI_AT_GAIN_BITS] = (unsigned char)m->gain_bits;
+    ttei_put_f32(p + TTEI_AT_USUAL_WEIGHT, m->usual_weight);
+    ttei_put16(p + TTEI_AT_EXPONENT, (uint32_t)m->exponent & 0xffffu);
+    ttei_put16(p + TTEI_AT_WATER, ttei_bf16_encode((double)m->water));
+}
+
+/* Index, shared sections and header; the image goes to *out. The builder is empty afterwards. */
+static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
+{
+    const ttei_shared *shared = b->shared;
+    const size_t header = b->first, used = header + b->records_size;
+    size_t size[TTEI_SECTIONS + 1] = {0, 0, 0, 0, 0, 0}, end = header, at;
+    unsigned char *p, *entry;
+    int kind, present[TTEI_SECTIONS + 1] = {0, 0, 0, 0, 0, 0};
+    tte_status status;
+    TTEI_ASSERT(b->done == b->rows);
+    size[TTEI_RECORDS] = b->records_size;
+    size[TTEI_INDEX] = ttei_builder_index(b);
+    present[TTEI_RECORDS] = b->plan != NULL || b->rows > 0;
+    present[TTEI_INDEX] = b->plan != NULL ? ttei_builder_adapted(b) : b->rows > 0;
+    if (b->plan == NULL) {
+        size[TTEI_CLASSES] = shared->classes_size;
+        size[TTEI_BASIS] = shared->basis_size;
+        size[TTEI_CENTROIDS] = shared->centroids_size;
+        present[TTEI_CLASSES] = present[TTEI_BASIS] = 1;
+        present[TTEI_CENTROIDS] = b->model->centroid_count > 1;
+    }
+    for (kind = 1; kind <= TTEI_SECTIONS; ++kind) end = ttei_add(end, size[kind]);
+    end = ttei_add(end, TTEI_SPARE);
+    status = ttei_builder_grow(b, used, end == TTEI_SIZE_MAX ? end : end - used, 1);
+    if (status != TTE_OK) {
+        ttei_builder_drop(b);
+        return status;
+    }
+    p = b->data + used;
+    memset(p, 0, end - used);
+    if (b->plan != NULL) p = ttei_builder_adapted(b) ? ttei_ranks_write(b, p) : p;
+    else {
+        p = ttei_classes_write(b, p);
+        memcpy(p, shared->classes, shared->classes_size);
+        memcpy(p + shared->classes_size, shared->basis, shared->basis_size);
+        if (shared->centroids_size > 0)
+            memcpy(p + shared->classes_size + shared->basis_size, shared->centroids, shared->centroids_size);
+    }
+    ttei_header_write(b, end, b->data);
+    entry = b->data + header - TTEI_SECTION_BYTES * (size_t)ttei_builder_sections(b);
+    for (kind = 1, at = header; kind <= TTEI_SECTIONS; at += size[kind++]) {
+        if (!present[kind]) continue;
+        ttei_put64(entry, at);
+        ttei_put64(entry + 8, size[kind]);
+        ttei_put32(entry + 16, ttei_crc32(b->data + at, size[kind]));
+        ttei_put32(entry + 20, (uint32_t)kind);
+        entry += TTEI_SECTION_BYTES;
+    }
+    ttei_put32(b->data + TTEI_AT_CRC, ttei_crc32(b->data + TTEI_AT_VERSION, header - TTEI_AT_VERSION));
+    out->data = b->data;
+    out->size = end;
+    b->data = NULL;
+    ttei_builder_drop(b);
+    return TTE_OK;
+}
+
+/* ---- rows to records -------------------------------------------------------------------------------------------- */
+
+/* What one thread needs. */
+typedef struct ttei_encoder {
+    ttei_train_encoder train;       /* TTE_PER_TOKEN                                              */
+    ttei_rows_tile tile;                 /* TTE_PER_TABLE, and all below                               */
+    float *scaled, *values, *back;  /* TTEI_ROWS_TILE x dim: times 2^-exponent; x (rank + 1); x dim    */
+    float *weighed, *trial;         /* TTEI_ROWS_TILE x dim, with a metric; rank                       */
+} ttei_encoder;
+
+static void ttei_encoder_carve(const ttei_builder *b, ttei_carve *carve, ttei_encoder *e)
+{
+    const ttei_model *m = b->model;
+    if (b->plan != NULL) {
+        ttei_train_encoder_carve(b->plan, carve, &e->train);
+        return;
+    }
+    ttei_tile_carve(m, carve, &e->tile);
+    e->scaled = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
+    e->values = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank + 1), sizeof(float));
+    e->back = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
+    e->weighed = (float *)ttei_take(carve, m->metric != NULL ? ttei_mul(TTEI_ROWS_TILE, m->dim) : 0, sizeof(float));
+    e->trial = (float *)ttei_take(carve, m->rank, sizeof(float));
+}
+
+/* The gain with which a row's coefficients z are coded best: the one nearest to its energy and that one's neighbours,
+   tried with a small trellis. */
+static unsigned char ttei_choose_gain(const ttei_model *m, const ttei_coder *coder, size_t thread, const ttei_class *c,
+                                      double energy, const float *z, ttei_encoder *e)
+{
+    const double wanted = sqrt(energy) / (double)c->scale;
+    const int last = (1 << m->gain_bits) - 1;
+    int g = 0, near, best;
+    double least = -1;
+    if (c->bytes == 0) return 0;
+    while (g < last && (double)m->gains[g] * (double)m->gains[g + 1] < wanted * wanted) ++g;
+    if (m->effort < 2) return (unsigned char)g;
+    best = g;
+    for (near = g > 0 ? g - 1 : 0; near <= g + 1 && near <= last; ++near) {
+        double error = 0;
+        size_t j;
+        ttei_code_row(coder, 1, thread, c, c->scale * m->gains[near], z, NULL,
+                      coder->records + thread * (2 * coder->dim + 32), e->trial, m->rank);
+        for (j = 0; j < m->rank; ++j) {
+            const double d = (double)z[j] - (double)e->trial[j];
+            error += (double)m->energy[j] * d * d;
+        }
+        if (least < 0 || error < least) {
+            least = error;
+            best = near;
+        }
+    }
+    return (unsigned char)best;
+}
+
+/* x M x' for each of `count` rows; the plain squares without a metric. */
+static void ttei_weigh(const ttei_model *m, size_t count, const float *rows, float *room, double *squares)
+{
+    size_t i, j;
+    if (m->metric != NULL) ttei_product(count, m->dim, m->dim, rows, m->dim, 1, m->metric, m->dim, room, m->dim);
+    for (i = 0; i < count; ++i) {
+        const float *x = rows + i * m->dim, *y = m->metric != NULL ? room + i * m->dim : x;
+        squares[i] = 0;
+        for (j = 0; j < m->dim; ++j) squares[i] += (double)x[j] * (double)y[j];
+        if (!(squares[i] > 0)) squares[i] = 0;
+    }
+}
+
+/* A tile of rows into records `record_size` apart. weights may be NULL: `usual`. */
+static void ttei_tile_encode(const ttei_model *m, const ttei_coder *coder, size_t thread, const float *rows,
+                             const float *weights, float usual, size_t count, unsigned char *records,
+                             size_t record_size, ttei_slot *slots, ttei_encoder *e)
+{
+    const size_t dim = m->dim, rank = m->rank, first = m->centroid_count > 0, step = rank + 1;
+    const unsigned char *scales = ttei_basis_scales(&m->view);
+    double squares[TTEI_ROWS_TILE];
+    size_t i, j;
+    memcpy(e->scaled, rows, count * dim * sizeof *rows);
+    ttei_scale_f32(count * dim, -m->exponent, e->scaled);
+    ttei_tile_analyze(m, count, e->scaled, &e->tile);
+    for (i = 0; i < count; ++i) {
+        ttei_slot *slot = &slots[i];
+        const double weight = (double)(weights != NULL ? weights[i] : usual);
+        const float *z = e->tile.z + i * rank;
+        float *a = e->values + i * step;
+        ttei_i32 *q = (ttei_i32 *)(void *)a;
+        const ttei_class *c;
+        float factor;
+        memset(slot, 0, sizeof *slot);
+        slot->status = ttei_all_finite_f32(rows + i * dim, dim) && ttei_all_finite_f32(z, rank) ? TTE_OK
+                                                                                                 : TTE_ERR_NOT_FINITE;
+        if (slot->status != TTE_OK) {
+            memset(a, 0, step * sizeof *a);
+            continue;
+        }
+        slot->class_ = (unsigned char)ttei_class_of(
+            m, ttei_row_level(weight / (double)m->usual_weight, e->tile.energy[i]));
+        slot->centroid = e->tile.centroid[i];
+        c = &m->classes[slot->class_];
+        slot->size = c->bytes;
+        slot->gain = ttei_choose_gain(m, coder, thread, c, e->tile.energy[i], z, e);
+        ttei_code_row(coder, 0, thread, c, c->scale * m->gains[slot->gain], z,
+                      m->centroid_count > 1 ? m->centroids + (size_t)slot->centroid * rank : NULL,
+                      records + i * record_size, a + first, rank);
+        if (first > 0) a[0] = 1;
+        /* as integers, the way a reader rounds them, and back to what they multiply basis rows by */
+        for (j = 0; j < first + rank; ++j) a[j] *= ttei_get_bf16(scales + 2 * j);
+        factor = ttei_row_integers(&m->view, a);
+        for (j = 0; j < first + rank; ++j) {
+            const float s = ttei_get_bf16(scales + 2 * j);
+            a[j] = factor > 0 ? (float)q[j] * factor / s : 0;
+        }
+    }
+    ttei_product(count, rank, dim, e->values + first, step, 1, m->basis, dim, e->back, dim);
+    ttei_weigh(m, count, e->scaled, e->weighed, squares);
+    for (i = 0; i < count; ++i) {
+        slots[i].terms[TTEI_WEIGHTED_NORM] = ldexp(squares[i], 2 * m->exponent);
+        for (j = 0; j < dim; ++j) {
+            const float x = e->back[i * dim + j] + (first > 0 ? e->values[i * step] * m->mean[j] : 0);
+            e->back[i * dim + j] = x;
+        }
+    }
+    ttei_scale_f32(count * dim, m->exponent, e->back);
+    for (i = 0; i < count; ++i) {
+        const float *row = rows + i * dim;
+        float *back = e->back + i * dim;
+        slots[i].terms[TTEI_NORM] = ttei_norm2(row, dim);
+        slots[i].terms[TTEI_ERROR] = ttei_distance2(row, back, dim);
+        for (j = 0; j < dim; ++j) back[j] = row[j] - back[j];
+    }
+    ttei_scale_f32(count * dim, -m->exponent, e->back);
+    ttei_weigh(m, count, e->back, e->weighed, squares);
+    for (i = 0; i < count; ++i) {
+        const double weight = (double)(weights != NULL ? weights[i] : usual);
+        slots[i].terms[TTEI_WEIGHTED_ERROR] = weight * ldexp(squares[i], 2 * m->exponent);
+        slots[i].terms[TTEI_WEIGHTED_NORM] *= weight;
+        if (m->metric == NULL) {  /* the same number exactly, where all weights are 1 */
+            slots[i].terms[TTEI_WEIGHTED_NORM] = weight * slots[i].terms[TTEI_NORM];
+            slots[i].terms[TTEI_WEIGHTED_ERROR] = weight * slots[i].terms[TTEI_ERROR];
+        }
+        if (slots[i].status == TTE_OK && !ttei_finite_f64(slots[i].terms[TTEI_ERROR]))
+            slots[i].status = TTE_ERR_NOT_FINITE;
+    }
+}
+
+/* Rows are taken in batches; within one, threads share the rows. */
+typedef struct ttei_intake {
+    size_t most, record_size;        /* rows in one batch; bytes of the largest record */
+    float *rows;                     /* most x dim, when they come by callback        */
+    unsigned char *records;          /* most x record_size                            */
+    ttei_slot *slots;                /* most                                          */
+    ttei_encoder *encoders;          /* one for each thread                           */
     int threads;
-} ttei_batch;
+} ttei_intake;
 
-/* Carves the rooms of all threads from one block; returns its size. */
-static size_t ttei_batch_carve(const ttei_builder *b, size_t count, int in_memory, int threads,
-                               void *block, ttei_batch *batch)
+static size_t ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, int in_memory, void *block,
+                               ttei_intake *batch)
 {
     ttei_carve carve = ttei_carve_begin(block);
     ttei_encoder unused;
     int i;
-    batch->threads = threads;
-    batch->most = ttei_batch_rows(&b->plan, count);
-    batch->record_size = ttei_plan_record(&b->plan);
+    batch->threads = ttei_thread_count();
+    batch->most = ttei_min(count, ttei_min(1024, ttei_max(64, 0x100000 / dim)));
+    batch->record_size = b->plan != NULL ? ttei_train_most(b->plan) : 0;
+    for (i = 0; b->plan == NULL && i < b->model->class_count; ++i)
+        batch->record_size = ttei_max(batch->record_size, b->model->classes[i].bytes);
     batch->rows = NULL;
-    batch->records = NULL;
-    if (!in_memory)
-        batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, b->plan.dim), sizeof(float));
-    if (b->index != NULL)
-        batch->records =
-            (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
-    batch->classes = (unsigned char *)ttei_take(&carve, batch->most, 1);
+    if (!in_memory) batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, dim), sizeof(float));
+    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
     batch->slots = (ttei_slot *)ttei_take(&carve, batch->most, sizeof(ttei_slot));
-    batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)threads, sizeof(ttei_encoder));
-    for (i = 0; i < threads; ++i)
-        ttei_encoder_carve(&b->plan, &carve, block == NULL ? &unused : &batch->encoders[i]);
+    batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)batch->threads, sizeof(ttei_encoder));
+    for (i = 0; i < batch->threads; ++i)
+        ttei_encoder_carve(b, &carve, block == NULL ? &unused : &batch->encoders[i]);
     return carve.used;
 }
 
-/* Encodes `count` rows into as many records: every row into its own slot, so that the result does not
-   depend on which thread took it. */
-static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, const float *rows, size_t count,
-                              unsigned char *records)
+/* Encodes `count` rows into as many records: every row into its own slot, so that the result does not depend on which
+   thread took it. */
+static void ttei_batch_encode(const ttei_builder *b, const ttei_coder *coder, ttei_intake *batch, size_t dim,
+                              const float *rows, const float *weights, float usual, size_t count)
 {
-    const size_t together = plan->model != NULL ? TTEI_TILE : TTEI_LANES;
+    const size_t together = b->plan != NULL ? TTEI_LANES : TTEI_ROWS_TILE / 2;
     const int groups = (int)((count + together - 1) / together);
     int group;
 #ifdef _OPENMP
@@ -6524,1621 +9263,402 @@ static void ttei_batch_encode(const ttei_plan *plan, ttei_batch *batch, const fl
 #endif
     for (group = 0; group < groups; ++group) {
         const size_t first = (size_t)group * together, now = ttei_min(together, count - first);
-        unsigned char *record = records + first * batch->record_size;
-#ifdef _OPENMP
-        ttei_encoder *encoder = &batch->encoders[omp_get_thread_num()];
-#else
-        ttei_encoder *encoder = batch->encoders;
-#endif
-        if (plan->model != NULL)
-            ttei_tile_encode(plan->model, rows + first * plan->dim, batch->classes + first, now, record,
-                             batch->record_size, batch->slots + first, &encoder->tile);
-        else
-            ttei_encode(plan, rows + first * plan->dim, now, record, batch->record_size,
-                        batch->slots + first, encoder);
-    }
-}
-
-/* One batch: `now` rows from `source` to the builder. Records of one size are made where they stay. */
-static tte_status ttei_builder_batch(ttei_builder *b, ttei_batch *batch, const float *source,
-                                     size_t now)
-{
-    unsigned char *records = batch->records;
-    size_t i;
-    tte_status status = TTE_OK;
-    if (b->index == NULL) records = b->data + b->first + b->records_size;
-    for (i = 0; i < now && b->plan.coding == TTE_ENTROPY; ++i)
-        batch->classes[i] = (unsigned char)(b->weights != NULL
-                                                ? ttei_step_class(&b->plan.model->codes,
-                                                                  b->weights[b->done + i])
-                                                : b->step_class);
-    ttei_batch_encode(&b->plan, batch, source, now, records);
-    for (i = 0; i < now && status == TTE_OK; ++i) {
-        const ttei_slot *slot = &batch->slots[i];
-        if (slot->status != TTE_OK) return slot->status;
-        ttei_errors_add(&b->errors, slot->norm2, slot->error2);
-        if (b->weights != NULL) {
-            b->weighted_norm2 += (double)b->weights[b->done] * slot->norm2;
-            b->weighted_error2 += (double)b->weights[b->done] * slot->error2;
+        unsigned char *records = batch->records + first * batch->record_size;
+        ttei_encoder *encoder = &batch->encoders[ttei_thread()];
+        ttei_train_slot trains[TTEI_LANES];
+        size_t i;
+        if (b->plan == NULL) {
+            ttei_tile_encode(b->model, coder, ttei_thread(), rows + first * dim,
+                             weights != NULL ? weights + first : NULL, usual, now, records, batch->record_size,
+                             batch->slots + first, encoder);
+            continue;
         }
-        status = ttei_builder_put(b, records + i * batch->record_size, slot->size, slot->ranks);
+        ttei_encode_trains(b->plan, rows + first * dim, now, records, batch->record_size, trains, &encoder->train);
+        for (i = 0; i < now; ++i) {
+            ttei_slot *slot = &batch->slots[first + i];
+            slot->status = trains[i].status;
+            slot->size = trains[i].size;
+            memcpy(slot->ranks, trains[i].ranks, sizeof slot->ranks);
+            slot->terms[TTEI_NORM] = slot->terms[TTEI_WEIGHTED_NORM] = trains[i].norm2;
+            slot->terms[TTEI_ERROR] = slot->terms[TTEI_WEIGHTED_ERROR] = trains[i].error2;
+        }
     }
-    return status;
 }
 
-/* The builder's next `count` rows, from `rows`; those in memory are read where they are. */
-static tte_status ttei_builder_rows(ttei_builder *b, tte_rows_fn rows, void *user, size_t count,
-                                    const ttei_progress *progress)
+/* The builder's next `count` rows, from s->rows; those in memory are read where they are. */
+static tte_status ttei_builder_rows(ttei_builder *b, const ttei_coder *coder, const ttei_settings *s, float usual,
+                                    size_t count, const ttei_progress *progress)
 {
-    const int in_memory = rows == ttei_array_rows;
-    ttei_batch batch;
-    size_t done = 0, now, size;
-    int threads = 1;
+    const int in_memory = s->rows == ttei_array_rows;
+    ttei_intake batch;
+    size_t done = 0, now, size, i;
     void *block;
     tte_status status = ttei_report(progress, 0);
     if (status != TTE_OK) return status;
-#ifdef _OPENMP
-    threads = omp_get_max_threads();
-#endif
-    size = ttei_batch_carve(b, count, in_memory, threads, NULL, &batch);
+    size = ttei_batch_carve(b, s->dim, count, in_memory, NULL, &batch);
     if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
     block = TT_EMBED_MALLOC(size);
     if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_batch_carve(b, count, in_memory, threads, block, &batch);
+    (void)ttei_batch_carve(b, s->dim, count, in_memory, block, &batch);
     for (; done < count && status == TTE_OK; done += now) {
         const float *source = batch.rows;
         now = ttei_min(count - done, batch.most);
-        if (in_memory)
-            source = ((const ttei_array *)user)->rows + done * b->plan.dim;
-        else if (rows(user, done, now, batch.rows) != 0)
-            status = TTE_ERR_IO;
-        if (status == TTE_OK) status = ttei_builder_batch(b, &batch, source, now);
+        if (in_memory) source = ((const ttei_array *)s->user)->rows + done * s->dim;
+        else if (s->rows(s->user, done, now, batch.rows) != 0) status = TTE_ERR_IO;
+        if (status != TTE_OK) break;
+        ttei_batch_encode(b, coder, &batch, s->dim, source,
+                          s->o.row_weight != NULL ? s->o.row_weight + done : NULL, usual, now);
+        for (i = 0; i < now && status == TTE_OK; ++i) {
+            status = batch.slots[i].status;
+            if (status != TTE_OK) break;
+            ttei_errors_add(&b->errors, batch.slots[i].terms);
+            status = ttei_builder_put(b, batch.records + i * batch.record_size, &batch.slots[i]);
+        }
         if (status == TTE_OK) status = ttei_report(progress, (double)(done + now) / (double)count);
     }
     TT_EMBED_FREE(block);
     return status;
 }
 
-/* ---- choosing shape and ranks ---------------------------------------------------------------------
-   A sample of rows is compressed under each candidate, and what is measured decides. */
+/* ---- compressing --------------------------------------------------------------------------------------------------- */
 
-#define TTEI_TAILS 64u       /* rows that ranks are chosen on */
-#define TTEI_CANDIDATES 144
-
-/* Candidates for dim: no bond at all; two modes a x b, in both orders, since the two read different
-   matrices, with up to a sixteenth of padding; balanced three modes; the prime factors of dim; twos.
-   Returns their number. */
-static int ttei_candidates(int32_t dim, tte_shape *list)
+/* Of a model that an image holds, the header's numbers and the classes; its sections stay where they are. */
+static void ttei_model_classes(const tte_table *t, ttei_model *m, ttei_shared *shared)
 {
-    const int32_t slack = dim / 16 + 2;
-    int count = 0, step = 1;
-    int32_t a, b, rest, k;
-    tte_shape shape;
-    memset(&shape, 0, sizeof shape);
-
-    shape.modes = 1;
-    shape.dim[0] = dim;
-    list[count++] = shape;
-
-    shape.modes = 2;
-    for (a = 2; a <= dim / a; a *= 2) step += 2;  /* of a large dim, few a's that do not divide it */
-    step = dim < 4096 ? 1 : step;
-    for (a = 2; a <= dim / a + 1 && count + 2 <= TTEI_CANDIDATES - 16; ++a) {
-        b = dim / a + (dim % a != 0);
-        if (b < a || (int64_t)a * b - dim > slack || (dim % a != 0 && a % step != 0)) continue;
-        shape.dim[0] = a;
-        shape.dim[1] = b;
-        list[count++] = shape;
-        shape.dim[0] = b;
-        shape.dim[1] = a;
-        if (a != b) list[count++] = shape;
-    }
-
-    shape.modes = 3;
-    for (a = 2; a <= dim / a / a; ++a)
-        for (b = a; dim % a == 0 && b <= dim / a / b; ++b) {
-            rest = dim / a / b;
-            if (dim / a % b != 0 || rest > 3 * a || count >= TTEI_CANDIDATES - 2) continue;
-            shape.dim[0] = a;
-            shape.dim[1] = b;
-            shape.dim[2] = rest;
-            list[count++] = shape;
-        }
-
-    for (k = 0, rest = dim, a = 2; rest > 1 && k < TTE_MAX_MODES; rest /= a) {
-        while (rest % a != 0 && a <= rest / a) ++a;
-        if (rest % a != 0) a = rest;
-        shape.dim[k++] = a;
-    }
-    shape.modes = k;
-    if (rest == 1 && k > 3) list[count++] = shape;
-
-    for (k = 0, a = 1; a < dim && a <= TTEI_ENTRIES_MAX / 2; a *= 2) ++k;
-    shape.modes = k;
-    for (a = 0; a < k && a < TTE_MAX_MODES; ++a) shape.dim[a] = 2;
-    if (k > 3 && k <= TTE_MAX_MODES && (dim & (dim - 1)) != 0) list[count++] = shape;
-    return count;
+    const unsigned char *p = t->classes;
+    int i;
+    memset(m, 0, sizeof *m);
+    memset(shared, 0, sizeof *shared);
+    m->view = *t;
+    m->dim = (size_t)t->dim;
+    m->rank = (size_t)t->rank;
+    m->centroid_count = (size_t)t->centroid_count;
+    m->state_bits = t->state_bits;
+    m->exponent = t->exponent;
+    m->class_count = t->class_count;
+    m->gain_bits = t->gain_bits;
+    m->effort = t->data[TTEI_AT_EFFORT];
+    m->usual_weight = ttei_get_f32(t->data + TTEI_AT_USUAL_WEIGHT);
+    m->water = ttei_get_bf16(t->data + TTEI_AT_WATER);
+    if (!ttei_finite_f32(m->usual_weight) || !(m->usual_weight > 0)) m->usual_weight = 1;
+    if (!ttei_finite_f32(m->water) || !(m->water > 0)) m->water = 0;
+    for (i = 0; i < 1 << m->gain_bits; ++i, p += 2) m->gains[i] = ttei_get_bf16(p);
+    for (i = 0; i < m->class_count + (m->centroid_count > 1); ++i) p = ttei_class_read(p, &m->classes[i]);
+    shared->classes_size = (size_t)(p - t->classes);
+    shared->classes = t->classes;
+    shared->basis = t->basis;
+    shared->basis_size = (size_t)(ttei_basis_records(t) - t->basis);
+    for (i = 0, p = t->basis + 1; i < t->basis[0]; ++i, p += TTEI_RUN_BYTES)
+        shared->basis_size += ttei_get16(p + 1) * ttei_basis_row_bytes(p[0], m->dim);
+    shared->centroids = t->centroids;
+    if (m->centroid_count > 1) shared->centroids_size = m->centroid_count * m->classes[m->class_count].bytes;
 }
 
-/* tail[k][r]: mean over the sample of the squared singular values beyond the first r of the unfolding
-   at bond k + 1, for r = 0 .. caps[k + 1]: what a bond of rank r loses at least. */
-typedef struct ttei_tails {
-    double *tail[TTE_MAX_MODES];
-    float *tensor, *s;         /* entries; singular values of one unfolding */
-    void *svd;
-    size_t entries;
-} ttei_tails;
-
-static size_t ttei_tails_carve(const ttei_plan *plan, void *block, ttei_tails *tails)
+/* A whole model from an image. `metric` as in options. *block is the caller's to free. */
+static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_model *m, ttei_shared *shared,
+                                void **block)
 {
-    ttei_carve carve = ttei_carve_begin(block);
-    ttei_svd_room_f32 unused;
-    size_t left = 1, svd = 0, side = 1;
-    int32_t k;
-    tails->entries = ttei_entries(&plan->shape);
-    for (k = 0; k + 1 < plan->shape.modes; ++k) {
-        left *= (size_t)plan->shape.dim[k];
-        side = ttei_max(side, ttei_min(left, tails->entries / left));
-        svd = ttei_max(svd, ttei_svd_carve_f32(left, tails->entries / left, NULL, &unused));
-        tails->tail[k] = (double *)ttei_take(&carve, (size_t)plan->caps[k + 1] + 1, sizeof(double));
-    }
-    tails->tensor = (float *)ttei_take(&carve, tails->entries, sizeof(float));
-    tails->s = (float *)ttei_take(&carve, side, sizeof(float));
-    tails->svd = ttei_take(&carve, svd, 1);
-    return carve.used;
-}
-
-/* Unfolding k + 1 of x is x itself, read as (n1..n(k+1)) x (the rest). Small ranks are all that a cap
-   or a budget leaves, but the sum of all squares is known: it is |x|^2. */
-static tte_status ttei_measure_tails(const ttei_plan *plan, const float *sample, size_t count,
-                                     ttei_tails *tails)
-{
-    size_t left = 1, i, r, rank;
-    int32_t k;
-    tte_status status;
-    for (k = 0; k + 1 < plan->shape.modes; ++k) {
-        double *tail = tails->tail[k];
-        left *= (size_t)plan->shape.dim[k];
-        rank = (size_t)plan->caps[k + 1];
-        memset(tail, 0, (rank + 1) * sizeof *tail);
-        for (i = 0; i < count; ++i) {
-            double rest = ttei_norm2(sample + i * plan->dim, plan->dim);
-            memset(tails->tensor, 0, tails->entries * sizeof *tails->tensor);
-            memcpy(tails->tensor, sample + i * plan->dim, plan->dim * sizeof *sample);
-            status = ttei_svd_f32(left, tails->entries / left, tails->tensor, NULL, tails->s, NULL,
-                                  tails->svd);
-            if (status != TTE_OK) return status;
-            for (r = 0; r <= rank; ++r) {
-                tail[r] += (rest > 0 ? rest : 0) / (double)count;
-                if (r < rank) rest -= (double)tails->s[r] * (double)tails->s[r];
-            }
-        }
-    }
-    return TTE_OK;
-}
-
-/* The ranks for records of at most `bytes`: from all ones, the bond that gains most for its bytes is
-   widened, until nothing fits. They start in plan->caps, as the largest allowed, and end there.
-   Returns 0 when not even rank one fits. */
-static int ttei_fit_ranks(ttei_plan *plan, size_t bytes, double *const *tail)
-{
-    int32_t ranks[TTE_MAX_MODES + 1], k, best;
-    const tte_shape *shape = &plan->shape;
-    size_t now, more;
-    if (ttei_plan_record(plan) <= bytes) return 1;
-    for (k = 0; k <= shape->modes; ++k) ranks[k] = 1;
-    now = ttei_core_sum(shape, ranks);
-    if (ttei_record_bytes(plan->coding, shape->modes, now) > bytes) return 0;
-    for (;;) {
-        double gain, most = -1;
-        for (k = 1, best = 0; k < shape->modes; ++k) {
-            if (ranks[k] >= plan->caps[k]) continue;
-            ++ranks[k];
-            more = ttei_core_sum(shape, ranks);
-            if (ranks[k] <= ranks[k - 1] * shape->dim[k - 1] &&
-                ranks[k] <= ranks[k + 1] * shape->dim[k] &&
-                ttei_record_bytes(plan->coding, shape->modes, more) <= bytes) {
-                gain = (tail[k - 1][ranks[k] - 1] - tail[k - 1][ranks[k]]) /
-                       (double)(more - now);
-                if (gain > most) {
-                    most = gain;
-                    best = k;
-                }
-            }
-            --ranks[k];
-        }
-        if (best == 0) break;
-        ++ranks[best];
-        now = ttei_core_sum(shape, ranks);
-    }
-    memcpy(plan->caps, ranks, sizeof ranks);
-    return 1;
-}
-
-/* How a plan fares on the sample: its squared error and its bytes. */
-typedef struct ttei_result {
-    double error2, bytes;
-} ttei_result;
-
-/* The room to try one plan on the sample. */
-typedef struct ttei_trial {
-    ttei_encoder encoder;
-    unsigned char *records;    /* TTEI_LANES of them */
-} ttei_trial;
-
-static size_t ttei_trial_carve(const ttei_plan *plan, void *block, ttei_trial *trial)
-{
-    ttei_carve carve = ttei_carve_begin(block);
-    ttei_encoder_carve(plan, &carve, &trial->encoder);
-    trial->records =
-        (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_LANES, ttei_plan_record(plan)), 1);
-    return carve.used;
-}
-
-static tte_status ttei_try(const ttei_plan *plan, const float *sample, size_t count, ttei_trial *trial,
-                           ttei_result *result)
-{
-    const size_t index = ttei_index_entry(&plan->shape, plan->max_rank);
-    const int adapted = ttei_adapted(plan->layout, plan->eps > 0, plan->shape.modes);
-    ttei_slot slots[TTEI_LANES];
-    size_t i, now, done;
-    result->error2 = 0;
-    result->bytes = adapted ? (double)count * ((double)index + 8.0 / TTEI_GROUP) : 0;
-    for (done = 0; done < count; done += now) {
-        now = ttei_min(TTEI_LANES, count - done);
-        ttei_encode(plan, sample + done * plan->dim, now, trial->records, ttei_plan_record(plan), slots,
-                    &trial->encoder);
-        for (i = 0; i < now; ++i) {
-            if (slots[i].status != TTE_OK) return slots[i].status;
-            result->error2 += slots[i].error2;
-            result->bytes += (double)ttei_record_bytes(plan->coding, plan->shape.modes,
-                                                       ttei_core_sum(&plan->shape, slots[i].ranks));
-        }
-    }
-    return TTE_OK;
-}
-
-/* The ranks of a candidate for records of at most `bytes`, in place of plan->caps. */
-static tte_status ttei_choose_ranks(ttei_plan *plan, size_t bytes, const float *sample, size_t count)
-{
-    ttei_tails tails;
-    const size_t size = ttei_tails_carve(plan, NULL, &tails);
-    void *block;
-    tte_status status;
-    if (ttei_plan_record(plan) <= bytes) return TTE_OK;
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(size);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_tails_carve(plan, block, &tails);
-    status = ttei_measure_tails(plan, sample, count, &tails);
-    if (status == TTE_OK && !ttei_fit_ranks(plan, bytes, tails.tail)) status = TTE_ERR_BUDGET;
-    TT_EMBED_FREE(block);
-    return status;
-}
-
-/* One candidate: its ranks for the budget, then how it fares. `bytes` is what a record may have, 0 for
-   no limit. TTE_ERR_BUDGET when it is out of the question. */
-static tte_status ttei_judge(ttei_plan *plan, size_t bytes, const float *sample, size_t count,
-                             ttei_result *result)
-{
-    ttei_trial trial;
-    size_t size;
-    void *block;
+    const size_t dim = (size_t)t->dim;
+    const unsigned char *run, *scales, *record;
+    size_t size, j, i, n = 0;
+    int16_t *codes;
+    int r;
     tte_status status = TTE_OK;
-    ttei_rank_caps(&plan->shape, plan->max_rank, plan->caps);
-    if (bytes > 0) status = ttei_choose_ranks(plan, bytes, sample, ttei_min(count, TTEI_TAILS));
-    if (status != TTE_OK) return status;
-    size = ttei_trial_carve(plan, NULL, &trial);
+    ttei_model_classes(t, m, shared);
+    *block = NULL;
+    size = ttei_model_carve(m, NULL);
+    if (metric != NULL) size = ttei_add(size, ttei_add(64, ttei_mul(ttei_mul(dim, dim), sizeof(float))));
+    size = ttei_add(size, ttei_mul(dim + 1, sizeof(int16_t)));
     if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(size);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_trial_carve(plan, block, &trial);
-    status = ttei_try(plan, sample, count, &trial, result);
+    *block = TT_EMBED_MALLOC(size);
+    if (*block == NULL) return TTE_ERR_MEMORY;
+    size = ttei_model_carve(m, *block);
+    if (metric != NULL) {
+        m->metric = (float *)(void *)((unsigned char *)*block + size);
+        size += dim * dim * sizeof(float);
+        status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
+    }
+    codes = (int16_t *)(void *)((unsigned char *)*block + size);
+
+    memset(m->mean, 0, dim * sizeof *m->mean);
+    scales = ttei_basis_scales(t);
+    record = ttei_basis_records(t);
+    for (r = 0, run = t->basis + 1; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
+        ttei_run one = ttei_run_read(run);
+        const size_t count = one.count;
+        one.count = ttei_rate_values(one.rate) == 2 ? dim + dim % 2 : dim;
+        for (i = 0; i < count; ++i, ++n, record += ttei_basis_row_bytes(one.rate, dim)) {
+            float *row = n == 0 && m->centroid_count > 0 ? m->mean : m->basis + (n - (m->centroid_count > 0)) * dim;
+            const float scale = ttei_get_bf16(scales + 2 * n);
+            ttei_codes_decode(t->state_bits, &one, 1, record, codes);
+            for (j = 0; j < dim; ++j) row[j] = scale * (float)codes[j];
+        }
+    }
+    if (!ttei_all_finite_f32(m->basis, m->rank * dim)) status = TTE_ERR_NOT_FINITE;
+    if (status == TTE_OK) status = ttei_model_dual(m);
+    for (i = 0; i < m->centroid_count; ++i) {
+        const ttei_class *type = &m->classes[m->class_count];
+        memset(m->centroids + i * m->rank, 0, m->rank * sizeof *m->centroids);
+        if (m->centroid_count == 1) break;
+        ttei_codes_decode(t->state_bits, type->runs, type->run_count, t->centroids + i * type->bytes, codes);
+        ttei_class_values(type, type->scale, codes, NULL, m->rank, m->centroids + i * m->rank);
+    }
+    ttei_model_near(m);
+    if (status != TTE_OK) {
+        TT_EMBED_FREE(*block);
+        *block = NULL;
+    }
+    return status;
+}
+
+/* An image from a model and rows; vocab 0: none. Also tells the error that eps is about. */
+static tte_status ttei_encode_image(const ttei_settings *s, const ttei_coder *coder, const ttei_model *m,
+                                    const ttei_shared *shared, size_t vocab, size_t expected,
+                                    const ttei_progress *progress, double *error, tte_image *out)
+{
+    ttei_builder b;
+    tte_status status = ttei_builder_begin(&b, NULL, m, shared, vocab, expected);
+    if (status != TTE_OK) return status;
+    if (vocab > 0) status = ttei_builder_rows(&b, coder, s, 1, vocab, progress);
+    if (error != NULL) *error = ttei_errors_relative(&b.errors, TTEI_WEIGHTED_ERROR, TTEI_WEIGHTED_NORM);
+    if (status == TTE_OK) status = ttei_builder_end(&b, out);
+    ttei_builder_drop(&b);
+    return status;
+}
+
+/* Coding rows like those of an image. */
+static tte_status ttei_like_compress(const ttei_settings *s, tte_image *out)
+{
+    ttei_model m;
+    ttei_shared shared;
+    ttei_coder coder;
+    ttei_progress progress = s->progress;
+    void *block;
+    tte_status status = ttei_model_of(s->o.like, s->o.metric, &m, &shared, &block);
+    if (status != TTE_OK) return status;
+    progress.to = 1;
+    status = ttei_coder_begin(&coder, m.state_bits, s->dim);
+    if (status == TTE_OK) {
+        status = ttei_encode_image(s, &coder, &m, &shared, s->vocab, 0, &progress, NULL, out);
+        ttei_coder_end(&coder);
+    }
     TT_EMBED_FREE(block);
     return status;
 }
 
-/* Evenly spaced rows, one at a time. */
-static tte_status ttei_take_sample(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
-                                   size_t count, float *sample)
+/* One try at a budget or, where that is 0, at a level of water: *image is the whole image or, with `train`, that of no
+   rows; *size the bytes of the whole one, *error its error, where eps makes these worth knowing. */
+static tte_status ttei_table_try(ttei_learning *l, const ttei_coder *coder, int train, double budget, double water,
+                                 double *size, double *error, tte_image *image)
 {
-    size_t i;
-    for (i = 0; i < count; ++i)
-        if (rows(user, (size_t)((double)i * (double)vocab / (double)count), 1, sample + i * dim) != 0)
-            return TTE_ERR_IO;
-    return ttei_all_finite_f32(sample, count * dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
-}
-
-/* Bytes one record may have, so that the whole image is `ratio` times smaller than the table;
-   0 when there are none. */
-static size_t ttei_record_budget(const ttei_plan *plan, size_t vocab, double ratio)
-{
-    double image = floor((double)vocab * (double)plan->dim * 4 / ratio);
-    double head = (double)ttei_align(ttei_header_bytes(plan->shape.modes, 1));
-    image = floor((image - head) / (double)vocab);
-    if (!(image >= 1)) return 0;
-    return image < 2147483647.0 ? (size_t)image : (size_t)0x7fffffff;
-}
-
-/* The settings a plan is chosen by, and how far it has got. */
-typedef struct ttei_contest {
-    ttei_plan plan[TTEI_CANDIDATES];
-    ttei_result result[TTEI_CANDIDATES];
-    int alive;              /* the first ones of the list                                    */
-    double ratio;           /* 0: the fewest bytes win, else the least error within them     */
-} ttei_contest;
-
-/* One round: every candidate that is left on `count` rows of the sample, best first afterwards. */
-static tte_status ttei_contest_round(ttei_contest *c, const float *sample, size_t count, size_t vocab)
-{
-    int i, k, kept = 0;
-    tte_status status;
-    for (i = 0; i < c->alive; ++i) {
-        ttei_plan plan = c->plan[i];
-        ttei_result result;
-        size_t bytes = c->ratio > 0 ? ttei_record_budget(&plan, vocab, c->ratio) : 0;
-        if (c->ratio > 0 && bytes == 0) continue;
-        status = ttei_judge(&plan, bytes, sample, count, &result);
-        if (status == TTE_ERR_BUDGET) continue;
-        if (status != TTE_OK) return status;
-        for (k = kept++; k > 0; --k) {  /* insert by merit; the earlier of equals stays before */
-            if (!(c->ratio > 0 ? result.error2 < c->result[k - 1].error2
-                               : result.bytes < c->result[k - 1].bytes))
-                break;
-            c->plan[k] = c->plan[k - 1];
-            c->result[k] = c->result[k - 1];
-        }
-        c->plan[k] = plan;
-        c->result[k] = result;
+    const size_t rank = l->limit_rank, centroids = l->limit_centroids;
+    const ttei_settings *s = l->s;
+    ttei_model m;
+    ttei_shared shared;
+    void *block;
+    tte_status status = ttei_learn(l, coder, budget, water, &m, &block, &shared, size);
+    l->limit_rank = rank;
+    l->limit_centroids = centroids;
+    if (status != TTE_OK) return status;
+    ttei_next_part(&l->progress, 1);
+    if (!train || s->o.eps > 0)
+        status = ttei_encode_image(s, coder, &m, &shared, s->vocab, (size_t)*size, &l->progress, error, image);
+    if (status == TTE_OK && train) {
+        tte_free(image);
+        status = ttei_encode_image(s, coder, &m, &shared, 0, 0, &l->progress, NULL, image);
+        if (status == TTE_OK) status = ttei_report(&l->progress, 1);
     }
-    c->alive = kept;
-    return kept > 0 ? TTE_OK : TTE_ERR_BUDGET;
-}
-
-/* Rounds on ever more rows, each of which only the better third survives. */
-static tte_status ttei_contest_run(ttei_contest *c, tte_rows_fn rows, void *user, size_t vocab,
-                                   ttei_progress *progress)
-{
-    const size_t dim = c->plan[0].dim;
-    const size_t most = ttei_min(vocab, ttei_max(64, ttei_min(1024, 0x100000 / dim)));
-    size_t count = ttei_min(most, ttei_max(32, 0x8000 / dim));
-    float *sample = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_mul(most, dim), sizeof(float)));
-    tte_status status;
-    if (sample == NULL) return TTE_ERR_MEMORY;
-    for (;;) {
-        status = ttei_take_sample(rows, user, vocab, dim, count, sample);
-        if (status == TTE_OK) status = ttei_contest_round(c, sample, count, vocab);
-        progress->from += (0.1 - progress->from) / 2;
-        if (status == TTE_OK && progress->report != NULL &&
-            progress->report(progress->user, progress->from) != 0)
-            status = TTE_ERR_CANCELLED;
-        if (status != TTE_OK || count == most || c->alive == 1) break;
-        c->alive = (c->alive + 2) / 3;
-        count = ttei_min(most, 5 * count);
-    }
-    TT_EMBED_FREE(sample);
+    ttei_shared_end(&shared, &block);
+    if (status != TTE_OK) tte_free(image);
     return status;
 }
 
-/* Shape and ranks of a plan, where options leave them open. With a ratio, the candidate with the
-   least error at that size wins; with eps, the one with the fewest bytes. Under a cap alone, the most
-   nearly square pair of modes, which holds the fewest numbers for its rank. */
-static tte_status ttei_choose(ttei_plan *plan, const tte_options *options, tte_rows_fn rows, void *user,
-                              size_t vocab, ttei_progress *progress)
+/* With eps alone: level and error go up and down together. A level that missed is scaled by the square of what it missed
+   by; between one that meets eps and one that does not, it stays between them. The smallest image that meets eps is
+   kept. TTE_ERR_BUDGET when the finest level does not. */
+static tte_status ttei_table_search(ttei_learning *l, const ttei_coder *coder, int train, double *size, tte_image *best)
 {
-    tte_shape list[TTEI_CANDIDATES];
-    const int by_ratio = options->ratio > 0 && !(plan->eps > 0);
-    int i, candidates = 1;
-    ttei_contest *contest;
-    tte_status status;
+    const double eps = (double)l->s->o.eps;
+    double water = ttei_learn_level(l, eps), now = 0, error = 0, fine = 0, coarse = 1e300, factor = 0.5;
+    tte_image image = {NULL, 0};
+    int turn;
+    for (turn = 0; turn < 24; ++turn) {
+        const tte_status status = ttei_table_try(l, coder, train, 0, water, &now, &error, &image);
+        if (status != TTE_OK) {
+            tte_free(best);
+            return status;
+        }
+        if (error <= eps) {
+            if (water > fine) fine = water;
+            if (best->data == NULL || now < *size) {
+                tte_free(best);
+                *best = image;
+                *size = now;
+                image.data = NULL;
+            }
+        } else if (water < coarse) {
+            coarse = water;
+        }
+        tte_free(&image);
+        if (error <= eps && error > 0.995 * eps) return TTE_OK;
+        if (best->data != NULL && (turn >= 10 || coarse < 1.02 * fine)) return TTE_OK;
+        water *= error > 0 ? (eps / error) * (eps / error) * (error <= eps ? 0.998 : 0.992) : 2;
+        if (fine <= 0 && turn >= 4) {
+            water = coarse * factor;
+            factor *= factor;
+        }
+        if (fine > 0 && coarse < 1e300 && !(water > 1.01 * fine && water < 0.99 * coarse)) water = sqrt(fine) * sqrt(coarse);
+        if (!(water > 1e-30)) water = 1e-30;
+    }
+    if (best->data == NULL) *size = 0;
+    return best->data != NULL ? TTE_OK : TTE_ERR_BUDGET;
+}
 
-    list[0] = plan->shape;
-    if (plan->shape.modes == 0) candidates = ttei_candidates((int32_t)plan->dim, list);
-    if (!by_ratio && (candidates == 1 || !(plan->eps > 0))) {
-        plan->shape = list[0];            /* nothing to measure: the only one, or no bond at all, */
-        if (plan->max_rank > 0)           /* or the pair with the least sum                       */
-            for (i = 1; i < candidates; ++i)
-                if (list[i].modes == 2 && (plan->shape.modes != 2 ||
-                                           list[i].dim[0] + list[i].dim[1] <
-                                               plan->shape.dim[0] + plan->shape.dim[1]))
-                    plan->shape = list[i];
-        ttei_rank_caps(&plan->shape, plan->max_rank, plan->caps);
+/* Learning and, unless `train`, encoding. Where a ratio and eps cannot both be met the answer is what eps alone takes. */
+static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_image *out)
+{
+    const double budget = ttei_budget(s->vocab, s->dim, s->o.ratio);
+    ttei_learning l;
+    ttei_coder coder;
+    tte_image image = {NULL, 0};
+    double size = 0, error = 0;
+    const size_t need = ttei_learning_carve(s, NULL, &l);
+    void *block;
+    tte_status status;
+    if (need == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
+    block = TT_EMBED_MALLOC(need);
+    if (block == NULL) return TTE_ERR_MEMORY;
+    (void)ttei_learning_carve(s, block, &l);
+    status = ttei_coder_begin(&coder, s->state_bits, s->dim);
+    l.progress.to = 0.02;
+    if (status == TTE_OK) status = ttei_learn_metric(&l);
+    if (status == TTE_OK) status = ttei_learn_extent(&l);
+    ttei_next_part(&l.progress, 0.1);
+    if (status == TTE_OK) status = ttei_learn_moments(&l);
+    if (status == TTE_OK && budget > 0) {
+        status = ttei_table_try(&l, &coder, train, budget, 0, &size, &error, &image);
+        if (status == TTE_OK && s->o.eps > 0 && !(error <= (double)s->o.eps)) status = TTE_ERR_BUDGET;
+        if (status == TTE_ERR_BUDGET && s->o.eps > 0) {
+            tte_free(&image);
+            status = ttei_table_search(&l, &coder, train, &size, &image);
+            if (status == TTE_OK && size > budget) status = TTE_ERR_BUDGET;
+        }
+    } else if (status == TTE_OK) {
+        status = ttei_table_search(&l, &coder, train, &size, &image);
+    }
+    ttei_coder_end(&coder);
+    TT_EMBED_FREE(block);
+    if (status == TTE_OK) {
+        *out = image;
         return TTE_OK;
     }
-    contest = (ttei_contest *)TT_EMBED_MALLOC(sizeof *contest);
-    if (contest == NULL) return TTE_ERR_MEMORY;
-    for (i = 0; i < candidates; ++i) {
-        contest->plan[i] = *plan;
-        contest->plan[i].shape = list[i];
+    tte_free(&image);
+    if (status == TTE_ERR_BUDGET) {
+        out->data = NULL;
+        out->size = (size_t)size;
     }
-    contest->alive = candidates;
-    contest->ratio = by_ratio ? (double)options->ratio : 0;
-    status = ttei_contest_run(contest, rows, user, vocab, progress);
-    if (status == TTE_OK) *plan = contest->plan[0];
-    TT_EMBED_FREE(contest);
     return status;
 }
 
-/* ---- one train for a table: choosing rank, step and tables ---------------------------------------------
-   Two passes over the rows, more where the first image misses its target: moments, then records. What
-   lies between is decided on a sample, which is coded as the whole table would be. */
-
-#define TTEI_SAMPLE 0x100000 /* coefficients of the sample, but no less than a thousand rows  */
-#define TTEI_ATTEMPTS 8      /* passes over the rows to meet a target                        */
-#define TTEI_OWN 8           /* the class of a row at the columns' own scale                 */
-#define TTEI_PRIOR 4.0       /* symbols that a table is given before any are counted         */
-
-#define TTEI_PARTS 8         /* of the sample, coded side by side where there are threads      */
-
-/* Lengths of the sample's records. */
-typedef struct ttei_sizes {
-    size_t total, shortest, longest;
-} ttei_sizes;
-
-/* A part of the sample: what coding it needs, and what came of it. The parts are added up in order, so
-   that the sums do not depend on threads. */
-typedef struct ttei_fit_part {
-    ttei_coder coder;
-    float *y, *values;           /* TTEI_LANES x rank                                              */
-    ttei_counts *counts;         /* TTEI_TABLES                                                    */
-    ttei_sizes sizes;
-    double error2;
-    tte_status status;
-} ttei_fit_part;
-
-typedef struct ttei_fit {
-    const tte_options *options;
-    size_t vocab, dim, count;    /* count: rows of the sample                                      */
-    ttei_spectrum spectrum;
-    ttei_frame frame;
-    float *y;                    /* of the sample: count x rank                                    */
-    float *rows, *tile_y, *back; /* TTEI_TILE x dim, x rank, x dim: of it, coefficients, contracted */
-    float *weights;              /* count                                                          */
-    unsigned char *classes;      /* count: of steps                                                */
-    ttei_fit_part parts[TTEI_PARTS];
-    ttei_counts *counts;         /* TTEI_TABLES: learnt                                            */
-    ttei_counts *joined;         /* TTEI_TABLES: as they are written                               */
-    double steps[TTEI_CLASSES], scales[TTEI_CLASSES];  /* how often each class is used             */
-    float lightest;              /* the weight of step class 0; 0 without weights                  */
-    int stride, taught;          /* classes for an octave, halved; whether counts say anything      */
-    ttei_model trial;            /* section 4 and its costs, without a basis                       */
-    unsigned char *codes, *shared;                     /* room for sections 4 and 3                */
-    void *moments_block, *spectrum_block, *frame_block, *block;
-    /* the setting now looked at, and what it is expected to give */
-    size_t rank, codes_size;
-    double price, finer;         /* of a bit; cores are rounded as if it were `finer` times less  */
-    double bytes, error2;        /* error2: weighted, of the whole table                          */
-    double rounding;             /* of it what cores lose by being rounded, for a price of 1      */
-    double eps, top, lowest;     /* eps asked for; log2 of the largest deviation, of the least step */
-} ttei_fit;
-
-static void ttei_fit_end(ttei_fit *f)
+/* Whether a row holds NaN or infinity, which comes before a budget that cannot be met. */
+static int ttei_any_not_finite(const ttei_settings *s)
 {
-    if (f->moments_block != NULL) TT_EMBED_FREE(f->moments_block);
-    if (f->spectrum_block != NULL) TT_EMBED_FREE(f->spectrum_block);
-    if (f->frame_block != NULL) TT_EMBED_FREE(f->frame_block);
-    if (f->block != NULL) TT_EMBED_FREE(f->block);
-    memset(f, 0, sizeof *f);
-}
-
-/* The first pass: moments of all rows, batch by batch. */
-static tte_status ttei_fit_moments(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
-{
-    const size_t most = ttei_min(f->vocab, ttei_min(1024, ttei_max(64, 0x100000 / f->dim)));
-    const float *weights = f->options->row_weight;
-    ttei_moments moments;
-    size_t done, now, size = ttei_moments_carve(f->dim, NULL, &moments);
-    const size_t batch = ttei_mul(ttei_mul(most, f->dim), sizeof(float));
-    double *room;
-    float *source;
-    void *svd;
-    tte_status status = TTE_OK;
-    if (ttei_add(size, batch) == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    f->moments_block = TT_EMBED_MALLOC(ttei_add(size, batch));
-    if (f->moments_block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_moments_carve(f->dim, f->moments_block, &moments);
-    source = (float *)(void *)((unsigned char *)f->moments_block + size / sizeof(float) * sizeof(float));
-    memset(moments.sums, 0, moments.width * moments.width * sizeof *moments.sums);
-    for (done = 0; done < f->vocab && status == TTE_OK; done += now) {
-        now = ttei_min(most, f->vocab - done);
-        if (rows(user, done, now, source) != 0) status = TTE_ERR_IO;
-        if (status == TTE_OK)
-            status = ttei_moments_add(&moments, source, weights != NULL ? weights + done : NULL, now);
-        if (status == TTE_OK) status = ttei_report(progress, (double)(done + now) / (double)f->vocab);
-    }
-    if (status != TTE_OK) return status;
-    size = ttei_spectrum_carve(f->dim, NULL, &f->spectrum, &room, &svd);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    f->spectrum_block = TT_EMBED_MALLOC(size);
-    if (f->spectrum_block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_spectrum_carve(f->dim, f->spectrum_block, &f->spectrum, &room, &svd);
-    status = ttei_spectrum_of(&moments, &f->spectrum, room, svd);
-    TT_EMBED_FREE(f->moments_block);
-    f->moments_block = NULL;
-    return status;
-}
-
-/* The squared error that is asked for, or that about the asked number of bytes leaves. With a water
-   level w (Cover & Thomas, ch. 10) a coefficient of variance v > w costs log2(v / w) / 2 bits and leaves
-   w, others leave all they have; records of whole numbers instead hold the leading coefficients. */
-static double ttei_fit_target(const ttei_fit *f, double *level)
-{
-    const ttei_spectrum *s = &f->spectrum;
-    const tte_options *o = f->options;
-    const double asked = f->eps * f->eps * s->norm2;
-    double low = 0, high = s->energy[0], bits, error = 0;
-    const double budget = o->ratio > 0 ? 32.0 * (double)f->dim / (double)o->ratio : HUGE_VAL;
-    int i;
-    size_t j;
-    for (i = 0; i < 100; ++i) {
-        *level = (low + high) / 2;
-        for (bits = error = 0, j = 0; j < f->dim; ++j) {
-            error += s->energy[j] < *level ? s->energy[j] : *level;
-            if (s->energy[j] > *level) bits += 0.5 * log2(s->energy[j] / *level);
-        }
-        if (f->eps > 0 ? error > asked : bits < budget)
-            high = *level;
-        else
-            low = *level;
-    }
-    *level /= (double)f->vocab;
-    return error;
-}
-
-/* Which part of the rounding of the cores is felt. Coefficients are computed against the rounded cores,
-   so that what rounding moves into the span of the others is only more variance for them: dear for a
-   direction that is dropped or hardly coded, cheap for one far above the water level. */
-static ttei_precision ttei_fit_precision(const ttei_fit *f, size_t rank, double price)
-{
-    ttei_precision p;
-    double felt = (double)(f->dim - rank);
-    size_t j;
-    p.price = price / f->finer;
-    p.felt = 1;
-    p.noise = 0;
-    if (f->options->coding != TTE_ENTROPY) return p;
-    p.noise = (double)f->vocab * price / (2 * log(2.0));
-    for (j = 0; j < rank; ++j)
-        felt += f->frame.energy[j] > p.noise ? p.noise / f->frame.energy[j] : 1;
-    p.felt = felt / (double)f->dim;
-    return p;
-}
-
-/* Mean and cores of a setting into section 3, rounded as `price` says; p NULL only asks for its
-   size. The scales of columns stand at its end. */
-static size_t ttei_fit_shared(const ttei_fit *f, size_t rank, double price, unsigned char *p)
-{
-    const ttei_frame *frame = &f->frame;
-    const float *core = frame->cores;
-    const double *energy = frame->energy;
-    const size_t dim = f->dim;
-    const tte_coding coding = f->options->coding;
-    const ttei_precision precision = ttei_fit_precision(f, rank, price);
-    size_t run[TTEI_RUNS], at = 0, j;
-    int32_t k;
-    for (j = 0; j < dim; ++j) f->rows[j] = (float)f->spectrum.mean[j];
-    ttei_runs_choose(f->rows, &f->spectrum.weight, 1, dim, &precision, run);  /* every row takes all of it */
-    if (p != NULL) ttei_matrix_write(f->rows, run, dim, p);
-    at += ttei_matrix_bytes(run, dim);
-    for (k = 0; k < frame->shape.modes; ++k) {
-        const size_t cols = (size_t)frame->shape.dim[k] * (size_t)frame->ranks[k + 1];
-        const size_t count = k > 0 ? (size_t)frame->ranks[k] : rank;
-        ttei_runs_choose(core, energy, count, cols, &precision, run);
-        if (p != NULL) ttei_matrix_write(core, run, cols, p + at);
-        at += ttei_matrix_bytes(run, cols);
-        core += (size_t)frame->ranks[k] * cols;
-        energy += frame->ranks[k];
-    }
-    for (j = 0; ttei_has_columns(coding) && j < rank; ++j, at += 4)
-        if (p != NULL) ttei_put_f32(p + at, f->trial.scales[j]);
-    return at;
-}
-
-/* Rows of the sample: the mean length of their records is that of all to a few tenths of a per cent. */
-static size_t ttei_fit_rows(const ttei_fit *f)
-{
-    return ttei_min(f->vocab, ttei_max(1024, TTEI_SAMPLE / f->dim));
-}
-
-static size_t ttei_codes_most(size_t rank)
-{
-    return ttei_add(rank, TTEI_CODES_FIXED + 4u * TTEI_CLASSES + TTEI_TABLES * (10u + 4u * TTEI_MAGNITUDES));
-}
-
-static size_t ttei_fit_carve(ttei_fit *f, void *block)
-{
-    ttei_carve carve = ttei_carve_begin(block);
-    const size_t rank = (size_t)f->frame.ranks[0], all = ttei_mul(f->count, rank);
-    const int parts = f->options->coding == TTE_ENTROPY ? TTEI_PARTS : 0;
-    size_t shared = 0, most = ttei_add(f->dim, 4 * (size_t)TTEI_RUNS);
-    int32_t k;
-    int i;
-    for (k = 0; k < f->frame.shape.modes; ++k)
-        most = ttei_add(most, ttei_add(ttei_core_size(&f->frame.shape, f->frame.ranks, k),
-                                       4 * (size_t)TTEI_RUNS + (size_t)f->frame.ranks[k]));
-    shared = ttei_mul(ttei_add(most, rank), 4);  /* all in float32, and the scales */
-    if (parts > 0 && ttei_codes_most(rank) > 0xffff) return TTEI_SIZE_MAX;  /* of section 4: offsets */
-    f->y = (float *)ttei_take(&carve, all, sizeof(float));
-    f->rows = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
-    f->tile_y = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, rank), sizeof(float));
-    f->back = (float *)ttei_take(&carve, ttei_mul(TTEI_TILE, f->dim), sizeof(float));
-    f->weights = (float *)ttei_take(&carve, f->count, sizeof(float));
-    f->classes = (unsigned char *)ttei_take(&carve, f->count, 1);
-    f->counts = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
-    f->joined = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
-    f->trial.scales = (float *)ttei_take(&carve, rank, sizeof(float));
-    f->trial.costs = (ttei_costs *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_costs));
-    f->codes = (unsigned char *)ttei_take(
-        &carve, ttei_max(ttei_codes_most(rank), ttei_coefficients_bytes(f->options->coding, rank)), 1);
-    f->shared = (unsigned char *)ttei_take(&carve, shared, 1);
-    for (i = 0; i < parts; ++i) {
-        ttei_fit_part *part = &f->parts[i];
-        ttei_coder_carve(rank, &carve, &part->coder);
-        part->y = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
-        part->values = (float *)ttei_take(&carve, ttei_mul(TTEI_LANES, rank), sizeof(float));
-        part->counts = (ttei_counts *)ttei_take(&carve, TTEI_TABLES, sizeof(ttei_counts));
-    }
-    return carve.used;
-}
-
-/* Scales of the columns for codes that are integers or have little range: their deviation, so that all
-   columns use their codes alike. Columns of hardly any energy hold what the rounding of the cores leaves
-   for them, which must not set the scale of the whole row. */
-static void ttei_fit_scales(ttei_fit *f)
-{
-    const tte_coding coding = f->options->coding;
-    const double codes = coding == TTE_I8 ? 127 / 4.0 : coding == TTE_I4 ? 7 / 4.0 : 1;
-    const double least = coding == TTE_I8 ? 1e-3 : coding == TTE_I4 ? 4e-3 : 2e-4;
-    const double top = sqrt(f->frame.energy[0] / f->spectrum.weight);
-    size_t j;
-    for (j = 0; j < (size_t)f->frame.ranks[0]; ++j) {
-        double scale = sqrt(f->frame.energy[j] / f->spectrum.weight);
-        scale = (scale > least * top ? scale : least * top) / codes;
-        f->trial.scales[j] = scale > 1e-35 ? (float)scale : 1e-35f;
-    }
-}
-
-/* The coefficients of the sample in the first `rank` columns, against cores rounded as `price` says, 0
-   for not at all. Rounding adds to the variance of columns that had little, and moves something out of
-   the span of them all, which grows with the price. */
-static tte_status ttei_fit_sample(ttei_fit *f, tte_rows_fn rows, void *user, size_t rank, double price)
-{
-    const size_t stride = (size_t)f->frame.ranks[0];
-    double before = 0, after = 0;
-    tte_table view;
-    ttei_model model;
-    size_t i, j, now;
-    tte_status status;
-    memset(&view, 0, sizeof view);
-    view.dim = (int32_t)f->dim;
-    view.shape = f->frame.shape;
-    view.layout = TTE_PER_TABLE;
-    memcpy(view.ranks, f->frame.ranks, sizeof view.ranks);
-    view.ranks[0] = (int32_t)rank;
-    (void)ttei_fit_shared(f, rank, price, f->shared);
-    view.shared = f->shared;
-    status = ttei_model_begin(&model, &view);
-    for (i = 0; i < f->count && status == TTE_OK; i += now) {
-        now = ttei_min(TTEI_TILE, f->count - i);
-        for (j = 0; j < now && status == TTE_OK; ++j) {
-            const size_t row = (size_t)((double)(i + j) * (double)f->vocab / (double)f->count);
-            if (rows(user, row, 1, f->rows + j * f->dim) != 0) status = TTE_ERR_IO;
-            f->weights[i + j] = f->options->row_weight != NULL ? f->options->row_weight[row] : 1;
-        }
-        for (j = 0; j < now * f->dim; ++j) f->rows[j] -= model.mean[j % f->dim];
-        ttei_product_shared(now, f->dim, rank, f->rows, f->dim, model.dual, f->tile_y);
-        if (price > 0) ttei_product_shared(now, rank, f->dim, f->tile_y, rank, model.basis, f->back);
-        for (j = 0; j < now; ++j) {
-            const float *row = f->rows + j * f->dim;
-            float *y = f->y + (i + j) * stride;
-            if (price > 0) {
-                before += (double)f->weights[i + j] * ttei_norm2(y + rank, stride - rank);
-                after += (double)f->weights[i + j] * ttei_distance2(row, f->back + j * f->dim, f->dim);
-            }
-            memcpy(y, f->tile_y + j * rank, rank * sizeof *y);
-        }
-    }
-    if (after > before)
-        f->rounding = (after - before) / price * (double)f->vocab / (double)f->count;
-    if (status == TTE_OK && !ttei_all_finite_f32(f->y, f->count * stride)) status = TTE_ERR_NOT_FINITE;
-    ttei_model_end(&model);
-    return status;
-}
-
-/* Classes of steps from the weights: 2^(1/2) apart in steps, so 2 apart in weights, 16 at most. */
-static void ttei_fit_classes(ttei_fit *f)
-{
-    const float *weights = f->options->row_weight;
-    float least, top;
+    float *row = (float *)TT_EMBED_MALLOC(s->dim * sizeof(float));
     size_t i;
-    int used = 1;
-    ttei_codes *c = &f->trial.codes;
-    memset(f->steps, 0, sizeof f->steps);
-    memset(f->classes, 0, f->count);
-    f->steps[0] = (double)f->vocab;
-    if (weights == NULL || f->options->coding != TTE_ENTROPY) return;
-    for (i = 0, least = top = weights[0]; i < f->vocab; ++i) {
-        if (weights[i] < least) least = weights[i];
-        if (weights[i] > top) top = weights[i];
-    }
-    if (least * 32768.0f < top) least = top / 32768.0f;
-    c->weight = f->lightest = least;
-    c->steps = TTEI_CLASSES;
-    memset(f->steps, 0, sizeof f->steps);
-    for (i = 0; i < f->vocab; ++i) f->steps[ttei_step_class(c, weights[i])] += 1;
-    for (i = 0; i < TTEI_CLASSES; ++i)
-        if (f->steps[i] > 0) used = (int)i + 1;
-    c->steps = used;
-    for (i = 0; i < f->count; ++i)
-        f->classes[i] = (unsigned char)ttei_step_class(c, f->weights[i]);
+    int found = 0;
+    for (i = 0; row != NULL && i < s->vocab && !found; ++i)
+        found = s->rows(s->user, i, 1, row) == 0 && !ttei_finite_f32(ttei_top_f32(s->dim, row));
+    if (row != NULL) TT_EMBED_FREE(row);
+    return found;
 }
 
-/* Room to try pairs of modes: S B (rank x dim), the singular values of its unfolding. */
-typedef struct ttei_pair_room {
-    double *rest, *values;
-    void *svd;
-} ttei_pair_room;
-
-static size_t ttei_pair_carve(size_t rank, size_t dim, size_t b, void *block, ttei_pair_room *room)
+/* Whether the scratch that readers have is enough for trains of this shape; where padding is many times dim it is not. */
+static int ttei_plan_readable(const ttei_train_plan *plan)
 {
-    ttei_carve carve = ttei_carve_begin(block);
-    room->rest = (double *)ttei_take(&carve, ttei_mul(rank, dim), sizeof(double));
-    room->values = (double *)ttei_take(&carve, b, sizeof(double));
-    room->svd = ttei_take(&carve, tte_svd_f64_work((int)(rank * (dim / b)), (int)b), 1);
-    return carve.used;
+    tte_table t;
+    memset(&t, 0, sizeof t);
+    t.dim = (int32_t)plan->dim;
+    t.shape = plan->shape;
+    memcpy(t.ranks, plan->caps, sizeof t.ranks);
+    t.numbers = ttei_core_sum(&plan->shape, plan->caps);
+    return ttei_train_carve(&t, NULL, NULL) <= ttei_room(&t);
 }
 
-/* Entries of the two cores when dim is read as a x b and the bond between keeps all but `allowed` of
-   the squared norm. S B, read with b columns, is the unfolding at that bond. */
-static tte_status ttei_pair_entries(const ttei_spectrum *s, size_t rank, size_t b, double allowed,
-                                    size_t *entries)
+static tte_status ttei_token_try(const ttei_settings *s, tte_image *out)
 {
-    const size_t dim = s->dim, a = dim / b;
-    ttei_pair_room room;
-    size_t i, j, r = ttei_min(b, rank * a);
-    double tail = 0;
-    tte_status status;
-    void *block = TT_EMBED_MALLOC(ttei_pair_carve(rank, dim, b, NULL, &room));
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_pair_carve(rank, dim, b, block, &room);
-    for (i = 0; i < rank; ++i)
-        for (j = 0; j < dim; ++j)
-            room.rest[i * dim + j] = sqrt(s->energy[i]) * s->vectors[i * dim + j];
-    status = tte_svd_f64((int)(rank * a), (int)b, room.rest, NULL, room.values, NULL, room.svd);
-    for (; status == TTE_OK && r > 1; --r) {
-        tail += room.values[r - 1] * room.values[r - 1];
-        if (!(tail <= allowed)) break;
-    }
-    TT_EMBED_FREE(block);
-    *entries = rank * a * r + r * b;
-    return status;
-}
-
-/* About how many columns will be coded: with an entropy coder those above the water level, otherwise
-   as many as the records have room for, or as the error asked for needs. */
-static size_t ttei_fit_columns(const ttei_fit *f, double level)
-{
-    const tte_options *o = f->options;
-    const double asked = f->eps * f->eps * f->spectrum.norm2;
-    const double room = o->ratio > 0 ? 4.0 * (double)f->dim / (double)o->ratio : HUGE_VAL;
-    size_t rank = f->dim;
-    double tail = 0;
-    if (o->coding == TTE_ENTROPY && (f->eps > 0 || o->ratio > 0)) {
-        while (rank > 1 && !(f->spectrum.energy[rank - 1] > level * (double)f->vocab)) --rank;
-    } else {
-        while (rank > 1 && (double)ttei_coefficients_bytes(o->coding, rank) > room) --rank;
-        for (; rank > 1; --rank) {
-            tail += f->spectrum.energy[rank - 1];
-            if (!(tail <= asked)) break;
-        }
-    }
-    return o->max_rank > 0 ? ttei_min(rank, (size_t)o->max_rank) : rank;
-}
-
-/* Modes where the caller leaves them open: one, or the pair of least entries, where that saves a fifth
-   at least. Tables without such structure, most of them, keep one mode. */
-static tte_status ttei_fit_modes(ttei_fit *f, double allowed, double level)
-{
-    const size_t dim = f->dim, rank = ttei_fit_columns(f, level);
-    tte_shape *shape = &f->frame.shape;
-    size_t fewest, b, entries;
-    shape->modes = 1;
-    shape->dim[0] = (int32_t)dim;
-    if (ttei_mul(rank, dim) > TTEI_ENTRIES_MAX) return TTE_OK;
-    fewest = rank * dim / 5 * 4;
-    for (b = 2; b <= 64 && b <= dim / 2; ++b) {
-        tte_status status;
-        if (dim % b != 0) continue;
-        status = ttei_pair_entries(&f->spectrum, rank, b, allowed, &entries);
-        if (status != TTE_OK) return status;
-        if (entries >= fewest) continue;
-        fewest = entries;
-        shape->modes = 2;
-        shape->dim[0] = (int32_t)(dim / b);
-        shape->dim[1] = (int32_t)b;
-    }
-    return TTE_OK;
-}
-
-static tte_status ttei_fit_begin(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress)
-{
-    const tte_options *o = f->options;
-    double level = 0, allowed, total = 0, beyond = 0;
-    size_t size, j;
-    tte_status status = ttei_fit_moments(f, rows, user, progress);
-    if (status != TTE_OK) return status;
-    for (j = 0; j < f->dim; ++j) {
-        total += f->spectrum.energy[j];
-        if (o->max_rank > 0 && j >= (size_t)o->max_rank) beyond += f->spectrum.energy[j];
-    }
-    if (o->coding == TTE_ENTROPY && !(o->ratio > 0) && !(o->eps > 0) && f->spectrum.norm2 > 0)
-        f->eps = 0.01 + sqrt(beyond / f->spectrum.norm2);  /* one per cent, beside what the cap cuts */
-    allowed = (o->ratio > 0 || f->eps > 0) ? 0.003 * ttei_fit_target(f, &level) : 0;
-    if (allowed < 1e-14 * total) allowed = 1e-14 * total;
-    f->frame.shape = o->shape;
-    if (o->shape.modes == 0) {
-        status = ttei_fit_modes(f, allowed / 2, level);
-        if (status != TTE_OK) return status;
-    }
-    ttei_table_caps(&f->frame.shape, (int32_t)f->dim, o->max_rank, f->frame.ranks);
-    size = ttei_frame_carve(NULL, &f->frame);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    f->frame_block = TT_EMBED_MALLOC(size);
-    if (f->frame_block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_frame_carve(f->frame_block, &f->frame);
-    status = ttei_frame_cores(&f->frame, &f->spectrum, allowed / f->frame.shape.modes);
-    if (status != TTE_OK) return status;
-
-    /* a table without variance has some, far below what a float of its rows can tell */
-    total = f->frame.energy[0] / f->spectrum.weight;
-    total = total > 1e-15 * f->spectrum.norm2 / f->spectrum.weight
-                ? total : 1e-15 * f->spectrum.norm2 / f->spectrum.weight;
-    f->top = 0.5 * log2(total > 1e-60 ? total : 1e-60);
-    f->lowest = f->top - 15 > -115 ? f->top - 15 : -115;
-    f->count = ttei_fit_rows(f);
-    f->trial.dim = f->dim;
-    f->trial.rank = (size_t)f->frame.ranks[0];
-    f->trial.view.coding = o->coding;
-    size = ttei_fit_carve(f, NULL);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    f->block = TT_EMBED_MALLOC(size);
-    if (f->block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_fit_carve(f, f->block);
-    memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
-    ttei_fit_scales(f);
-    status = ttei_fit_sample(f, rows, user, (size_t)f->frame.ranks[0], 0);
-    if (status == TTE_OK) ttei_fit_classes(f);
-    return status;
-}
-
-/* What a table is expected to code before anything is counted: normal coefficients, of deviation
-   2^((number - origin) / (2 stride)) steps, less what the trellis moves towards zero. Learning finds more
-   than one answer; the best one has the two quantizers divide the work, with zeros left to the first. */
-static void ttei_prior(const ttei_fit *f, int number, int raw, ttei_counts *counts)
-{
-    const double variance = pow(2, (double)(number - 4 * f->stride) / f->stride);
-    const double spread = variance > 0.85 ? 0.3 + 1.5 * variance : 0.4 + 0.6 * variance;
-    const double zero = variance < 0.6 ? 5 : 0.003;
-    int q, h;
-    memset(counts, 0, sizeof *counts);
-    for (q = 0; q < 2; ++q) {
-        double total = 0;
-        for (h = 0; h < TTEI_MAGNITUDES; ++h) {
-            const double a = raw > 0 ? ldexp(h + 0.5, raw) : h, value = a > 0 ? 2 * a - q : 0;
-            counts->symbol[q][h] = a > 0 ? 2 * exp(-value * value / spread) + 1e-7 : q > 0 ? zero : 1;
-            total += counts->symbol[q][h];
-        }
-        for (h = 0; h < TTEI_MAGNITUDES; ++h) counts->symbol[q][h] *= TTEI_PRIOR / total;
-    }
-}
-
-/* The lower bits of an index that a table leaves plain: so many that its deviation is below 16. */
-static int ttei_raw_bits(const ttei_fit *f, int number)
-{
-    const int bits = (number - 4 * f->stride) / (2 * f->stride) - 3;
-    return bits < 0 ? 0 : bits < TTEI_RAW_BITS ? bits : TTEI_RAW_BITS;
-}
-
-/* Bytes that a table costs: itself, and what it codes, in the whole image. */
-static double ttei_table_cost(const ttei_counts *counts, double rows)
-{
-    double bits = 0;
-    int q, h, symbols = 0;
-    for (q = 0; q < 2; ++q) {
-        double total = 0;
-        for (h = 0; h < TTEI_MAGNITUDES; ++h) total += counts->symbol[q][h];
-        for (h = 0; h < TTEI_MAGNITUDES; ++h)
-            if (counts->symbol[q][h] > 0) bits -= counts->symbol[q][h] * log2(counts->symbol[q][h] / total);
-        symbols += ttei_symbols_of(counts->symbol[q]);
-    }
-    return rows * bits / 8 + 8 + 2 * symbols;
-}
-
-/* What is written for each class: all that was counted and a little of what was expected, and
-   neighbours in one table where telling them apart would not pay for a second one, once that is known.
-   joined[i] is the first class of the table of class i, whose counts hold for all. */
-static void ttei_tables_join(const ttei_fit *f, int tables, int *joined, ttei_counts *counts)
-{
-    const double rows = (double)f->vocab / (double)f->count;
-    ttei_counts both;
-    int i, first = 0;
-    for (i = 0; i < tables; ++i) {
-        ttei_prior(f, i, ttei_raw_bits(f, i), &counts[i]);
-        ttei_counts_add(&counts[i], &f->counts[i]);
-        joined[i] = i;
-        if (i == 0 || !f->taught || ttei_raw_bits(f, i) != ttei_raw_bits(f, first)) {
-            first = i;
-            continue;
-        }
-        both = counts[first];
-        ttei_counts_add(&both, &counts[i]);
-        if (ttei_table_cost(&both, rows) >
-            ttei_table_cost(&counts[first], rows) + ttei_table_cost(&counts[i], rows)) {
-            first = i;
-            continue;
-        }
-        counts[first] = both;
-        joined[i] = first;
-    }
-}
-
-/* The classes that do not depend on tables: those of columns under this step, of rows under these. How
-   often each is used goes to f->scales; returns the largest sum of the classes of a row. */
-static int ttei_fit_shifts(ttei_fit *f, float step, unsigned char *columns)
-{
-    ttei_codes *c = &f->trial.codes;
-    const size_t stride = (size_t)f->frame.ranks[0];
-    const int origin = 4 * f->stride;
-    size_t i, j;
-    int most = 0;
-    c->step = step;
-    c->stride = f->stride;
-    c->origin = origin;
-    c->own = TTEI_OWN;
-    c->scales = TTEI_CLASSES;
-    for (j = 0; j < f->rank; ++j) {
-        const double deviation = sqrt(f->frame.energy[j] / f->spectrum.weight) / (double)step;
-        double column = deviation > 1e-6 ? floor(2 * f->stride * log2(deviation) + 0.5) : -80;
-        column += origin - f->stride * c->own;
-        column = column < -120 ? -120 : column > 120 ? 120 : column;
-        columns[j] = (unsigned char)((int)column & 255);
-        f->trial.scales[j] =
-            step * (float)pow(2, (column + f->stride * c->own - origin) / (2 * f->stride));
-    }
-    memset(f->scales, 0, sizeof f->scales);
-    f->trial.rank = f->rank;
-    for (i = 0; i < f->count; ++i) {
-        const int scale =
-            ttei_scale_class(&f->trial, f->y + i * stride, ttei_step_of(step, f->classes[i]));
-        f->scales[scale] += 1;
-        if (scale + f->classes[i] > most) most = scale + f->classes[i];
-    }
-    return most;
-}
-
-/* Section 4 under a step, from what has been counted so far. */
-static void ttei_fit_codes(ttei_fit *f, float step)
-{
-    unsigned char *p = f->codes, *starts;
-    unsigned char *columns = p + TTEI_CODES_FIXED;
-    const int steps = f->lightest > 0 ? f->trial.codes.steps : 1;
-    int joined[TTEI_TABLES], most, i, tables = 0;
-    ttei_counts *counts = f->joined;
-    size_t at, j;
-    columns += 2 * (steps + TTEI_CLASSES);
-    most = ttei_fit_shifts(f, step, columns);
-    for (j = 0; j < f->rank; ++j) {
-        const int column = ttei_signed(columns[j]);
-        if (column + f->stride * most >= tables) tables = column + f->stride * most + 1;
-    }
-    tables = tables < 1 ? 1 : tables > TTEI_TABLES ? TTEI_TABLES : tables;
-    memset(p, 0, TTEI_CODES_FIXED);
-    ttei_put_f32(p, step);
-    ttei_put_f32(p + 4, f->lightest);
-    p[8] = (unsigned char)f->stride;
-    p[9] = (unsigned char)steps;
-    p[10] = (unsigned char)f->trial.codes.scales;
-    p[11] = (unsigned char)tables;
-    p[12] = (unsigned char)f->trial.codes.own;
-    p[13] = (unsigned char)f->trial.codes.origin;
-    ttei_ends_write(f->steps, steps, p + TTEI_CODES_FIXED);
-    ttei_ends_write(f->scales, f->trial.codes.scales, p + TTEI_CODES_FIXED + 2 * steps);
-    starts = columns + f->rank;
-    ttei_tables_join(f, tables, joined, counts);
-    at = (size_t)(starts - p) + 2 * (size_t)tables;
-    for (i = 0; i < tables; ++i) {
-        if (joined[i] < i) {
-            ttei_put16(starts + 2 * i, ttei_get16(starts + 2 * joined[i]));
-            continue;
-        }
-        TTEI_ASSERT(at <= 0xffff);
-        ttei_put16(starts + 2 * i, (uint32_t)at);
-        at += ttei_table_write(&counts[i], ttei_raw_bits(f, i), p + at);
-    }
-    f->codes_size = at;
-}
-
-/* The columns worth their place. At a price per bit, a coefficient of energy e / vocab above the water
-   level saves e less the level and less its bits; the column's row of core 1, about five bits an entry,
-   has to be paid from that. */
-static size_t ttei_fit_rank(const ttei_fit *f)
-{
-    const double rows = (double)f->vocab, level = rows * f->price / (2 * log(2.0));
-    const double cost = f->price * (5.0 * (double)f->frame.shape.dim[0] * (double)f->frame.ranks[1] + 16);
-    size_t rank = 0;
-    while (rank < (size_t)f->frame.ranks[0]) {
-        const double energy = f->frame.energy[rank];
-        if (!(energy > level) ||
-            !(energy - level - f->price * rows * 0.5 * log2(energy / level) > cost))
-            break;
-        ++rank;
-    }
-    return rank > 0 ? rank : 1;
-}
-
-/* The rows `first` up to `last` of the sample under the setting of f. */
-static void ttei_fit_code(const ttei_fit *f, size_t first, size_t last, ttei_fit_part *part)
-{
-    size_t size[TTEI_LANES], i, j, now;
-    memset(part->counts, 0, TTEI_TABLES * sizeof *part->counts);
-    part->sizes.total = part->sizes.longest = 0;
-    part->sizes.shortest = TTEI_SIZE_MAX;
-    part->error2 = 0;
-    part->status = TTE_OK;
-    for (i = first; i < last && part->status == TTE_OK; i += now) {
-        now = ttei_min(TTEI_LANES, last - i);
-        for (j = 0; j < now; ++j)
-            memcpy(part->y + j * f->rank, f->y + (i + j) * (size_t)f->frame.ranks[0],
-                   f->rank * sizeof *f->y);
-        part->status = ttei_entropy_rows(&f->trial, now, part->y, f->classes + i, &part->coder, part->values,
-                                         NULL, 0, size, part->counts);
-        for (j = 0; j < now && part->status == TTE_OK; ++j) {
-            part->sizes.total += size[j];
-            part->sizes.longest = ttei_max(part->sizes.longest, size[j]);
-            part->sizes.shortest = ttei_min(part->sizes.shortest, size[j]);
-            part->error2 += (double)f->weights[i + j] *
-                            ttei_distance2(part->y + j * f->rank, part->values + j * f->rank, f->rank);
-        }
-    }
-}
-
-/* Codes the sample under a step, `rounds` times, each with the tables that the one before has taught;
-   its weighted squared error goes to error2 of f. */
-static tte_status ttei_fit_count(ttei_fit *f, float step, int rounds, ttei_sizes *sizes)
-{
-    const size_t rows = (f->count + TTEI_PARTS - 1) / TTEI_PARTS;
-    for (; rounds > 0; --rounds) {
-        int i, j;
-        ttei_fit_codes(f, step);
-        ttei_model_codes(&f->trial, f->codes);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1)
-#endif
-        for (i = 0; i < TTEI_PARTS; ++i)
-            ttei_fit_code(f, ttei_min(rows * (size_t)i, f->count), ttei_min(rows * (size_t)(i + 1), f->count),
-                          &f->parts[i]);
-        memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
-        sizes->total = sizes->longest = 0;
-        sizes->shortest = TTEI_SIZE_MAX;
-        f->error2 = 0;
-        for (i = 0; i < TTEI_PARTS; ++i) {
-            const ttei_fit_part *part = &f->parts[i];
-            if (part->status != TTE_OK) return part->status;
-            for (j = 0; j < TTEI_TABLES; ++j) ttei_counts_add(&f->counts[j], &part->counts[j]);
-            sizes->total += part->sizes.total;
-            sizes->longest = ttei_max(sizes->longest, part->sizes.longest);
-            sizes->shortest = ttei_min(sizes->shortest, part->sizes.shortest);
-            f->error2 += part->error2;
-        }
-        f->taught = 1;
-    }
-    return TTE_OK;
-}
-
-/* The whole image under a step, as the sample lets one expect. */
-static tte_status ttei_fit_try(ttei_fit *f, float step, int rounds)
-{
-    const double rows = (double)f->vocab / (double)f->count;
-    ttei_sizes sizes;
-    ttei_lengths index;
-    ttei_plan plan;
-    size_t j;
-    tte_status status;
-    f->price = (double)TTEI_LAGRANGE * (double)step * (double)step *
-               (f->lightest > 0 ? (double)f->lightest : 1);
-    f->rank = ttei_fit_rank(f);
-    status = ttei_fit_count(f, step, rounds, &sizes);
-    if (status != TTE_OK) return status;
-    f->error2 = f->error2 * rows + f->frame.total + f->rounding * f->price;
-    for (j = 0; j < f->rank; ++j) f->error2 -= f->frame.energy[j];
-    index.bits = ttei_bit_length((uint32_t)(sizes.longest - sizes.shortest));
-    index.width = 4;
-    index.group = index.width + TTEI_LENGTHS / 8 * index.bits;
-    memset(&plan, 0, sizeof plan);
-    plan.shape = f->frame.shape;
-    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, NULL);
-    plan.codes_size = f->codes_size;
-    f->bytes = (double)ttei_plan_layout(&plan, 1, ttei_lengths_bytes(&index, f->vocab)).end +
-               (double)sizes.total * rows;
-    return TTE_OK;
-}
-
-/* One try of a search: how far the setting under step 2^x is from the goal, as a logarithm; negative where
-   the step has to grow. */
-static tte_status ttei_fit_miss(ttei_fit *f, int by_error, double goal, double x, int rounds, double *miss)
-{
-    const tte_status status = ttei_fit_try(f, (float)pow(2, x), rounds);
-    *miss = -1;
-    if (status == TTE_ERR_BUDGET) return TTE_OK;  /* a coefficient of too many steps */
-    if (status != TTE_OK) return status;
-    *miss = by_error ? log(sqrt(f->error2 / f->spectrum.norm2) / goal) : log(goal / f->bytes);
-    if (!ttei_finite_f64(*miss)) *miss = -1;  /* nothing is lost at any step */
-    return TTE_OK;
-}
-
-/* Follows the goal while the tables learn: each try teaches them, so that the same step gives fewer bytes
-   the next time. `slope` is that of the miss. Ends when the goal has been met some times in a row. */
-static tte_status ttei_fit_settle(ttei_fit *f, int by_error, double goal, double slope, double *x)
-{
-    double miss, move;
-    int tries, stands = 0;
-    for (tries = 0; tries < 16 && stands < 3; ++tries) {
-        const tte_status status =
-            ttei_fit_miss(f, by_error, goal, *x = *x > f->lowest ? *x : f->lowest, 1, &miss);
-        if (status != TTE_OK) return status;
-        if (miss < 0.001 && miss > -0.001) {
-            ++stands;
-            continue;
-        }
-        stands = 0;
-        move = -miss / slope;
-        *x += move > 0.05 ? 0.05 : move < -0.05 ? -0.05 : move;
-    }
-    return TTE_OK;
-}
-
-/* The step under which the image is expected to have `goal` bytes, or with by_error that relative error:
-   bracketing from *x on, then the Illinois form of regula falsi, on logarithms, until it is near. To
-   *slope that of the miss there; 0 where the last step that there is was taken. */
-static tte_status ttei_fit_search(ttei_fit *f, int by_error, double goal, double *x, double *slope)
-{
-    const double lowest = f->lowest, highest = f->top + 8 > lowest ? f->top + 8 : lowest;
-    double at[2] = {0, 0}, value[2] = {0, 0}, miss, step = 0.2;
-    int have[2] = {0, 0}, side, last = -1, tries;
-    tte_status status;
-    *slope = 0;
-    for (tries = 0; tries < 40; ++tries) {
-        *x = *x < lowest ? lowest : *x > highest ? highest : *x;
-        status = ttei_fit_miss(f, by_error, goal, *x, tries == 0 ? 3 : 1, &miss);
-        if (status != TTE_OK) return status;
-        side = miss < 0 ? 0 : 1;  /* 0: the step has to grow */
-        if (side == 0 && *x >= highest) return by_error ? TTE_OK : TTE_ERR_BUDGET;
-        if (side == 1 && *x <= lowest) return by_error ? TTE_ERR_BUDGET : TTE_OK;
-        at[side] = *x;
-        value[side] = miss;
-        have[side] = 1;
-        if (have[0] && have[1]) {
-            if (at[1] - at[0] > 0.02) *slope = (value[1] - value[0]) / (at[1] - at[0]);
-            if ((miss < 0.02 && miss > -0.02) || at[1] - at[0] < 0.02) break;
-            if (side == last) value[1 - side] /= 2;
-            last = side;
-            *x = at[0] + (at[1] - at[0]) * value[0] / (value[0] - value[1]);
-        } else {
-            *x += side == 0 ? step : -step;
-            step *= 2;
-        }
-    }
-    if (*slope < 0.2) *slope = 0.2;
-    return TTE_OK;
-}
-
-/* One pass over all rows under the setting of f: the image, and its relative error, weighted. */
-static tte_status ttei_fit_make(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
-                                tte_image *image, double *error)
-{
-    const tte_options *o = f->options;
-    tte_table view;
-    ttei_plan plan;
-    ttei_model model;
-    ttei_builder builder;
-    tte_status status;
-    memset(&plan, 0, sizeof plan);
-    plan.dim = f->dim;
-    plan.layout = TTE_PER_TABLE;
-    plan.coding = o->coding;
-    plan.shape = f->frame.shape;
-    memcpy(plan.caps, f->frame.ranks, sizeof plan.caps);
-    plan.caps[0] = (int32_t)f->rank;
-    plan.max_rank = o->max_rank;
-    plan.eps = o->eps;
-    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, f->shared);
-    plan.shared = f->shared;
-    if (o->coding == TTE_ENTROPY) {
-        plan.codes = f->codes;
-        plan.codes_size = f->codes_size;
-    }
-    memset(&view, 0, sizeof view);
-    view.dim = (int32_t)f->dim;
-    view.layout = TTE_PER_TABLE;
-    view.coding = o->coding;
-    view.shape = plan.shape;
-    memcpy(view.ranks, plan.caps, sizeof view.ranks);
-    view.shared = plan.shared;
-    view.codes = plan.codes;
-    status = ttei_model_begin(&model, &view);
-    if (status != TTE_OK) return status;
-    plan.model = &model;
-    status = ttei_builder_begin(&builder, &plan, f->vocab);
-    if (status == TTE_OK) {
-        builder.weights = o->row_weight;
-        status = ttei_builder_rows(&builder, rows, user, f->vocab, progress);
-        *error = builder.weights != NULL ? sqrt(builder.weighted_error2 / builder.weighted_norm2)
-                                         : sqrt(ttei_sum_value(&builder.errors.error2) /
-                                                ttei_sum_value(&builder.errors.norm2));
-        if (!(*error >= 0)) *error = 0;  /* a table of zeros */
-        if (status == TTE_OK) status = ttei_builder_end(&builder, image);
-        ttei_builder_drop(&builder);
-    }
-    ttei_model_end(&model);
-    progress->from = progress->to;  /* another pass would take half of what is left */
-    progress->to += (1 - progress->to) / 2;
-    return status;
-}
-
-/* Bytes that are left go to finer cores, as far as they reach. */
-static void ttei_fit_fill(ttei_fit *f, double left)
-{
-    const double most = (double)ttei_align(ttei_fit_shared(f, f->rank, f->price, NULL)) + left;
-    double low = 0, high = 40;
-    int i;
-    for (i = 0; i < 30; ++i) {
-        const double middle = (low + high) / 2;
-        f->finer = pow(2, middle);
-        if ((double)ttei_align(ttei_fit_shared(f, f->rank, f->price, NULL)) <= most)
-            low = middle;
-        else
-            high = middle;
-    }
-    f->finer = pow(2, low);
-}
-
-/* Bytes that the ratio allows. */
-static double ttei_fit_budget(const ttei_fit *f)
-{
-    const double ratio = (double)f->options->ratio;
-    return ratio > 0 ? floor((double)f->vocab * (double)f->dim * 4 / ratio) : HUGE_VAL;
-}
-
-/* The setting under which the sample expects `goal`, from near *x on. */
-static tte_status ttei_fit_expect(ttei_fit *f, tte_rows_fn rows, void *user, int by_error, double goal,
-                                  double *x)
-{
-    double slope;
-    tte_status status = ttei_fit_search(f, by_error, goal, x, &slope);
-    if (status == TTE_OK && !(f->rounding > 0))  /* near enough to know how cores will be rounded */
-        status = ttei_fit_sample(f, rows, user, f->rank, f->price);
-    return status == TTE_OK && slope > 0 ? ttei_fit_settle(f, by_error, goal, slope, x) : status;
-}
-
-/* The best step for the target, and the image. What the sample expected and what came out differ by
-   little; where it matters, the search is repeated with that difference taken off. Where that does not
-   end it, in tables so small that all sizes come in steps, what came out is bracketed and halved. */
-static tte_status ttei_fit_entropy(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
-                                   tte_image *out)
-{
-    const tte_options *o = f->options;
-    const int by_error = !(o->ratio > 0);
-    const double budget = by_error ? f->eps : ttei_fit_budget(f);
-    double bias = 1, x, level, error, got, least = 0;
-    double at[2] = {0, 0};  /* x of the last try that met the target, and of one that did not */
-    int have[2] = {0, 0}, attempt;
-    tte_image image, filled;
-    tte_status status = TTE_OK;
-    (void)ttei_fit_target(f, &level);
-    x = 0.5 * log2(level * 2 * log(2.0) / (double)TTEI_LAGRANGE /
-                   (f->lightest > 0 ? (double)f->lightest : 1));
-    out->data = NULL;
-    for (attempt = 0; attempt < (out->data != NULL ? TTEI_ATTEMPTS : 3 * TTEI_ATTEMPTS); ++attempt) {
-        f->finer = 1;
-        if (attempt < 3 || !(have[0] || have[1])) {
-            status = ttei_fit_expect(f, rows, user, by_error, budget * 0.998 / bias, &x);
-        } else {
-            const double away = by_error ? -1 : 0.1;
-            x = have[0] && have[1] ? (at[0] + at[1]) / 2 : have[0] ? at[0] - away : at[1] + away;
-            if (x < f->lowest || x > f->top + 8) break;
-            status = ttei_fit_try(f, (float)pow(2, x), 2);
-        }
-        if (status != TTE_OK) break;
-        ttei_fit_codes(f, (float)pow(2, x));
-        status = ttei_fit_make(f, rows, user, progress, &image, &error);
-        if (status == TTE_OK && !by_error && attempt > 0 && (double)image.size < 0.99 * budget) {
-            ttei_fit_fill(f, budget - (double)image.size);
-            status = ttei_fit_make(f, rows, user, progress, &filled, &got);
-            if (status == TTE_OK) {
-                const int better = (double)filled.size <= budget && got < error;
-                tte_free(better ? &image : &filled);
-                if (better) image = filled;
-                if (better) error = got;
-            } else {
-                tte_free(&image);
-            }
-        }
-        if (status == TTE_ERR_BUDGET && x < f->top) {  /* a row outside the sample, of too many steps */
-            f->lowest = x + 1;
-            continue;
-        }
-        if (status != TTE_OK) break;
-        got = by_error ? error : (double)image.size;
-        at[got > budget] = x;
-        have[got > budget] = 1;
-        if (got <= budget && (by_error || !(o->eps > 0) || error <= (double)o->eps) &&
-            (out->data == NULL || (by_error ? image.size < out->size : error < least))) {
-            tte_free(out);
-            *out = image;
-            least = error;
-        } else {
-            tte_free(&image);
-        }
-        if (got <= budget && got >= 0.99 * budget) break;
-        if (got <= budget && attempt > 0 && (by_error ? x >= f->top + 8 : x <= f->lowest))
-            break;  /* no setting beyond */
-        bias = got / (by_error ? sqrt(f->error2 / f->spectrum.norm2) : f->bytes);
-        if (!(bias > 0.2 && bias < 5)) bias = 1;
-        if (got > budget) bias *= 1 + 0.002 * attempt;
-    }
-    if (out->data != NULL && (status == TTE_OK || status == TTE_ERR_BUDGET)) return TTE_OK;
-    tte_free(out);
-    return status == TTE_OK ? TTE_ERR_BUDGET : status;
-}
-
-/* Squared error that rounding the coefficients of the sample leaves, beside their squared norm. */
-static tte_status ttei_fit_rounding(ttei_fit *f, double *ratio)
-{
-    const size_t rank = (size_t)f->frame.ranks[0];
-    double error = 0, norm = 0;
-    size_t i, j;
-    tte_status status = TTE_OK;
-    unsigned char *record = f->codes;
-    *ratio = 0;
-    if (f->options->coding == TTE_F32) return TTE_OK;
-    for (i = 0; i < f->count && status == TTE_OK; ++i) {
-        const float *y = f->y + i * rank;
-        status = ttei_coefficients_encode(f->options->coding, rank, f->trial.scales, y, record);
-        if (status != TTE_OK) break;
-        for (j = 0; j < rank; ++j)
-            f->tile_y[j] = f->trial.scales[j] * ttei_coefficient_code(f->options->coding, rank, record, j);
-        error += (double)f->weights[i] * ttei_distance2(y, f->tile_y, rank);
-        norm += (double)f->weights[i] * ttei_norm2(y, rank);
-    }
-    *ratio = norm > 0 ? error / norm : 0;
-    return status;
-}
-
-/* What `rank` columns are expected to leave of the squared norm. */
-static void ttei_fit_leading(ttei_fit *f, size_t rank, double rounding)
-{
-    double head = 0;
-    size_t j;
-    for (j = 0; j < rank; ++j) head += f->frame.energy[j];
-    f->rank = rank;
-    f->error2 = f->frame.total - head > 0 ? f->frame.total - head : 0;
-    f->error2 += rounding * head;
-}
-
-/* The price at which rounding the cores adds about a part of what is lost anyway: a bit is worth this
-   part, spread over all bits that the cores have in float32. */
-static double ttei_fit_price(const ttei_fit *f, double part)
-{
-    return part * f->error2 / (32.0 * (double)f->rank * (double)f->dim);
-}
-
-static int ttei_fit_fits(const ttei_fit *f, double budget)
-{
-    ttei_plan plan;
-    memset(&plan, 0, sizeof plan);
-    plan.shape = f->frame.shape;
-    plan.shared_size = ttei_fit_shared(f, f->rank, f->price, NULL);
-    return (double)ttei_plan_layout(
-               &plan, ttei_mul(f->vocab, ttei_coefficients_bytes(f->options->coding, f->rank)),
-               0).end <= budget;
-}
-
-/* Records of one size: the most columns that fit into a ratio, or the fewest that meet an error. Cores
-   are rounded so little that it hardly matters, unless bytes are short. */
-static tte_status ttei_fit_fixed(ttei_fit *f, tte_rows_fn rows, void *user, ttei_progress *progress,
-                                 tte_image *out)
-{
-    static const double part[] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
-    const tte_options *o = f->options;
-    const size_t most = (size_t)f->frame.ranks[0];
-    const double budget = ttei_fit_budget(f);
-    const double allowed = (double)o->eps * (double)o->eps * f->spectrum.norm2;
-    double rounding, error;
-    size_t rank, more = 1;
-    int i, fits = 0;
-    tte_status status = ttei_fit_rounding(f, &rounding);
-    if (status != TTE_OK) return status;
-    ttei_fit_leading(f, most, rounding);
-    if (o->ratio > 0) {
-        for (rank = most; rank > 0 && !fits; --rank) {
-            ttei_fit_leading(f, rank, rounding);
-            for (i = 4; i >= 0; --i) {  /* as many columns as fit with coarse cores, then finer ones */
-                const double price = f->price;
-                f->price = ttei_fit_price(f, part[i]);
-                if (!ttei_fit_fits(f, budget)) {
-                    f->price = price;
-                    break;
-                }
-                fits = 1;
-            }
-        }
-        if (!fits) return TTE_ERR_BUDGET;
-    } else {
-        for (rank = 1; o->eps > 0 && rank < most; ++rank) {
-            ttei_fit_leading(f, rank, rounding);
-            if (f->error2 <= allowed) break;
-        }
-        if (o->eps > 0) ttei_fit_leading(f, rank, rounding);
-        f->price = ttei_fit_price(f, part[0]);
-    }
-    for (;;) {
-        status = ttei_fit_make(f, rows, user, progress, out, &error);
-        if (status != TTE_OK || !(o->eps > 0) || error <= (double)o->eps) return status;
-        tte_free(out);
-        if (o->ratio > 0 || !(f->price > 0)) return TTE_ERR_BUDGET;
-        if (f->rank == most) {
-            f->price = 0;  /* all columns: what is left to spend are the bits of the cores */
-        } else {
-            ttei_fit_leading(f, ttei_min(most, f->rank + more), rounding);
-            f->price = ttei_fit_price(f, part[0]);
-            more *= 2;
-        }
-    }
-}
-
-static tte_status ttei_table_compress(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
-                                      const tte_options *options, ttei_progress *progress, tte_image *out)
-{
-    ttei_fit fit;
-    tte_status status;
-    memset(&fit, 0, sizeof fit);
-    if (tte_svd_f64_work((int)dim, (int)dim) == 0) return TTE_ERR_SHAPE;
-    fit.options = options;
-    fit.vocab = vocab;
-    fit.dim = dim;
-    fit.finer = 1;
-    fit.eps = (double)options->eps;
-    fit.stride = ttei_mul(vocab, dim) >= 0x100000 ? 2 : 1;
-    progress->to = 0.3;
-    status = ttei_fit_begin(&fit, rows, user, progress);
-    progress->from = 0.3;
-    progress->to = 0.9;
-    if (status == TTE_OK)
-        status = options->coding == TTE_ENTROPY ? ttei_fit_entropy(&fit, rows, user, progress, out)
-                                                : ttei_fit_fixed(&fit, rows, user, progress, out);
-    ttei_fit_end(&fit);
-    progress->from = progress->to = 1;
-    if (status == TTE_OK && ttei_report(progress, 1) != TTE_OK) {
-        tte_free(out);
-        status = TTE_ERR_CANCELLED;
-    }
-    return status;
-}
-
-/* More rows against the mean, cores and tables of another table. */
-static tte_status ttei_like_compress(tte_rows_fn rows, void *user, size_t vocab, const tte_options *options,
-                                     const ttei_progress *progress, tte_image *out)
-{
-    ttei_plan plan = ttei_plan_of(options->like);
-    ttei_builder builder;
-    ttei_model model;
-    tte_status status = ttei_model_begin(&model, options->like);
-    if (status != TTE_OK) return status;
-    plan.model = &model;
-    status = ttei_builder_begin(&builder, &plan, vocab);
-    if (status == TTE_OK) {
-        builder.weights = options->row_weight;
-        status = ttei_builder_rows(&builder, rows, user, vocab, progress);
-        if (status == TTE_OK) status = ttei_builder_end(&builder, out);
-        ttei_builder_drop(&builder);
-    }
-    ttei_model_end(&model);
-    return status;
-}
-
-/* ---- the public calls -------------------------------------------------------------------------- */
-
-/* Whether options ask for nothing but what the table `like` is made with. */
-static int ttei_like_good(const tte_options *o, size_t dim)
-{
-    const tte_table *t = o->like;
-    return t->layout == TTE_PER_TABLE && (size_t)t->dim == dim && t->coding == o->coding &&
-           !(o->ratio > 0) && !(o->eps > 0) && o->max_rank == 0 &&
-           (o->shape.modes == 0 ||
-            (o->shape.modes == t->shape.modes &&
-             memcmp(o->shape.dim, t->shape.dim, (size_t)t->shape.modes * sizeof *t->shape.dim) == 0));
-}
-
-static tte_status ttei_options_check(const tte_options *options, size_t vocab, size_t dim)
-{
-    const int per_table = options->layout == TTE_PER_TABLE;
-    size_t entries = 0, i;
-    if ((options->layout != TTE_PER_TOKEN && !per_table) ||
-        (unsigned)options->coding > (unsigned)(per_table ? TTE_ENTROPY : TTE_I4) || options->max_rank < 0 ||
-        !ttei_finite_f32(options->eps) || options->eps < 0 ||
-        options->eps > 1 || !ttei_finite_f32(options->ratio) || options->ratio < 0 ||
-        (!per_table && (options->row_weight != NULL || options->like != NULL)))
-        return TTE_ERR_ARGUMENT;
-    for (i = 0; options->row_weight != NULL && i < vocab; ++i)
-        if (!ttei_finite_f32(options->row_weight[i]) || !(options->row_weight[i] > 0))
-            return TTE_ERR_ARGUMENT;
-    if (options->like != NULL && !ttei_like_good(options, dim)) return TTE_ERR_ARGUMENT;
-    if (ttei_too_many(vocab) || dim > TTEI_ENTRIES_MAX ||
-        ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
-        return TTE_ERR_SHAPE;
-    if (options->shape.modes == 0) return TTE_OK;
-    if (ttei_shape_check(&options->shape, &entries) != TTE_OK || entries < dim) return TTE_ERR_SHAPE;
-    return TTE_OK;
-}
-
-tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
-                             const tte_options *options, tte_image *out)
-{
-    tte_options none;
-    ttei_plan plan;
-    ttei_builder builder;
-    ttei_progress progress;
+    const double budget = ttei_budget(s->vocab, s->dim, s->o.ratio);
+    ttei_train_plan plan;
+    ttei_builder b;
+    ttei_progress progress = s->progress;
     tte_image image = {NULL, 0};
-    tte_status status;
-    memset(&none, 0, sizeof none);
-    if (options == NULL) options = &none;
-    if (rows == NULL || out == NULL || vocab == 0 || dim == 0) return TTE_ERR_ARGUMENT;
-    status = ttei_options_check(options, vocab, dim);
-    if (status != TTE_OK) return status;
-
-    memset(&plan, 0, sizeof plan);
-    plan.dim = dim;
-    plan.layout = options->layout;
-    plan.coding = options->coding;
-    plan.shape = options->shape;
-    plan.max_rank = options->max_rank;
-    plan.eps = options->eps;
-    progress.report = options->progress;
-    progress.user = options->progress_user;
-    progress.from = 0;
+    tte_status status = ttei_token_plan(s->rows, s->user, s->vocab, s->dim, &s->o, &plan);
     progress.to = 1;
-    if (options->layout == TTE_PER_TABLE) {
-        status = options->like != NULL
-                     ? ttei_like_compress(rows, user, vocab, options, &progress, &image)
-                     : ttei_table_compress(rows, user, vocab, dim, options, &progress, &image);
-        if (status == TTE_OK) *out = image;
-        return status;
-    }
-    status = ttei_choose(&plan, options, rows, user, vocab, &progress);
-    if (status != TTE_OK) return status;
-
-    status = ttei_builder_begin(&builder, &plan, vocab);
-    if (status != TTE_OK) return status;
-    status = ttei_builder_rows(&builder, rows, user, vocab, &progress);
-    if (status == TTE_OK) status = ttei_builder_end(&builder, &image);
-    ttei_builder_drop(&builder);
-    if (status == TTE_OK && options->ratio > 0 &&
-        (double)image.size * (double)options->ratio > (double)vocab * (double)dim * 4) {
+    if (status == TTE_OK && !ttei_plan_readable(&plan)) return TTE_ERR_SHAPE;
+    if (status == TTE_OK) status = ttei_builder_begin(&b, &plan, NULL, NULL, s->vocab, 0);
+    else if (status != TTE_ERR_BUDGET) return status;
+    else memset(&b, 0, sizeof b);
+    if (status == TTE_OK) status = ttei_builder_rows(&b, NULL, s, 1, s->vocab, &progress);
+    if (status == TTE_OK) status = ttei_builder_end(&b, &image);
+    ttei_builder_drop(&b);
+    if (status == TTE_OK && budget > 0 && (double)image.size > budget) {
+        out->data = NULL;
+        out->size = image.size;
         tte_free(&image);
-        status = TTE_ERR_BUDGET;
+        return TTE_ERR_BUDGET;
+    }
+    if (status == TTE_ERR_BUDGET && ttei_any_not_finite(s)) return TTE_ERR_NOT_FINITE;
+    if (status == TTE_ERR_BUDGET) {
+        out->data = NULL;
+        out->size = s->o.eps > 0 ? 0  /* it is not the size that is short */
+                                 : ttei_add(ttei_header_bytes(TTE_PER_TOKEN, plan.shape.modes, 1) + TTEI_SPARE,
+                                            ttei_mul(s->vocab, ttei_train_most(&plan)));
     }
     if (status == TTE_OK) *out = image;
     return status;
 }
 
-tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_options *options,
-                        tte_image *out)
+/* A coding that the library chose for eps on a sample may be too coarse for another row: float16, then float32 is not. */
+static tte_status ttei_token_compress(ttei_settings *s, tte_image *out)
+{
+    const int open = s->o.coding == TTE_CODING_AUTO && s->o.eps > 0;
+    tte_status status = ttei_token_try(s, out);
+    if (status == TTE_ERR_BUDGET && open) {
+        s->o.coding = TTE_F16;
+        status = ttei_token_try(s, out);
+    }
+    if (status == TTE_ERR_BUDGET && open) {
+        s->o.coding = TTE_F32;
+        status = ttei_token_try(s, out);
+    }
+    return status;
+}
+
+tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options,
+                             tte_image *out)
+{
+    ttei_settings s;
+    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
+    if (status != TTE_OK) return status;
+    if (s.o.layout == TTE_PER_TOKEN) return ttei_token_compress(&s, out);
+    return s.o.like != NULL ? ttei_like_compress(&s, out) : ttei_table_compress(&s, 0, out);
+}
+
+tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_options *options, tte_image *out)
 {
     ttei_array array;
     array.rows = table;
     array.dim = dim;
     if (table == NULL) return TTE_ERR_ARGUMENT;
     return tte_compress_rows(ttei_array_rows, &array, vocab, dim, options, out);
+}
+
+tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options,
+                     tte_image *out)
+{
+    ttei_settings s;
+    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
+    if (status == TTE_OK && (s.o.layout != TTE_PER_TABLE || s.o.like != NULL)) status = TTE_ERR_ARGUMENT;
+    return status != TTE_OK ? status : ttei_table_compress(&s, 1, out);
 }
 
 void tte_free(tte_image *image)
@@ -8149,957 +9669,234 @@ void tte_free(tte_image *image)
     image->size = 0;
 }
 
-/* Appending and replacing both put new rows between records that stay: `before` old ones, `count` new
-   ones, then the old ones from `after` on. */
-static tte_status ttei_splice(const tte_table *t, size_t before, const float *rows, size_t count,
-                              size_t after, const ttei_errors *errors, int step_class, tte_image *out)
+/* ---- growing, joining, shrinking -------------------------------------------------------------------------------------- */
+
+/* How an image of TTE_PER_TOKEN was compressed. */
+static ttei_train_plan ttei_plan_of(const tte_table *t)
 {
-    ttei_plan plan = ttei_plan_of(t);
-    const ttei_progress silent = {NULL, NULL, 0, 1};
-    ttei_builder builder;
-    ttei_model model;
+    ttei_train_plan plan;
+    memset(&plan, 0, sizeof plan);
+    plan.dim = (size_t)t->dim;
+    plan.coding = t->coding;
+    plan.shape = t->shape;
+    plan.max_rank = t->max_rank;
+    plan.eps = t->eps;
+    if (ttei_adapted(t->eps > 0, t->shape.modes)) ttei_rank_caps(&t->shape, t->max_rank, plan.caps);
+    else memcpy(plan.caps, t->ranks, sizeof plan.caps);
+    return plan;
+}
+
+/* Appending and replacing both put new rows between records that stay: `before` old ones, `count` new ones, then the old
+   ones from `after` on. */
+static tte_status ttei_splice(const tte_table *t, size_t before, const float *rows, size_t count, size_t after,
+                              const float *weights, const ttei_errors *errors, tte_image *out)
+{
+    const int table = t->layout == TTE_PER_TABLE;
+    const size_t total = before + count + (t->vocab - after);
+    const ttei_progress silent = {NULL, NULL, 0, 1, NULL};
+    ttei_settings s;
+    ttei_builder b;
+    ttei_model m;
+    ttei_shared shared;
+    ttei_coder coder;
+    ttei_train_plan plan;
     ttei_array array;
-    tte_status status;
+    void *block = NULL;
+    tte_status status = TTE_OK;
     array.rows = rows;
     array.dim = (size_t)t->dim;
-    if (count > 0xffffffffu - t->vocab) return TTE_ERR_SHAPE;
-    memset(&model, 0, sizeof model);
-    if (t->layout == TTE_PER_TABLE) {
-        status = ttei_model_begin(&model, t);
-        if (status != TTE_OK) return status;
-        plan.model = &model;
+    memset(&s, 0, sizeof s);
+    memset(&coder, 0, sizeof coder);
+    s.rows = ttei_array_rows;
+    s.user = &array;
+    s.dim = (size_t)t->dim;
+    s.o.row_weight = weights;
+    if (ttei_too_many(total)) return TTE_ERR_SHAPE;
+    if (table) {
+        status = ttei_model_of(t, NULL, &m, &shared, &block);
+        if (status == TTE_OK) status = ttei_coder_begin(&coder, m.state_bits, s.dim);
+    } else {
+        plan = ttei_plan_of(t);
     }
-    status = ttei_builder_begin(&builder, &plan, before + count + (t->vocab - after));
-    if (status != TTE_OK) {
-        ttei_model_end(&model);
-        return status;
+    if (status == TTE_OK)
+        status = ttei_builder_begin(&b, table ? NULL : &plan, table ? &m : NULL, table ? &shared : NULL, total, 0);
+    if (status == TTE_OK) {
+        b.errors = *errors;
+        status = ttei_builder_copy(&b, t, 0, before);
+        if (status == TTE_OK)
+            status = ttei_builder_rows(&b, &coder, &s, table ? m.usual_weight : 1, count, &silent);
+        if (status == TTE_OK) status = ttei_builder_copy(&b, t, after, t->vocab - after);
+        if (status == TTE_OK) status = ttei_builder_end(&b, out);
+        ttei_builder_drop(&b);
     }
-    builder.errors = *errors;
-    if (step_class >= 0) builder.step_class = step_class;
-    status = ttei_builder_copy(&builder, t, 0, before);
-    if (status == TTE_OK) status = ttei_builder_rows(&builder, ttei_array_rows, &array, count, &silent);
-    if (status == TTE_OK) status = ttei_builder_copy(&builder, t, after, t->vocab - after);
-    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
-    ttei_builder_drop(&builder);
-    ttei_model_end(&model);
+    ttei_coder_end(&coder);
+    if (block != NULL) TT_EMBED_FREE(block);
+    if (status == TTE_ERR_BUDGET) {  /* no size would do */
+        out->data = NULL;
+        out->size = 0;
+    }
     return status;
 }
 
-tte_status tte_append(const tte_table *t, const float *rows, size_t count, tte_image *out)
+tte_status tte_append(const tte_table *t, const float *rows, size_t count, const float *row_weight, tte_image *out)
 {
     ttei_errors errors;
+    size_t i;
     if (t == NULL || rows == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
+    for (i = 0; row_weight != NULL && i < count; ++i)
+        if (!ttei_finite_f32(row_weight[i]) || !(row_weight[i] > 0)) return TTE_ERR_ARGUMENT;
+    if (count > 0xffffffffu - t->vocab) return TTE_ERR_SHAPE;
     errors = ttei_errors_of(t);
-    return ttei_splice(t, t->vocab, rows, count, t->vocab, &errors, -1, out);
+    return ttei_splice(t, t->vocab, rows, count, t->vocab, t->layout == TTE_PER_TABLE ? row_weight : NULL, &errors, out);
 }
 
-/* The row that goes takes an unknown part of the recorded sums with it. For an upper bound its error
-   stays counted, and its norm is taken off: with e = |row - row^|, it is at most |row^| + e, where
-   e <= worst |row| and e^2 is at most the sum of all rows' squared errors. */
-static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_errors *errors)
+/* The row that goes takes an unknown part of the recorded sums with it. For an upper bound its error stays counted, and
+   its norm is taken off: with e = |row - row^|, it is at most |row^| + e, where e <= worst |row| and e^2 is at most the
+   sum of all rows' squared errors. In weights and metric the row's part of the norm is not known at all: there the
+   norm shrinks as the plain one does. */
+static tte_status ttei_errors_without(const tte_table *t, uint32_t token, ttei_errors *e)
 {
-    const size_t scratch = ttei_scratch_floats(t), dim = (size_t)t->dim;
+    const size_t scratch = ttei_room(t), dim = (size_t)t->dim;
     float *block = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_add(scratch, dim), sizeof(float)));
-    double left = ttei_sum_value(&errors->norm2), length, gone;
+    const double all = ttei_sum_value(&e->sum[TTEI_NORM]), weighted = ttei_sum_value(&e->sum[TTEI_WEIGHTED_NORM]);
+    double left, length, gone;
     if (block == NULL) return TTE_ERR_MEMORY;
     (void)tte_lookup(t, token, block + scratch, block);
     length = sqrt(ttei_norm2(block + scratch, dim));
     TT_EMBED_FREE(block);
-    gone = length + sqrt(ttei_sum_value(&errors->error2));
-    if (errors->worst < 1 && length < gone * (1 - errors->worst)) gone = length / (1 - errors->worst);
-    left -= gone * gone;
-    errors->norm2 = ttei_sum_zero;
-    ttei_sum_add(&errors->norm2, left > 0 ? left : 0);
+    gone = length + sqrt(ttei_sum_value(&e->sum[TTEI_ERROR]));
+    if (e->worst < 1 && length < gone * (1 - e->worst)) gone = length / (1 - e->worst);
+    left = all - gone * gone;
+    if (!(left > 0)) left = 0;
+    e->sum[TTEI_NORM] = ttei_sum_of(left);
+    e->sum[TTEI_WEIGHTED_NORM] = ttei_sum_of(all > 0 ? weighted * (left / all) : 0);
     return TTE_OK;
 }
 
-/* The class of the step that a token's record has, so that its row can be replaced by one that matters as
-   much; -1 where records have none. */
-static int ttei_step_class_of(const tte_table *t, size_t token)
-{
-    ttei_record record;
-    ttei_codes codes;
-    ttei_ans ans;
-    if (t->coding != TTE_ENTROPY) return -1;
-    ttei_find(t, token, &record);
-    ttei_codes_view(t->codes, (size_t)t->ranks[0], &codes);
-    ttei_ans_begin(&ans, record.bytes, record.size);
-    return (int)ttei_ans_symbol(&ans, codes.step_ends, (unsigned)codes.steps);
-}
-
-tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, tte_image *out)
+tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight, tte_image *out)
 {
     ttei_errors errors;
     tte_status status;
-    if (t == NULL || row == NULL || out == NULL) return TTE_ERR_ARGUMENT;
+    if (t == NULL || row == NULL || out == NULL || !ttei_finite_f32(row_weight) || row_weight < 0)
+        return TTE_ERR_ARGUMENT;
     if (token >= t->vocab) return TTE_ERR_RANGE;
     errors = ttei_errors_of(t);
     status = ttei_errors_without(t, token, &errors);
     if (status != TTE_OK) return status;
-    return ttei_splice(t, token, row, 1, (size_t)token + 1, &errors, ttei_step_class_of(t, token), out);
+    return ttei_splice(t, token, row, 1, (size_t)token + 1,
+                       t->layout == TTE_PER_TABLE && row_weight > 0 ? &row_weight : NULL, &errors, out);
 }
 
 /* Whether two tables were made with settings under which their records mean the same. */
 static int ttei_same_settings(const tte_table *a, const tte_table *b)
 {
     const size_t modes = (size_t)a->shape.modes;
-    const ttei_plan p = ttei_plan_of(a), q = ttei_plan_of(b);
-    if (p.shared_size != q.shared_size || p.codes_size != q.codes_size ||
-        (p.shared_size > 0 && memcmp(p.shared, q.shared, p.shared_size) != 0) ||
-        (p.codes_size > 0 && memcmp(p.codes, q.codes, p.codes_size) != 0))
-        return 0;
-    return a->dim == b->dim && a->layout == b->layout && a->coding == b->coding &&
-           a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
+    if (a->dim != b->dim || a->layout != b->layout || a->coding != b->coding) return 0;
+    if (a->layout == TTE_PER_TABLE) {
+        /* all numbers of the header that shared sections depend on, then sections 3 to 5, which end the image */
+        const size_t size = a->size - (size_t)(a->classes - a->data);
+        return memcmp(a->data + TTEI_AT_RANK, b->data + TTEI_AT_RANK, TTEI_TABLE_HEADER - TTEI_AT_RANK) == 0 &&
+               size == b->size - (size_t)(b->classes - b->data) && memcmp(a->classes, b->classes, size) == 0;
+    }
+    return a->max_rank == b->max_rank && !(a->eps < b->eps) && !(a->eps > b->eps) &&
            a->shape.modes == b->shape.modes &&
            memcmp(a->shape.dim, b->shape.dim, modes * sizeof *a->shape.dim) == 0 &&
-           (ttei_adapted(a->layout, a->eps > 0, a->shape.modes) ||
+           (ttei_adapted(a->eps > 0, a->shape.modes) ||
             memcmp(a->ranks, b->ranks, (modes + 1) * sizeof *a->ranks) == 0);
 }
 
 tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
 {
-    ttei_plan plan;
-    ttei_builder builder;
-    size_t rows = 0, i;
+    ttei_builder b;
+    ttei_model m;
+    ttei_shared shared;
+    ttei_train_plan plan;
+    size_t rows = 0, bytes = 0, i;
+    int table;
     tte_status status;
     if (parts == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
     for (i = 0; i < count; ++i) {
         if (!ttei_same_settings(&parts[0], &parts[i])) return TTE_ERR_ARGUMENT;
         rows = ttei_add(rows, parts[i].vocab);
+        bytes = ttei_add(bytes, parts[i].records_size);
     }
-    plan = ttei_plan_of(&parts[0]);
-    status = ttei_builder_begin(&builder, &plan, rows);
+    table = parts[0].layout == TTE_PER_TABLE;
+    if (table) ttei_model_classes(&parts[0], &m, &shared);
+    else plan = ttei_plan_of(&parts[0]);
+    status = ttei_builder_begin(&b, table ? NULL : &plan, table ? &m : NULL, table ? &shared : NULL, rows, bytes);
     if (status != TTE_OK) return status;
     for (i = 0; i < count && status == TTE_OK; ++i) {
-        ttei_errors errors = ttei_errors_of(&parts[i]);
-        ttei_sum_join(&builder.errors.norm2, errors.norm2);
-        ttei_sum_join(&builder.errors.error2, errors.error2);
-        if (errors.worst > builder.errors.worst) builder.errors.worst = errors.worst;
-        status = ttei_builder_copy(&builder, &parts[i], 0, parts[i].vocab);
+        const ttei_errors errors = ttei_errors_of(&parts[i]);
+        ttei_errors_join(&b.errors, &errors);
+        status = ttei_builder_copy(&b, &parts[i], 0, parts[i].vocab);
     }
-    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
-    ttei_builder_drop(&builder);
+    if (status == TTE_OK) status = ttei_builder_end(&b, out);
+    ttei_builder_drop(&b);
     return status;
 }
 
-typedef struct ttei_recode_room {
-    size_t entries;            /* prod(dim), padding included */
-    float *tensor;             /* entries                     */
-    unsigned char *record;
-    ttei_encoder encoder;
-} ttei_recode_room;
-
-static size_t ttei_recode_carve(const ttei_plan *plan, void *block, ttei_recode_room *room)
-{
-    ttei_carve carve = ttei_carve_begin(block);
-    room->entries = ttei_entries(&plan->shape);
-    room->tensor = (float *)ttei_take(&carve, room->entries, sizeof(float));
-    room->record = (unsigned char *)ttei_take(&carve, ttei_plan_record(plan), 1);
-    ttei_encoder_carve(plan, &carve, &room->encoder);
-    return carve.used;
-}
-
-/* One train of t, contracted with its padding (which truncation has filled with small numbers, and
-   without which the ranks would not suffice) and encoded anew. */
-static tte_status ttei_recode_row(ttei_builder *b, const tte_table *t, size_t token,
-                                  ttei_recode_room *room)
-{
-    float scales[TTE_MAX_MODES];
-    ttei_encoder *encoder = &room->encoder;
-    ttei_slot slot;
-    tte_status status;
-    ttei_record record;
-    ttei_find(t, token, &record);
-    ttei_record_decode(t->coding, &t->shape, record.ranks, record.bytes, encoder->cores);
-    ttei_contract(&t->shape, record.ranks, encoder->cores, room->entries, room->tensor, encoder->contract);
-    if (!ttei_all_finite_f32(room->tensor, room->entries)) return TTE_ERR_NOT_FINITE;
-    slot.norm2 = ttei_norm2(room->tensor, b->plan.dim);
-    status = ttei_train(&t->shape, record.ranks, -1, b->plan.coding, room->tensor, room->entries, slot.ranks,
-                        encoder->cores, scales, &encoder->train);
-    if (status == TTE_OK)
-        status = ttei_measure(&b->plan, room->tensor, encoder->cores, &slot, encoder);
-    if (status != TTE_OK) return status;
-    ttei_record_encode(b->plan.coding, &t->shape, slot.ranks, encoder->cores, scales, room->record);
-    ttei_errors_add(&b->errors, slot.norm2, slot.error2);
-    slot.size = ttei_record_bytes(b->plan.coding, t->shape.modes, ttei_core_sum(&t->shape, slot.ranks));
-    return ttei_builder_put(b, room->record, slot.size, slot.ranks);
-}
-
-/* Errors of two steps, W to V and V to X, together: |W - X| <= |W - V| + |V - X|, and for a row
-   |v| <= (1 + e) |w|. */
-static ttei_errors ttei_errors_chain(const ttei_errors *first, const ttei_errors *second)
-{
-    ttei_errors both = *first;
-    const double error = sqrt(ttei_sum_value(&first->error2)) + sqrt(ttei_sum_value(&second->error2));
-    both.error2 = ttei_sum_zero;
-    ttei_sum_add(&both.error2, error * error);
-    both.worst = first->worst + (1 + first->worst) * second->worst;
-    return both;
-}
-
-/* The rows of a table, as a source of rows. */
+/* The rows of an image as a source. */
 typedef struct ttei_reader {
-    const tte_table *table;
+    const tte_table *t;
     float *scratch;
 } ttei_reader;
 
 static int ttei_reader_rows(void *user, size_t first, size_t count, float *dst)
 {
     const ttei_reader *reader = (const ttei_reader *)user;
-    uint32_t tokens[TTEI_WINDOW];
-    size_t i, now;
-    for (; count > 0; count -= now, first += now, dst += now * (size_t)reader->table->dim) {
-        now = ttei_min(count, TTEI_WINDOW);
+    uint32_t tokens[64];
+    size_t now, i;
+    for (; count > 0; count -= now, first += now, dst += now * (size_t)reader->t->dim) {
+        now = ttei_min(64, count);
         for (i = 0; i < now; ++i) tokens[i] = (uint32_t)(first + i);
-        (void)tte_lookup_batch(reader->table, tokens, now, dst, reader->scratch);
+        if (tte_lookup_batch(reader->t, tokens, now, dst, reader->scratch) != TTE_OK) return 1;
     }
     return 0;
 }
 
-/* What a fit needs to write scales of columns or section 4 for coefficients that exist: their energies,
-   a sample of them, and the largest. */
-static tte_status ttei_fit_existing(ttei_fit *f, const tte_table *t, const tte_options *options,
-                                    float *largest)
+/* Errors of two compressions in turn: |row - row''| <= |row - row'| + |row' - row''|, over the table and for
+   each row, where |row'| <= (1 + worst) |row|. Norms are those of the first table. */
+static void ttei_errors_chain(const ttei_errors *first, tte_image *image)
 {
-    const size_t rank = (size_t)t->ranks[0];
-    ttei_record record;
-    size_t i, j, size, next = 0;
-    memset(f, 0, sizeof *f);
-    f->options = options;
-    f->finer = 1;
-    f->vocab = t->vocab;
-    f->dim = (size_t)t->dim;
-    f->count = ttei_fit_rows(f);
-    f->stride = ttei_mul(f->vocab, f->dim) >= 0x100000 ? 2 : 1;
-    f->rank = f->trial.rank = rank;
-    f->spectrum.weight = (double)t->vocab;
-    f->trial.dim = f->dim;
-    f->trial.view.coding = options->coding;
-    f->frame.shape = t->shape;
-    memcpy(f->frame.ranks, t->ranks, sizeof f->frame.ranks);
-    size = ttei_frame_carve(NULL, &f->frame);
-    if (size == TTEI_SIZE_MAX || ttei_fit_carve(f, NULL) == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    f->frame_block = TT_EMBED_MALLOC(size);
-    f->block = TT_EMBED_MALLOC(ttei_fit_carve(f, NULL));
-    if (f->frame_block == NULL || f->block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_frame_carve(f->frame_block, &f->frame);
-    (void)ttei_fit_carve(f, f->block);
-    for (j = 0; j < rank; ++j) f->frame.energy[j] = 0;
-    *largest = 0;
-    for (i = 0; i < t->vocab; ++i) {
-        float top;
-        ttei_find(t, i, &record);
-        ttei_coefficients_decode(t, record.bytes, record.size, f->tile_y);
-        top = ttei_top_f32(rank, f->tile_y);
-        if (!ttei_finite_f32(top)) return TTE_ERR_NOT_FINITE;
-        if (top > *largest) *largest = top;
-        for (j = 0; j < rank; ++j) f->frame.energy[j] += (double)f->tile_y[j] * (double)f->tile_y[j];
-        if (next < f->count && i == (size_t)((double)next * (double)t->vocab / (double)f->count))
-            memcpy(f->y + next++ * rank, f->tile_y, rank * sizeof *f->y);
+    tte_table t;
+    ttei_errors e;
+    unsigned char *p = (unsigned char *)image->data;
+    size_t header;
+    int i;
+    if (tte_open(&t, image->data, image->size) != TTE_OK) return;
+    e = ttei_errors_of(&t);
+    for (i = TTEI_NORM; i < TTEI_SUMS; i += 2) {
+        const double norm = ttei_sum_value(&first->sum[i]), now = ttei_sum_value(&e.sum[i]);
+        const double before = sqrt(ttei_sum_value(&first->sum[i + 1]));
+        /* weights may be others now: the second error counts relative to its own norm */
+        const double after = now > 0 ? sqrt(ttei_sum_value(&e.sum[i + 1]) / now) * (sqrt(norm) + before) : 0;
+        ttei_sum error = ttei_sum_of((before + after) * (before + after));
+        ttei_sum_write(&first->sum[i], p + TTEI_AT_NORM + 32 * i);
+        ttei_sum_write(&error, p + TTEI_AT_NORM + 32 * (i + 1));
     }
-    for (i = 0; i < f->count; ++i) f->weights[i] = 1;
-    memset(f->counts, 0, TTEI_TABLES * sizeof *f->counts);
-    ttei_fit_classes(f);
-    ttei_fit_scales(f);
-    return TTE_OK;
+    ttei_put_f64(p + TTEI_AT_WORST, first->worst + (1 + first->worst) * e.worst);
+    header = ttei_header_bytes(t.layout, t.shape.modes, p[TTEI_AT_SECTIONS]);
+    ttei_put32(p + TTEI_AT_CRC, ttei_crc32(p + TTEI_AT_VERSION, header - TTEI_AT_VERSION));
 }
 
-/* The trellis leaves about a quarter of the squared step at each coefficient; the step at which that is a
-   hundredth of what t has lost already, or of a millionth of its norm, if that is more. Coarser where
-   the largest coefficient would be beyond the range of the codes. */
-static float ttei_recode_step(const tte_table *t, size_t numbers, float top)
+tte_status tte_shrink(const tte_table *t, const tte_options *options, tte_image *out)
 {
-    const ttei_errors errors = ttei_errors_of(t);
-    const double norm2 = 1e-6 * ttei_sum_value(&errors.norm2), error2 = ttei_sum_value(&errors.error2);
-    double step = sqrt(0.04 * (error2 > norm2 ? error2 : norm2) / (double)numbers);
-    if (!(step > (double)top / 524288)) step = (double)top / 524288;
-    return step > 1e-35 ? step < 1e35 ? (float)step : 1e35f : 1e-35f;
-}
-
-/* The same cores and coefficients, coded otherwise: rows are looked up and encoded against them. */
-static tte_status ttei_table_recode(const tte_table *t, tte_coding coding, ttei_fit *f, float largest,
-                                    float *scratch, tte_image *out)
-{
-    const ttei_progress silent = {NULL, NULL, 0, 1};
-    ttei_plan plan = ttei_plan_of(t);
-    ttei_matrix unused;
-    size_t at = ttei_core_at(t, t->shape.modes - 1, &unused), j;
-    tte_table view = *t;
     ttei_reader reader;
-    ttei_builder builder;
-    ttei_model model;
-    ttei_errors added;
-    ttei_sizes sizes;
-    tte_status status = TTE_OK;
-    memcpy(f->shared, t->shared, at);
-    for (j = 0; ttei_has_columns(coding) && j < f->rank; ++j, at += 4)
-        ttei_put_f32(f->shared + at, f->trial.scales[j]);
-    plan.coding = view.coding = coding;
-    plan.shared = view.shared = f->shared;
-    plan.shared_size = at;
-    plan.codes = view.codes = NULL;
-    plan.codes_size = 0;
-    if (coding == TTE_ENTROPY) {
-        const float step = ttei_recode_step(t, f->vocab * f->rank, largest);
-        status = ttei_fit_count(f, step, 3, &sizes);
-        if (status != TTE_OK) return status;
-        ttei_fit_codes(f, step);
-        plan.codes = view.codes = f->codes;
-        plan.codes_size = f->codes_size;
-    }
-    status = ttei_model_begin(&model, &view);
-    if (status != TTE_OK) return status;
-    plan.model = &model;
-    reader.table = t;
-    reader.scratch = scratch;
-    status = ttei_builder_begin(&builder, &plan, t->vocab);
-    if (status == TTE_OK) {
-        status = ttei_builder_rows(&builder, ttei_reader_rows, &reader, t->vocab, &silent);
-        added = builder.errors;
-        builder.errors = ttei_errors_of(t);
-        builder.errors = ttei_errors_chain(&builder.errors, &added);
-        if (status == TTE_OK) status = ttei_builder_end(&builder, out);
-        ttei_builder_drop(&builder);
-    }
-    ttei_model_end(&model);
+    ttei_errors errors;
+    tte_image image = {NULL, 0};
+    tte_status status;
+    if (t == NULL || out == NULL) return TTE_ERR_ARGUMENT;
+    if (t->vocab == 0) return TTE_ERR_ARGUMENT;
+    errors = ttei_errors_of(t);
+    reader.t = t;
+    reader.scratch = (float *)TT_EMBED_MALLOC(ttei_mul(tte_scratch_len(t), sizeof(float)));
+    if (reader.scratch == NULL) return TTE_ERR_MEMORY;
+    status = tte_compress_rows(ttei_reader_rows, &reader, t->vocab, (size_t)t->dim, options, &image);
+    TT_EMBED_FREE(reader.scratch);
+    if (status == TTE_OK) ttei_errors_chain(&errors, &image);
+    if (status == TTE_OK || status == TTE_ERR_BUDGET) *out = image;
     return status;
 }
-
-static tte_status ttei_recode_table(const tte_table *t, tte_coding coding, tte_image *out)
-{
-    tte_options options;
-    ttei_fit fit;
-    float *scratch, largest;
-    tte_status status;
-    if (coding == t->coding) return tte_merge(t, 1, out);
-    memset(&options, 0, sizeof options);
-    options.layout = TTE_PER_TABLE;
-    options.coding = coding;
-    status = ttei_fit_existing(&fit, t, &options, &largest);
-    scratch = (float *)TT_EMBED_MALLOC(ttei_mul(ttei_scratch_floats(t), sizeof(float)));
-    if (scratch == NULL && status == TTE_OK) status = TTE_ERR_MEMORY;
-    if (status == TTE_OK) status = ttei_table_recode(t, coding, &fit, largest, scratch, out);
-    if (scratch != NULL) TT_EMBED_FREE(scratch);
-    ttei_fit_end(&fit);
-    return status;
-}
-
-tte_status tte_recode(const tte_table *t, tte_coding coding, tte_image *out)
-{
-    ttei_plan plan;
-    ttei_builder builder;
-    ttei_errors before;
-    ttei_recode_room room;
-    size_t size, token;
-    void *block;
-    tte_status status;
-    if (t == NULL || out == NULL ||
-        (unsigned)coding > (unsigned)(t->layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4))
-        return TTE_ERR_ARGUMENT;
-    if (t->layout == TTE_PER_TABLE) return ttei_recode_table(t, coding, out);
-    plan = ttei_plan_of(t);
-    plan.coding = coding;
-    size = ttei_recode_carve(&plan, NULL, &room);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(size);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_recode_carve(&plan, block, &room);
-    status = ttei_builder_begin(&builder, &plan, t->vocab);
-    for (token = 0; token < t->vocab && status == TTE_OK; ++token)
-        status = ttei_recode_row(&builder, t, token, &room);
-    before = ttei_errors_of(t);
-    builder.errors = ttei_errors_chain(&before, &builder.errors);
-    if (status == TTE_OK) status = ttei_builder_end(&builder, out);
-    ttei_builder_drop(&builder);
-    TT_EMBED_FREE(block);
-    return status;
-}
-
-#endif /* TT_EMBED_DECODE_ONLY */
-
-/* ================================================================================================
-   LOOKUP AND PRODUCTS
-   Records back to numbers. All memory is the caller's scratch, carved in one place.
-   ============================================================================================= */
-
-/* With OpenMP the calls that read many tokens share them out; every thread has a part of the scratch. No
-   result depends on which tokens are read together. */
-#if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_READERS 8  /* most threads */
-#define TTEI_APART 32u  /* floats between their parts: two cores that write to one line wait for each other */
-static int ttei_threads(size_t pieces)
-{
-    const size_t most = ttei_min(TTEI_READERS, (size_t)omp_get_max_threads());
-    return (int)ttei_max(ttei_min(most, pieces), 1);
-}
-static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
-#else
-#define TTEI_READERS 1
-#define TTEI_APART 0u
-#ifndef TT_EMBED_DECODE_ONLY
-static size_t ttei_thread(void) { return 0; }
-#endif
-#endif
-
-#ifndef TT_EMBED_DECODE_ONLY
-#define TTEI_PIECE 1024u  /* tokens that a thread scores at a time      */
-#define TTEI_CHUNK 8192u  /* scores that tte_top_k takes at a time      */
-#else
-#define TTEI_CHUNK 64u
-#endif
-
-/* ---- scratch ---------------------------------------------------------------------------------------
-   First a part for each thread: decoded records, TTE_PER_TABLE: a strip of the shared cores, and
-   intermediate results. Behind the parts what all threads share. */
-
-typedef struct ttei_part {
-    float *numbers, *strip, *work;
-} ttei_part;
-
-typedef struct ttei_common {
-    float *numbers;  /* of another token, or a vector behind the shared cores     */
-    float *row;      /* a vector padded to prod(dim), or two rows of dim          */
-    float *ready;    /* what a scan prepares: see ttei_query                      */
-    float *scores;   /* TTEI_CHUNK                                                */
-} ttei_common;
-
-/* Floats of intermediate results. One row of TTE_PER_TABLE takes V_1 .. V_d, as many as Z_(d-1) .. Z_0. A
-   score of TTE_PER_TOKEN takes Y_1 .. Y_d, rk (n(k+1)..nd) each, and nothing takes more:
-     a contraction the same to the right of its middle m; to its left (n1..nk) rk for k = 2 .. m, which is no
-     more than Y_k for k < m, and for k = m, where Y_m is taken already, no more than Y_1, since
-     rm <= r1 n2..nm and n1..nm <= n(m+1)..nd;
-     an inner product r(k-1)^2 + rk^2; 2 covers one mode.
-   The ranks of a record are not above the header's, and all these grow with the ranks. */
-static size_t ttei_work_len(const tte_table *t)
-{
-    const int32_t d = t->shape.modes;
-    size_t len = 2, side = 1;  /* side: entries to the left of a bond, or to its right */
-    int32_t i, k;
-    for (i = 1; i <= d; ++i) {
-        k = ttei_is_table(t->layout) ? i : d - i;
-        side *= (size_t)t->shape.dim[ttei_is_table(t->layout) ? k - 1 : k];
-        if (k > 0) len = ttei_add(len, (size_t)t->ranks[k] * side);  /* at most prod(dim) */
-    }
-    return len;
-}
-
-/* Rows of TTE_PER_TABLE that are made together: fewer where they are so long that a part would exceed
-   some megabytes. */
-static size_t ttei_together(const tte_table *t)
-{
-    const size_t row = ttei_add(t->numbers, t->work), room = 0x100000;
-    if (TTEI_TOGETHER == 1 || !ttei_is_table(t->layout) || row >= room) return 1;
-    return ttei_min(TTEI_TOGETHER, room / row);
-}
-
-static size_t ttei_strip_len(const tte_table *t)
-{
-    size_t rows = 0;
-    int32_t k;
-    if (TTEI_TOGETHER == 1 || !ttei_is_table(t->layout)) return 0;
-    for (k = 0; k < t->shape.modes; ++k) rows = ttei_max(rows, (size_t)t->ranks[k]);
-    return ttei_mul(rows, TTEI_STRIP);
-}
-
-static size_t ttei_part_len(const tte_table *t)
-{
-    return ttei_add(ttei_mul(ttei_together(t), ttei_add(t->numbers, t->work)),
-                    ttei_add(ttei_strip_len(t), TTEI_APART));
-}
-
-/* A part that begins at `scratch`; `together` rows fit into it. A single row of TTE_PER_TOKEN shall not
-   wait for sizes that it does not need. */
-static ttei_part ttei_part_at(const tte_table *t, size_t together, float *scratch)
-{
-    ttei_part part;
-    part.numbers = scratch;
-    part.strip = scratch + together * t->numbers;
-    part.work = part.strip + ttei_strip_len(t);
-    return part;
-}
-
-/* Floats that a scan prepares for its records. */
-static size_t ttei_ready_len(const tte_table *t)
-{
-#ifdef TTEI_CODE_LANES
-    if (ttei_coding(t->coding) == TTE_ENTROPY) return TTEI_TABLES * 2 * TTEI_QUICK / sizeof(float);
-#endif
-#ifdef TTEI_SCAN
-    if (ttei_is_table(t->layout) && ttei_has_scales(ttei_coding(t->coding)))
-        return ttei_planes_len(ttei_scaled_run(ttei_coding(t->coding)), t->numbers);
-#endif
-    (void)t;
-    return 0;
-}
-
-/* Carves what is common, or answers the size of the whole scratch when that is NULL. */
-static size_t ttei_common_carve(const tte_table *t, float *scratch, ttei_common *c)
-{
-    const size_t parts = ttei_mul(TTEI_READERS, ttei_part_len(t)), numbers = t->numbers;
-    const size_t row = ttei_max(ttei_entries(&t->shape), ttei_mul(2, (size_t)t->dim));
-    const size_t ready = ttei_ready_len(t);
-    if (scratch != NULL) {
-        c->numbers = scratch + parts;
-        c->row = c->numbers + numbers;
-        c->ready = c->row + row;
-        c->scores = c->ready + ready;
-    }
-    return ttei_add(ttei_add(parts, ttei_add(numbers, row)), ttei_add(ready, TTEI_CHUNK));
-}
-
-static size_t ttei_scratch_floats(const tte_table *t) { return ttei_common_carve(t, NULL, NULL); }
-
-size_t tte_scratch_len(const tte_table *t) { return t == NULL ? 0 : ttei_scratch_floats(t); }
-
-/* The tables of ENTROPY made quick in the scratch, where `count` records are worth that; else NULL. */
-static const unsigned char *ttei_quick_begin(const tte_table *t, size_t count, float *scratch)
-{
-#ifdef TTEI_CODE_LANES
-    ttei_common c;
-    if (ttei_coding(t->coding) == TTE_ENTROPY && ttei_mul(count, t->numbers) > 64 * (size_t)t->codes[11]) {
-        (void)ttei_common_carve(t, scratch, &c);
-        ttei_quick_tables(t->codes, t->numbers, (unsigned char *)c.ready);
-        return (const unsigned char *)c.ready;
-    }
-#endif
-    (void)t;
-    (void)count;
-    (void)scratch;
-    return NULL;
-}
-
-/* ---- rows ------------------------------------------------------------------------------------------ */
-
-/* row = mean + y G1 .. Gd for the coefficients y of `count` tokens in part->numbers: V_0 = y (count x r0),
-   V_k (count n1..nk x rk) = V_(k-1) G_k. The last one has the rows, with their padding. */
-static void ttei_table_rows(const tte_table *t, size_t count, float *rows, const ttei_part *part)
-{
-    const float one = 1;
-    const size_t dim = (size_t)t->dim, entries = ttei_entries(&t->shape);
-    float *v = part->numbers, *next = part->work;
-    ttei_matrix m;
-    size_t i, n = count;
-    int32_t k;
-    for (k = 0; k < t->shape.modes; ++k) {
-        (void)ttei_core_at(t, k, &m);
-        if (k == t->shape.modes - 1 && entries == dim) next = rows;
-#if TTEI_TOGETHER > 1
-        if (n >= 4) {
-            ttei_matrix_product(&m, n, v, next, part->strip);
-        } else
-#endif
-        {
-            memset(next, 0, n * m.cols * sizeof *next);
-            ttei_matrix_apply(&m, n, v, next);
-        }
-        v = next;
-        next += n * m.cols;
-        n *= (size_t)t->shape.dim[k];
-    }
-    if (v != rows)
-        for (i = 0; i < count; ++i) memcpy(rows + i * dim, v + i * entries, dim * sizeof *rows);
-    (void)ttei_core_at(t, -1, &m);
-    for (i = 0; i < count; ++i) ttei_matrix_apply(&m, 1, &one, rows + i * dim);
-}
-
-#ifdef TTEI_CODE_LANES
-/* Up to TTEI_ABREAST entropy-coded records as ttei_entropy_abreast leaves them; lanes too many read the
-   last record once more. */
-static void ttei_abreast(const tte_table *t, const uint32_t *tokens, size_t count,
-                         const unsigned char *quick, float *steps, float *out)
-{
-    const unsigned char *bytes[TTEI_ABREAST];
-    size_t sizes[TTEI_ABREAST], i;
-    ttei_record record;
-    for (i = 0; i < TTEI_ABREAST; ++i) {
-        if (i < count) ttei_find(t, tokens[i], &record);
-        bytes[i] = record.bytes;
-        sizes[i] = record.size;
-    }
-    ttei_entropy_abreast(t->codes, quick, t->numbers, bytes, sizes, steps, out);
-}
-#endif
-
-/* The coefficients of `count` tokens, one behind the other; `quick` as ttei_quick_tables writes it, or
-   NULL. */
-static void ttei_coefficients(const tte_table *t, const uint32_t *tokens, size_t count,
-                              const unsigned char *quick, const ttei_part *part)
-{
-    float *y = part->numbers;
-    ttei_record record;
-#ifdef TTEI_CODE_LANES
-    float steps[TTEI_ABREAST];
-    size_t i, j, now;
-    for (; quick != NULL && count > TTEI_LANES / 2; tokens += now, count -= now) {
-        now = ttei_min(count, TTEI_ABREAST);
-        ttei_abreast(t, tokens, now, quick, steps, part->strip);
-        for (i = 0; i < now; ++i)
-            for (j = 0; j < t->numbers; ++j) *y++ = steps[i] * part->strip[j * TTEI_ABREAST + i];
-    }
-#endif
-    (void)quick;
-    for (; count > 0; --count, y += t->numbers) {
-        ttei_find(t, *tokens++, &record);
-        ttei_coefficients_decode(t, record.bytes, record.size, y);
-    }
-}
-
-/* Rows of `count` tokens; for TTE_PER_TABLE no more than fit into the part. */
-static void ttei_rows(const tte_table *t, const uint32_t *tokens, size_t count, const unsigned char *quick,
-                      float *rows, const ttei_part *part)
-{
-    ttei_record record;
-    if (ttei_is_table(t->layout)) {
-        ttei_coefficients(t, tokens, count, quick, part);
-        ttei_table_rows(t, count, rows, part);
-        return;
-    }
-    for (; count > 0; --count, ++tokens, rows += t->dim) {
-        ttei_find(t, *tokens, &record);
-        ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part->numbers);
-        ttei_contract(&t->shape, record.ranks, part->numbers, (size_t)t->dim, rows, part->work);
-    }
-}
-
-tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scratch)
-{
-    ttei_part part;
-    if (t == NULL || row == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
-    if (token >= t->vocab) return TTE_ERR_RANGE;
-    part = ttei_part_at(t, 1, scratch);
-    ttei_rows(t, &token, 1, NULL, row, &part);
-    return TTE_OK;
-}
-
-#ifndef TT_EMBED_DECODE_ONLY
-
-/* The different tokens among `count` <= TTEI_WINDOW, in the order in which they come first, and for each
-   token which of them it is: at most its own place. Returns how many there are. */
-static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *different, uint16_t *which)
-{
-    uint16_t bucket[2 * TTEI_WINDOW];  /* 1 + its place in `different`, by hash; 0: none */
-    size_t i, n = 0, at, buckets = 2;
-    while (buckets < 2 * count) buckets *= 2;
-    memset(bucket, 0, buckets * sizeof *bucket);
-    for (i = 0; i < count; ++i) {
-        at = (tokens[i] * 2654435769u >> 16) & (buckets - 1);
-        while (bucket[at] != 0 && different[bucket[at] - 1] != tokens[i]) at = (at + 1) & (buckets - 1);
-        if (bucket[at] == 0) {
-            different[n++] = tokens[i];
-            bucket[at] = (uint16_t)n;
-        }
-        which[i] = (uint16_t)(bucket[at] - 1);
-    }
-    return n;
-}
-
-/* The different rows of a window stand at its front first; then, from the last token on, each is copied to
-   its places, none of which is before it. */
-static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count,
-                             const unsigned char *quick, float *rows, float *scratch)
-{
-    const size_t dim = (size_t)t->dim, len = ttei_part_len(t);
-    const size_t together = ttei_together(t), piece = ttei_is_table(t->layout) ? together : 32;
-    uint32_t different[TTEI_WINDOW];
-    uint16_t which[TTEI_WINDOW];
-    const size_t n = ttei_distinct(tokens, count, different, which);
-    const int pieces = (int)((n + piece - 1) / piece);
-    int i;
-#if TTEI_READERS > 1
-#pragma omp parallel for schedule(dynamic, 1) num_threads(ttei_threads((size_t)pieces))
-#endif
-    for (i = 0; i < pieces; ++i) {
-        const size_t first = (size_t)i * piece;
-        const ttei_part part = ttei_part_at(t, together, scratch + ttei_thread() * len);
-        ttei_rows(t, different + first, ttei_min(piece, n - first), quick, rows + first * dim, &part);
-    }
-    while (count-- > 0)
-        if (which[count] != count)
-            memcpy(rows + count * dim, rows + which[count] * dim, dim * sizeof *rows);
-}
-
-#endif
-
-tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                            float *scratch)
-{
-    size_t i;
-    if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
-    for (i = 0; i < count; ++i)
-        if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
-#ifndef TT_EMBED_DECODE_ONLY
-    if (count > 1) {
-        const unsigned char *quick = count > TTEI_LANES ? ttei_quick_begin(t, count, scratch) : NULL;
-        size_t now;
-        for (; count > 0; count -= now, tokens += now, rows += now * (size_t)t->dim) {
-            now = ttei_min(count, TTEI_WINDOW);
-            ttei_window_rows(t, tokens, now, quick, rows, scratch);
-        }
-    }
-#endif
-    for (i = 0; i < count; ++i) (void)tte_lookup(t, tokens[i], rows + i * (size_t)t->dim, scratch);
-    return TTE_OK;
-}
-
-tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
-{
-    ttei_part part;
-    ttei_common c;
-#ifndef TT_EMBED_DECODE_ONLY
-    ttei_record record, other;
-#endif
-    if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
-    if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
-    part = ttei_part_at(t, 1, scratch);
-    (void)ttei_common_carve(t, scratch, &c);
-#ifndef TT_EMBED_DECODE_ONLY
-    if (!ttei_is_table(t->layout) && ttei_entries(&t->shape) == (size_t)t->dim) {
-        ttei_find(t, a, &record);
-        ttei_find(t, b, &other);
-        ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part.numbers);
-        ttei_record_decode(ttei_coding(t->coding), &t->shape, other.ranks, other.bytes, c.numbers);
-        *result = ttei_inner(&t->shape, record.ranks, part.numbers, other.ranks, c.numbers, part.work);
-        return TTE_OK;
-    }
-#endif
-    ttei_rows(t, &a, 1, NULL, c.row, &part);
-    ttei_rows(t, &b, 1, NULL, c.row + t->dim, &part);
-    *result = ttei_product_dot((size_t)t->dim, c.row, c.row + t->dim);
-    return TTE_OK;
-}
-
-/* ---- scores ---------------------------------------------------------------------------------------- */
-
-/* A vector as the records meet it. */
-typedef struct ttei_query {
-    const float *vector;         /* padded to prod(dim); TTE_PER_TABLE: q, see ttei_table_meet */
-    float mean;                  /* TTE_PER_TABLE: the score of the mean row                   */
-    const unsigned char *quick;  /* ENTROPY: see ttei_quick_tables, or NULL                    */
-    const unsigned char *planes; /* q in integers of `unit`, or NULL: see ttei_planes          */
-    float unit;
-} ttei_query;
-
-/* <h, x> of the padded vector and a token's train, from the left:
-     Y_0 = h;   Y_k (rk x n(k+1)..nd) = G_k^T Y_(k-1),  both read with r(k-1) nk rows.
-   Y_d is the number. */
-static float ttei_train_score(const tte_table *t, size_t token, const float *y, size_t entries,
-                              const ttei_part *part)
-{
-    const float *cores = part->numbers;
-    float *next = part->work;
-    ttei_record record;
-    int32_t k;
-    ttei_find(t, token, &record);
-    ttei_record_decode(ttei_coding(t->coding), &t->shape, record.ranks, record.bytes, part->numbers);
-    for (k = 0;; ++k) {
-        const size_t n = (size_t)record.ranks[k] * (size_t)t->shape.dim[k], r = (size_t)record.ranks[k + 1];
-        if (k == t->shape.modes - 1) return ttei_product_dot(n, cores, y);
-        entries /= (size_t)t->shape.dim[k];
-        TTEI_PRODUCT_FUSED(r, n, entries, cores, 1, r, y, entries, next, entries);
-        cores += n * r;
-        y = next;
-        next += r * entries;
-    }
-}
-
-/* What the shared cores make of a vector h, once for all tokens: q = B h, times the scales of the columns
-   where there are, and the score of the mean.
-     Z_d = h (n1..nd),  Z_(k-1) (n1..n(k-1) x r(k-1)) = Z_k G_k^T,  q = Z_0 */
-static void ttei_table_meet(const tte_table *t, float *work, const ttei_common *c, ttei_query *query)
-{
-    const float *z = c->row;
-    size_t rows = ttei_entries(&t->shape);
-    int32_t k;
-    ttei_matrix m;
-    for (k = t->shape.modes - 1; k >= 0; --k) {
-        float *next = k > 0 ? work : c->numbers;
-        (void)ttei_core_at(t, k, &m);
-        rows /= (size_t)t->shape.dim[k];
-        ttei_matrix_meet(&m, rows, z, next);
-        work += rows * m.rows;
-        z = next;
-    }
-    ttei_columns_scale(t, c->numbers);
-    (void)ttei_core_at(t, -1, &m);
-    ttei_matrix_meet(&m, 1, c->row, &query->mean);
-    query->vector = c->numbers;
-}
-
-/* Copies a vector to the scratch, padded, and has it meet what all tokens share. */
-static tte_status ttei_query_begin(const tte_table *t, const float *vector, float *scratch, ttei_common *c,
-                                   ttei_query *query)
-{
-    const size_t dim = (size_t)t->dim;
-    if (!ttei_all_finite_f32(vector, dim)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_common_carve(t, scratch, c);
-    memset(c->row, 0, ttei_entries(&t->shape) * sizeof *c->row);
-    memcpy(c->row, vector, dim * sizeof *c->row);
-    query->vector = c->row;
-    if (!ttei_is_table(t->layout)) return TTE_OK;
-    ttei_table_meet(t, ttei_part_at(t, 1, scratch).work, c, query);
-    query->quick = ttei_quick_begin(t, t->vocab, scratch);  /* whatever the range: the same sums */
-#ifdef TTEI_SCAN
-    query->planes = NULL;
-    if (ttei_has_scales(t->coding) && __builtin_cpu_supports("avx2")) {
-        unsigned char *planes = (unsigned char *)c->ready;
-        if (ttei_planes(ttei_scaled_run(t->coding), t->numbers, query->vector, planes, &query->unit))
-            query->planes = planes;
-    }
-#endif
-    return TTE_OK;
-}
-
-/* <h, row> = score of the mean + codes of the record * q. */
-static float ttei_table_score(const tte_table *t, size_t token, const ttei_query *query,
-                              const ttei_part *part)
-{
-    const float *q = query->vector;
-    float *y = part->numbers;
-    const int run = ttei_scaled_run(ttei_coding(t->coding));
-    ttei_record record;
-    ttei_find(t, token, &record);
-    switch (ttei_coding(t->coding)) {
-    case TTE_F32: return query->mean + ttei_row_dot(0, t->numbers, record.bytes, q);
-    case TTE_I8:
-    case TTE_I4:
-        return query->mean + ttei_row_scale(record.bytes[0]) *
-                                 ttei_row_dot(run, t->numbers, record.bytes + 1, q);
-    case TTE_F16: ttei_codes_decode(TTE_F16, 0, t->numbers, 1, record.bytes, y); break;
-    default:      ttei_entropy_decode(t->codes, t->numbers, record.bytes, record.size, y); break;
-    }
-    return query->mean + ttei_product_dot(t->numbers, y, q);
-}
-
-/* The scores of `count` tokens from `first` on, in one part. */
-static void ttei_piece_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
-                              float *out, const ttei_part *part)
-{
-    const size_t entries = ttei_entries(&t->shape);
-    size_t i = 0;
-    if (!ttei_is_table(t->layout)) {
-        for (; i < count; ++i) out[i] = ttei_train_score(t, first + i, query->vector, entries, part);
-        return;
-    }
-#ifdef TTEI_SCAN
-    if (query->planes != NULL) {
-        ttei_scan(ttei_scaled_run(t->coding), t->numbers, count, t->records + first * t->record_size,
-                  t->record_size, t->records + t->records_size, query->planes, query->unit, query->mean, out);
-        return;
-    }
-#endif
-#ifdef TTEI_CODE_LANES
-    for (; query->quick != NULL && i < count; i += TTEI_ABREAST) {
-        uint32_t tokens[TTEI_ABREAST];
-        float steps[TTEI_ABREAST], sums[TTEI_ABREAST];
-        const size_t now = ttei_min(count - i, TTEI_ABREAST);
-        size_t l;
-        for (l = 0; l < now; ++l) tokens[l] = (uint32_t)(first + i + l);
-        ttei_abreast(t, tokens, now, query->quick, steps, part->strip);
-        ttei_product(1, t->numbers, TTEI_ABREAST, query->vector, 1, 1, part->strip, TTEI_ABREAST, sums,
-                     TTEI_ABREAST);
-        for (l = 0; l < now; ++l) out[i + l] = query->mean + steps[l] * sums[l];
-    }
-#endif
-    for (; i < count; ++i) out[i] = ttei_table_score(t, first + i, query, part);
-}
-
-static void ttei_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count, float *out,
-                        float *scratch)
-{
-#if TTEI_READERS > 1
-    const size_t len = ttei_part_len(t), together = ttei_together(t);
-    const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
-    int i;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(ttei_threads((size_t)pieces))
-    for (i = 0; i < pieces; ++i) {
-        const size_t at = (size_t)i * TTEI_PIECE;
-        const ttei_part part = ttei_part_at(t, together, scratch + ttei_thread() * len);
-        ttei_piece_scores(t, query, first + at, ttei_min(TTEI_PIECE, count - at), out + at, &part);
-    }
-#else
-    const ttei_part part = ttei_part_at(t, ttei_together(t), scratch);
-    ttei_piece_scores(t, query, first, count, out, &part);
-#endif
-}
-
-tte_status tte_logits(const tte_table *t, const float *hidden, uint32_t first, uint32_t count,
-                      float *out, float *scratch)
-{
-    ttei_common c;
-    ttei_query query;
-    tte_status status;
-    if (t == NULL || hidden == NULL || out == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
-    if (first > t->vocab || count > t->vocab - first) return TTE_ERR_RANGE;
-    status = ttei_query_begin(t, hidden, scratch, &c, &query);
-    if (status == TTE_OK) ttei_scores(t, &query, first, count, out, scratch);
-    return status;
-}
-
-/* Whether candidate a ranks behind candidate b. */
-static int ttei_behind(float score_a, uint32_t token_a, float score_b, uint32_t token_b)
-{
-    return score_a < score_b || (!(score_a > score_b) && token_a > token_b);
-}
-
-/* Puts a token in the place of the root of a heap of n, and moves it down to where it belongs; the root is
-   the one that ranks last. */
-static void ttei_sift(uint32_t *tokens, float *scores, size_t n, uint32_t token, float score)
-{
-    size_t at = 0, child;
-    while ((child = 2 * at + 1) < n) {
-        if (child + 1 < n &&
-            ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
-            ++child;
-        if (!ttei_behind(scores[child], tokens[child], score, token)) break;
-        tokens[at] = tokens[child];
-        scores[at] = scores[child];
-        at = child;
-    }
-    tokens[at] = token;
-    scores[at] = score;
-}
-
-/* The output arrays are the heap, filled with what ranks behind every token. Tokens replace its root when
-   they rank before it; at the end the roots, taken off one by one, stand in order from the back. */
-tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_t *tokens,
-                     float *scores, float *scratch)
-{
-    ttei_common c;
-    ttei_query seen;
-    tte_status status;
-    const uint32_t lowest = 0xff800000u;  /* the bits of minus infinity */
-    size_t token, i, chunk, n;
-    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
-        k > t->vocab)
-        return TTE_ERR_ARGUMENT;
-    status = ttei_query_begin(t, query, scratch, &c, &seen);
-    if (status != TTE_OK) return status;
-    for (n = 0; n < k; ++n) {
-        tokens[n] = 0xffffffffu;
-        memcpy(scores + n, &lowest, sizeof lowest);
-    }
-    for (token = 0; token < t->vocab; token += chunk) {
-        chunk = ttei_min(TTEI_CHUNK, t->vocab - token);
-        ttei_scores(t, &seen, token, chunk, c.scores, scratch);
-        for (i = 0; i < chunk; ++i) {
-            uint32_t bits;
-            float score = c.scores[i];
-            memcpy(&bits, &score, sizeof bits);
-            if ((bits & 0x7fffffffu) > 0x7f800000u) memcpy(&score, &lowest, sizeof score);  /* NaN */
-            if (ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i)))
-                ttei_sift(tokens, scores, k, (uint32_t)(token + i), score);
-        }
-    }
-    for (n = k; n-- > 1;) {
-        const uint32_t last = tokens[0];
-        const float score = scores[0];
-        ttei_sift(tokens, scores, n, tokens[n], scores[n]);
-        tokens[n] = last;
-        scores[n] = score;
-    }
-    return TTE_OK;
-}
-
 /* ================================================================================================
    FILES
    ============================================================================================= */
@@ -9150,7 +9947,8 @@ static void ttei_remove_left(const char *name)
     const int file = open(name, O_RDWR | O_NONBLOCK);  /* some systems lock only what can be written */
     ssize_t have;
     if (file < 0) return;
-    ttei_magic_put(magic);
+    ttei_put32(magic, TTEI_MAGIC_LOW);
+    ttei_put32(magic + 4, TTEI_MAGIC_HIGH);
     if (ttei_lock_file(file, name) > 0) {
         have = read(file, head, sizeof head);
         if (have >= 0 && memcmp(head, magic, (size_t)have) == 0) (void)remove(name);
@@ -9281,7 +10079,7 @@ static tte_status ttei_read_all(FILE *file, tte_image *image)
         image->size += got;
         if (ferror(file)) return TTE_ERR_IO;
         if (image->size < capacity) return TTE_OK;
-        if (!ttei_magic_good(data)) return TTE_ERR_FORMAT;
+        if (ttei_get32(data) != TTEI_MAGIC_LOW || ttei_get32(data + 4) != TTEI_MAGIC_HIGH) return TTE_ERR_FORMAT;
         capacity = ttei_mul(capacity, 2);
         larger = capacity == TTEI_SIZE_MAX ? NULL : (unsigned char *)TT_EMBED_MALLOC(capacity);
         if (larger == NULL) return TTE_ERR_MEMORY;
@@ -9291,7 +10089,7 @@ static tte_status ttei_read_all(FILE *file, tte_image *image)
     }
 }
 
-tte_status tte_load(const char *path, tte_image *out)
+tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 {
     tte_image image;
     tte_table t;
@@ -9306,101 +10104,111 @@ tte_status tte_load(const char *path, tte_image *out)
     (void)fclose(file);
     if (status == TTE_OK) status = tte_open(&t, image.data, image.size);
     if (status == TTE_OK) status = tte_verify(&t);
-    if (status == TTE_OK)
+    if (status == TTE_OK) {
         *out = image;
-    else
+        if (table != NULL) *table = t;
+    } else {
         tte_free(&image);
+    }
     errno = error;
     return status;
 }
 
 #endif /* TT_EMBED_NO_STDIO */
 
-/* No private macro leaves this file. */
+#endif /* TT_EMBED_READ_ONLY */
+
 #undef TTEI_ABREAST
-#undef TTEI_AHEAD
 #undef TTEI_ALIGN
-#undef TTEI_ANS_BITS
-#undef TTEI_ANS_LOW
-#undef TTEI_ANS_TOTAL
-#undef TTEI_APART
 #undef TTEI_ASSERT
-#undef TTEI_ATTEMPTS
 #undef TTEI_AVX2
-#undef TTEI_BITS_LESS
-#undef TTEI_CANDIDATES
-#undef TTEI_CENTROID
-#undef TTEI_CHUNK
-#undef TTEI_CLASSES
+#undef TTEI_AVX2_INLINE
+#undef TTEI_AVX512
+#undef TTEI_AVX512_INLINE
+#undef TTEI_AVX512_TARGET
+#undef TTEI_BINS
+#undef TTEI_BLOCK
+#undef TTEI_CHUNK_MIN
+#undef TTEI_CLASSES_MAX
+#undef TTEI_CLASS_HEAD
 #undef TTEI_CLONES
 #undef TTEI_CLONES_FUSED
-#undef TTEI_CODES_FIXED
-#undef TTEI_CODES_OF
-#undef TTEI_CODE_LANES
+#undef TTEI_CODE1_A
+#undef TTEI_CODE1_B
+#undef TTEI_CODE2_A
+#undef TTEI_CODE2_B
+#undef TTEI_COST_AVX2
+#undef TTEI_COST_AVX2_INLINE
+#undef TTEI_COST_AVX512
+#undef TTEI_COST_AVX512_INLINE
+#undef TTEI_DIM_MAX
+#undef TTEI_DOUBLES
+#undef TTEI_DOUBLES_OF
 #undef TTEI_ENTRIES_MAX
-#undef TTEI_ESCAPE_BITS
+#undef TTEI_EVERY
+#undef TTEI_EXPONENT_MAX
+#undef TTEI_FINE
 #undef TTEI_FLAG_ADAPTED
+#undef TTEI_FLOATS
+#undef TTEI_FLOATS_OF
+#undef TTEI_GRAM_DEPTH
+#undef TTEI_GRAM_ROWS
+#undef TTEI_GRAM_SIDE
 #undef TTEI_GROUP
-#undef TTEI_HEADER_FIXED
 #undef TTEI_INLINE
-#undef TTEI_JOIN
-#undef TTEI_JOIN_
-#undef TTEI_LAGRANGE
 #undef TTEI_LANES
 #undef TTEI_LANE_CUT
 #undef TTEI_LANE_SIDE
 #undef TTEI_LANE_SWEEPS
 #undef TTEI_LANE_TINY
-#undef TTEI_LENGTHS
-#undef TTEI_LENGTHS_HEAD
 #undef TTEI_LESS
+#undef TTEI_LEVELS
+#undef TTEI_LEVEL_MAX
+#undef TTEI_LOOPS
 #undef TTEI_MAGIC_HIGH
 #undef TTEI_MAGIC_LOW
-#undef TTEI_MAGNITUDES
-#undef TTEI_N
-#undef TTEI_OWN
+#undef TTEI_NEAR
+#undef TTEI_NEON
+#undef TTEI_NEON_INLINE
 #undef TTEI_NOINLINE
-#undef TTEI_PARTS
+#undef TTEI_NO_FUSING
+#undef TTEI_PANEL
 #undef TTEI_PIECE
+#undef TTEI_PLAIN
+#undef TTEI_PLAN_MODES
+#undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
-#undef TTEI_PRIOR
-#undef TTEI_PRODUCT_FUSED
 #undef TTEI_QUAD
-#undef TTEI_QUANTIZERS
-#undef TTEI_QUICK
-#undef TTEI_QUICK_ESCAPE
-#undef TTEI_QUICK_SEVERAL
-#undef TTEI_QUICK_SIGN
-#undef TTEI_QUICK_SMALL
-#undef TTEI_RANGE
-#undef TTEI_RAW_BITS
+#undef TTEI_QUICK_BITS
+#undef TTEI_RATES
+#undef TTEI_RATES_ALL
+#undef TTEI_REACH_OF_CODES
 #undef TTEI_READERS
-#undef TTEI_ROWS
-#undef TTEI_RUNS
+#undef TTEI_ROUNDED
+#undef TTEI_ROWS_TILE
+#undef TTEI_RUNS_MAX
+#undef TTEI_RUN_BYTES
 #undef TTEI_SAMPLE
-#undef TTEI_SCAN
-#undef TTEI_SCAN_BLOCK
-#undef TTEI_SCAN_FLUSH
-#undef TTEI_SECTIONS
-#undef TTEI_SECTION_ALIGN
 #undef TTEI_SECTION_BYTES
 #undef TTEI_SELECT
-#undef TTEI_SIGNED_LANES
 #undef TTEI_SIZE_MAX
-#undef TTEI_STATES
+#undef TTEI_SPARE
+#undef TTEI_SQUARE_MIN
 #undef TTEI_STEPS
-#undef TTEI_STRIP
+#undef TTEI_STRETCHES
 #undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
-#undef TTEI_TABLES
-#undef TTEI_TAILS
 #undef TTEI_TILE
-#undef TTEI_TOGETHER
 #undef TTEI_UNFUSED
+#undef TTEI_USES
+#undef TTEI_VECTORS
+#undef TTEI_VERSION
 #undef TTEI_WIDEN
-#undef TTEI_WIDTH
 #undef TTEI_WINDOW
+#undef TTEI_X86
 
-#endif /* TTEI_REAL */
+#if defined(__cplusplus) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif /* TTEI_IMPLEMENTED */
 #endif /* TT_EMBED_IMPLEMENTATION */

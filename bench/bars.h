@@ -15,7 +15,7 @@ static size_t bar_count;
 static inline void bar_add(const char *table, const char *what, double at, double value, double limit)
 {
     if (bar_count == BENCH_COUNT(bars)) bench_stop("bars", "too many");
-    snprintf(bars[bar_count].table, sizeof bars[bar_count].table, "%s", table);
+    snprintf(bars[bar_count].table, sizeof bars[bar_count].table, "%.63s", table);
     bars[bar_count].what = what;
     bars[bar_count].at = at;
     bars[bar_count].value = value;

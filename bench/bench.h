@@ -124,7 +124,7 @@ static inline void bench_cell(const char *shown, const char *stored)
     printf("%*s%s", bench.columns[bench.at].width, shown, last ? "\n" : " ");
     if (bench.csv != NULL) fprintf(bench.csv, "%s%s", stored, last ? "\n" : ",");
     bench.at = last ? 0 : bench.at + 1;
-    fflush(stdout);
+    fflush(NULL);
 }
 
 static inline void bench_text(const char *text) { bench_cell(text, text); }

@@ -11,8 +11,13 @@ static inline void *count_malloc(size_t size)
     size_t *block = (size_t *)malloc(size + 64);  /* 64 keeps the alignment */
     if (block == NULL) return NULL;
     *block = size;
-    held += size;
-    if (held > peak) peak = held;
+#ifdef _OPENMP
+#pragma omp critical(count)
+#endif
+    {
+        held += size;
+        if (held > peak) peak = held;
+    }
     return (char *)block + 64;
 }
 
@@ -20,6 +25,9 @@ static inline void count_free(void *pointer)
 {
     size_t *block = (size_t *)(void *)((char *)pointer - 64);
     if (pointer == NULL) return;
+#ifdef _OPENMP
+#pragma omp critical(count)
+#endif
     held -= *block;
     free(block);
 }

@@ -34,17 +34,17 @@ text(name, meant, x, y, words, look) = sprintf("'%s/%s.csv' using (only(%s, %s))
 
 # ---- bytes against error ----------------------------------------------------------------------------------
 
-# Columns of `rate`: table, method, asked, bytes, ratio, columns, error, bound in bits a dimension.
-rate(table, method) = sprintf("is(1, '%s') && is(2, '%s')", table, method)
-curve(table, method, colour, width) = line('rate', rate(table, method), '$5', '$7', \
+# Columns of `error_NAME`: method, asked, bytes, ratio, columns, error, bound. The tables that are there.
+file(t) = sprintf('error_%s', t)
+curve(t, method, colour, width) = line(file(t), sprintf("is(1, '%s')", method), '$4', '$6', \
     sprintf("linespoints lc rgb '%s' lw %g pt 7 ps 0.45", colour, width))
-named(table, method, asked, colour, words, at) = text('rate', rate(table, method).sprintf(' && $3 == %g', asked), \
-    '$5', '$7', words, sprintf("%s tc rgb '%s'", at, colour))
-dot(table, method, colour, words, at) = line('rate', rate(table, method), '$5', '$7', \
+named(t, method, asked, colour, words, at) = text(file(t), sprintf("is(1, '%s') && $2 == %g", method, asked), \
+    '$4', '$6', words, sprintf("%s tc rgb '%s'", at, colour))
+dot(t, method, colour, words, at) = line(file(t), sprintf("is(1, '%s')", method), '$4', '$6', \
     sprintf("points lc rgb '%s' pt 5 ps 0.6", colour)) \
-    .text('rate', rate(table, method), '$5', '$7', words, sprintf("%s tc rgb '%s'", at, colour))
+    .text(file(t), sprintf("is(1, '%s')", method), '$4', '$6', words, sprintf("%s tc rgb '%s'", at, colour))
 
-eval canvas('rate', 980, 470)
+eval canvas('error', 980, 470)
 set multiplot layout 1,2 margins 0.07,0.985,0.14,0.91 spacing 0.08
 set logscale xy
 set xrange [3.3:70]
@@ -53,19 +53,19 @@ set xtics (4, 6, 8, 12, 16, 24, 38.4)
 set ytics (0.003, 0.01, 0.03, 0.1, 0.3, 1)
 set xlabel 'times smaller than float32, every byte counted'
 do for [k = 1:2] {
-    t = word('wte glove-50k', k)
-    set title (k == 1 ? "The demo's table, 4096 × 128" : 'GloVe, 50,257 × 100')
+    t = word('glove-50k all-mpnet-base-v2', k)
+    if (system(sprintf("test -f %s/error_%s.csv && echo y", results, t)) eq '') { t = 'tiny-gpt2' }
+    set title (t eq 'glove-50k' ? 'GloVe, 50,257 × 100' : t eq 'tiny-gpt2' ? "The demo's table, 4096 × 128" : 'mpnet, 30,527 × 768')
     set ylabel (k == 1 ? 'relative error of the table' : '')
     eval 'plot ' \
-        .line('rate', rate(t, 'entropy'), '32 / $8', '$7', sprintf("lines lc rgb '%s' lw 1 dt (6, 4)", ink)) \
+        .line(file(t), "is(1, 'table')", '$4', '$7', sprintf("lines lc rgb '%s' lw 1 dt (6, 4)", ink)) \
         .curve(t, 'trains I4', violet, 1.2) \
-        .curve(t, 'SVD int8', red, 1.2).curve(t, 'SVD float16', red, 1.2) \
+        .curve(t, 'SVD int8', red, 1.2) \
         .curve(t, 'PQ', pink, 1.2) \
-        .curve(t, 'entropy', blue, 3) \
-        .named(t, 'entropy', 16, blue, 'one train for the table,', 'left offset 1,-1.3') \
-        .named(t, 'entropy', 16, blue, 'entropy-coded', 'left offset 1,-2.4') \
-        .named(t, 'PQ', (k == 1 ? 24 : 38.4), pink, 'PQ', 'left offset 0.7,0') \
-        .named(t, 'SVD float16', 38.4, red, 'SVD', 'left offset 0.7,0') \
+        .curve(t, 'table', blue, 3) \
+        .named(t, 'table', 16, blue, 'one train for the table', 'left offset 1,-1.3') \
+        .named(t, 'PQ', 38.4, pink, 'PQ', 'left offset 0.7,0') \
+        .named(t, 'SVD int8', 38.4, red, 'SVD', 'left offset 0.7,0') \
         .named(t, 'trains I4', 16, violet, 'train per token', 'left offset -3,1') \
         .dot(t, '8-bit blocks', orange, '8-bit', 'center offset 0,0.8') \
         .dot(t, '4-bit blocks', orange, '4-bit blocks', 'right offset -0.7,0') \
@@ -99,10 +99,10 @@ do for [tie = 0:1] {
         .curve('trains I4', tie, violet, 1.2) \
         .curve('SVD int8', tie, red, 1.2) \
         .curve('PQ', tie, pink, 1.2) \
-        .curve('entropy', tie, blue, 1.6) \
-        .curve('entropy weights', tie, blue, 3) \
-        .named('entropy weights', tie, 38.4, blue, 'weighted', 'left offset 0.6,0') \
-        .named('entropy', tie, 38.4, blue, 'one train', 'left offset 0.6,0') \
+        .curve('table', tie, blue, 1.6) \
+        .curve('table weights', tie, blue, 3) \
+        .named('table weights', tie, 38.4, blue, 'weighted', 'left offset 0.6,0') \
+        .named('table', tie, 38.4, blue, 'one train', 'left offset 0.6,0') \
         .named('PQ', tie, 16, pink, 'PQ', 'left offset 0.7,0') \
         .named('SVD int8', tie, 16, red, 'SVD', 'left offset 0.9,0') \
         .named('trains I4', tie, 8, violet, 'train per token', 'center offset 4,0.8') \
@@ -111,40 +111,4 @@ do for [tie = 0:1] {
         .dot('3-bit blocks', tie, orange, '3', 'center offset 0,0.8') \
         .dot('2-bit blocks', tie, orange, '2', 'center offset 0,0.8')
 }
-unset multiplot
-
-# ---- what is forgotten, by deciles ------------------------------------------------------------------------
-
-# Columns of `error_deciles`: table, by, decile, method, ratio, error; of `loss_deciles`: text, by, decile,
-# tokens, method, ratio, dense loss, increase, its standard error, which is to be below 0.1. Those at about 16x.
-unset logscale
-set xrange [0.7:10.3]
-set xtics 1, 1, 10
-set xlabel 'tenth of the vocabulary, from frequent to rare tokens'
-error(method, low, high) = sprintf("is(1, 'wte') && is(2, 'frequency') && is(4, '%s') && $5 > %g && $5 < %g", method, low, high)
-loss(method, low, high) = sprintf("is(1, '%s') && is(2, 'frequency') && is(5, '%s') && $6 > %g && $6 < %g && $9 < 0.1", book, method, low, high)
-look(colour, width) = sprintf("linespoints lc rgb '%s' lw %g pt 7 ps 0.45", colour, width)
-both(table, meant, x, y, colour, width, at, words, place) = line(table, meant, x, y, look(colour, width)) \
-    .text(table, meant.sprintf(' && $3 == %d', at), x, y, words, sprintf("%s tc rgb '%s'", place, colour))
-
-eval canvas('deciles', 980, 470)
-set multiplot layout 1,2 margins 0.07,0.985,0.14,0.91 spacing 0.1
-set yrange [0:0.42]
-set ytics 0, 0.1, 0.4
-set title 'error of their rows'
-set ylabel 'relative error'
-eval 'plot ' \
-    .both('error_deciles', error('entropy', 14, 18), '$3', '$6', blue, 1.6, 8, 'one train, 16×', 'center offset 0,-1') \
-    .both('error_deciles', error('entropy weights', 14, 18), '$3', '$6', blue, 3, 3, 'with weights, 16×', 'left offset 0,-1.2') \
-    .both('error_deciles', error('2-bit blocks', 0, 99), '$3', '$6', orange, 1.6, 7, '2-bit blocks, 12.8×', 'center offset 0,0.8') \
-    .both('error_deciles', error('4-bit blocks', 0, 99), '$3', '$6', orange, 1.2, 7, '4-bit blocks, 7.1×', 'center offset 0,0.8')
-set yrange [-0.1:0.6]
-set ytics 0, 0.1, 0.6
-set title 'loss added where they are to be predicted, tie kept'
-set ylabel 'nats a token'
-eval 'plot ' \
-    .both('loss_deciles', loss('entropy', 14, 18), '$3', '$8', blue, 1.6, 5, 'one train, 16×', 'left offset 0.7,0.3') \
-    .both('loss_deciles', loss('entropy weights', 14, 18), '$3', '$8', blue, 3, 4, 'with weights, 16×', 'center offset -3,-1') \
-    .both('loss_deciles', loss('2-bit blocks', 0, 99), '$3', '$8', orange, 1.6, 3, '2-bit blocks, 12.8×', 'left offset -6,1') \
-    .both('loss_deciles', loss('4-bit blocks', 0, 99), '$3', '$8', orange, 1.2, 2, '4-bit blocks, 7.1×', 'left offset 0,-1')
 unset multiplot

@@ -3,18 +3,13 @@
  *   perplexity    of each text with the model's token table stored in every way: with the tie broken
  *                 (rows come from the smaller table, scores from the dense one) and kept (both from the
  *                 smaller one, as the model has only one); and how many times that of the dense table
- *   loss_deciles  where the loss comes from: the mean loss of the tokens to be predicted, by deciles of
- *                 the vocabulary, once by how often a token occurs, once by the length of its row; what
- *                 each way adds to it with the tie kept, and the standard error of that
- *   paper         the settings of the TensorGPT paper (arXiv:2307.00526) and its claim: 3.31 times
- *                 smaller and a lower perplexity than with the dense table
  *
  *     language [DIRECTORY [STAMP [--text FILE]... [--windows N] [MODEL]]]
  *
  * MODEL is a GPT-2 folder in Hugging Face's format, examples/tiny-gpt2 without it (from the folder
- * bench); row weights and frequencies come from its counts.json, without which there are no weights and
- * frequency is the order of token ids. The texts are the story of the demo and every FILE. Of a long
- * text N windows of the model's context are measured, spread evenly; 0 means all of it.
+ * bench); row weights come from its counts.json, without which there are none. The texts are the story of
+ * the demo and every FILE. Of a long text N windows of the model's context are measured, spread evenly; 0
+ * means all of it. The settings of the TensorGPT paper (arXiv:2307.00526) are among the ways.
  */
 #include "bench.h"
 
@@ -23,7 +18,6 @@
 #include "../tt_embed.h"
 #include "peers.h"
 #include "methods.h"
-#include "deciles.h"
 
 #include "../examples/gpt2.h"
 #include "../examples/story.h"
@@ -44,8 +38,7 @@ NEVER_RETURNS static void fail(const char *format, ...)
 
 #define TEXTS 8
 #define ENTRIES 96   /* stored tables                          */
-#define WINDOWS 20   /* of a long text, unless told otherwise  */
-enum { BY_FREQUENCY, BY_NORM, RANKINGS };
+#define WINDOWS 10   /* of a long text, unless told otherwise  */
 enum { BROKEN, KEPT, TIES };
 
 /* ---- texts ---------------------------------------------------------------------------------- */
@@ -118,7 +111,7 @@ static void passage_losses(const passage *p, const model *m, state *s, const flo
     size_t done = 0, k, i, length;
     for (k = 0; k < p->chosen; k++, done += length) {
         const size_t at = window_at(p, m->context, k, &length);
-        text_losses(m, s, p->ids + at, length + 1, rows_dense(input, m->width), output, outputs, window);
+        text_losses(m, s, p->ids + at, length + 1, input, output, outputs, window);
         for (i = 0; i < outputs; i++)
             memcpy(loss + i * p->targets + done, window + i * length, length * sizeof *loss);
     }
@@ -136,40 +129,30 @@ static double mean_of(const double *values, size_t count)
 /* ---- ways to store the table ---------------------------------------------------------------- */
 
 #define ONE_SIZE 0.0f  /* in place of a ratio: the method has no choice */
-#define NONE -1.0f
 #define CLAIM 3.31f    /* the paper's ratio of 2^10 at cap 4           */
 
-/* A method of methods.h and the ratios that are asked of it. Those of `shown` stand in loss_deciles, too,
-   that of `paper` in the table of that name. */
+/* A method of methods.h and the ratios that are asked of it. */
 typedef struct choice {
     const char *method;
     size_t count;
     float ratios[6];
-    float shown[2], paper;
 } choice;
 
 static const choice choices[] = {
-    {"entropy", 6, {4, 8, 12, 16, 24, 38.4f}, {8, 16}, NONE},
-    {"entropy weights", 6, {4, 8, 12, 16, 24, 38.4f}, {8, 16}, NONE},
-    {"table I8", 3, {4, 8, 16}, {NONE, NONE}, NONE},
-    {"table I4", 3, {4, 8, 16}, {NONE, NONE}, NONE},
-    {"int8 rows", 1, {ONE_SIZE}, {NONE, NONE}, NONE},
-    {"int4 rows", 1, {ONE_SIZE}, {NONE, NONE}, NONE},
-    {"8-bit blocks", 1, {ONE_SIZE}, {NONE, NONE}, NONE},
-    {"4-bit blocks", 1, {ONE_SIZE}, {ONE_SIZE, NONE}, NONE},
-    {"3-bit blocks", 1, {ONE_SIZE}, {NONE, NONE}, NONE},
-    {"2-bit blocks", 1, {ONE_SIZE}, {ONE_SIZE, NONE}, NONE},
-    {"SVD float16", 4, {4, 8, 16, 38.4f}, {8, NONE}, NONE},
-    {"SVD int8", 4, {4, 8, 16, 38.4f}, {NONE, NONE}, NONE},
-    {"PQ", 4, {4, 8, 16, 32}, {8, NONE}, NONE},
-    {"TensorGPT 2^k rank 1", 1, {ONE_SIZE}, {NONE, NONE}, ONE_SIZE},
-    {"TensorGPT 2^k cap 4", 1, {ONE_SIZE}, {NONE, NONE}, ONE_SIZE},
-    {"trains F32", 4, {2, CLAIM, 4, 8}, {NONE, NONE}, CLAIM},
-    {"trains F16", 4, {2, CLAIM, 4, 8}, {NONE, NONE}, CLAIM},
-    {"trains I8", 3, {CLAIM, 4, 8}, {NONE, NONE}, CLAIM},
-    {"trains I4", 2, {4, 8}, {NONE, NONE}, NONE}};
-
-static int same_ratio(float a, float b) { return !(a < b) && !(a > b); }
+    {"table", 5, {8, 12, 16, 24, 38.4f}},
+    {"table weights", 5, {8, 12, 16, 24, 38.4f}},
+    {"int8 rows", 1, {ONE_SIZE}},
+    {"8-bit blocks", 1, {ONE_SIZE}},
+    {"4-bit blocks", 1, {ONE_SIZE}},
+    {"3-bit blocks", 1, {ONE_SIZE}},
+    {"2-bit blocks", 1, {ONE_SIZE}},
+    {"SVD int8", 3, {4, 8, 16}},
+    {"PQ", 3, {4, 8, 16}},
+    {"TensorGPT 2^k rank 1", 1, {ONE_SIZE}},
+    {"TensorGPT 2^k cap 4", 1, {ONE_SIZE}},
+    {"trains F32", 1, {CLAIM}},
+    {"trains I8", 1, {CLAIM}},
+    {"trains I4", 2, {4, 8}}};
 
 /* ---- measuring ------------------------------------------------------------------------------ */
 
@@ -193,18 +176,11 @@ static double tally_error(const tally *t)
     return sqrt(fmax(t->squares - t->count * mean * mean, 0) / (t->count - 1) / t->count);
 }
 
-/* What a text loses with a table; with the tie kept only where the model has one. */
-typedef struct loss_of_text {
-    tally added[TIES];
-    tally deciles[RANKINGS][DECILES];   /* tie kept */
-} loss_of_text;
-
 /* A stored table, a row for each text. */
 typedef struct entry {
     char method[48];
-    double asked, bytes, ratio, error;  /* asked: the ratio, or NaN         */
-    int shown, paper;                   /* is it in loss_deciles, in paper? */
-    loss_of_text texts[TEXTS];
+    double asked, bytes, ratio, error;  /* asked: the ratio, or NaN                                  */
+    tally added[TEXTS][TIES];           /* to the loss; with the tie kept only where the model has one */
 } entry;
 
 typedef struct study {
@@ -212,7 +188,6 @@ typedef struct study {
     tokenizer tok;
     state s;
     float *weights;             /* of rows, or NULL */
-    ranking by[RANKINGS];
     passage texts[TEXTS];
     size_t text_count;
     entry entries[ENTRIES];
@@ -245,21 +220,16 @@ static void entry_measure(study *y, entry *e, const float *rows)
     const model *m = &y->m;
     const size_t outputs = m->head == m->wte ? TIES : 1;
     const float *output[TIES];
-    size_t text, i, k, by;
+    size_t text, i, k;
     output[BROKEN] = m->head;
     output[KEPT] = rows;
     for (text = 0; text < y->text_count; text++) {
         const passage *p = &y->texts[text];
         double *loss = (double *)bench_alloc(TIES * p->targets, sizeof *loss);
-        loss_of_text *into = &e->texts[text];
         passage_losses(p, m, &y->s, rows, output, outputs, loss);
         for (i = 0; i < outputs; i++)
-            for (k = 0; k < p->targets; k++) {
-                const double added = loss[i * p->targets + k] - p->dense[k];
-                tally_add(&into->added[i], added);
-                for (by = 0; by < RANKINGS && i == KEPT; by++)
-                    tally_add(&into->deciles[by][y->by[by].decile[p->target[k]]], added);
-            }
+            for (k = 0; k < p->targets; k++)
+                tally_add(&e->added[text][i], loss[i * p->targets + k] - p->dense[k]);
         free(loss);
     }
 }
@@ -280,7 +250,7 @@ static void study_dense(study *y)
 static void study_way(study *y, const choice *c, float ratio)
 {
     const method *how = method_named(c->method);
-    const int weighted = strcmp(c->method, "entropy weights") == 0;
+    const int weighted = strcmp(c->method, "table weights") == 0;
     rebuilt table;
     entry *e;
     if (weighted && y->weights == NULL) return;
@@ -288,8 +258,6 @@ static void study_way(study *y, const choice *c, float ratio)
                       &table))
         return;
     e = entry_add(y, how->name, ratio > 0 ? (double)ratio : bench_nothing(), table.bytes, table.rows);
-    e->shown = same_ratio(ratio, c->shown[0]) || same_ratio(ratio, c->shown[1]);
-    e->paper = same_ratio(ratio, c->paper);
     entry_measure(y, e, table.rows);
     rebuilt_end(&table);
 }
@@ -298,7 +266,7 @@ static void study_way(study *y, const choice *c, float ratio)
 
 static double times_dense(const entry *e, size_t text, int tie)
 {
-    return exp(tally_mean(&e->texts[text].added[tie]));
+    return exp(tally_mean(&e->added[text][tie]));
 }
 
 static void perplexity_table(const study *y)
@@ -334,94 +302,11 @@ static void perplexity_table(const study *y)
             for (tie = 0; tie < TIES; tie++) bench_number(dense * times_dense(e, text, tie), 3);
             for (tie = 0; tie < TIES; tie++) bench_number(times_dense(e, text, tie), 4);
             for (tie = 0; tie < TIES; tie++) {
-                const double error = tally_error(&e->texts[text].added[tie]);
+                const double error = tally_error(&e->added[text][tie]);
                 bench_number(times_dense(e, text, tie) * error, 4);
             }
         }
     }
-    bench_table_end();
-}
-
-static void decile_row(const study *y, const entry *e, size_t text, int by, int decile)
-{
-    const passage *p = &y->texts[text];
-    const tally *added = &e->texts[text].deciles[by][decile];
-    double dense = 0;
-    size_t k;
-    for (k = 0; k < p->targets; k++)
-        if (y->by[by].decile[p->target[k]] == decile) dense += p->dense[k];
-    bench_text(p->name);
-    bench_text(y->by[by].by);
-    bench_number(decile + 1, 0);
-    bench_number(added->count, 0);
-    bench_text(e->method);
-    bench_number(e->ratio, 2);
-    bench_number(added->count > 0 ? dense / added->count : bench_nothing(), 3);
-    bench_number(tally_mean(added), 4);
-    bench_number(tally_error(added), 4);
-}
-
-static void decile_table(const study *y)
-{
-    static const bench_column columns[] = {
-        {"text", -12, NULL},      {"by", -9, NULL},            {"decile", 6, NULL},
-        {"tokens", 6, NULL},      {"method", -20, NULL},       {"ratio", 6, NULL},
-        {"dense loss", 10, NULL}, {"loss increase", 13, NULL}, {"standard error", 14, NULL}};
-    size_t text, i;
-    int by, decile;
-    bench_table("loss_deciles", "mean loss in nats of the predicted tokens that belong to each tenth of "
-                "the vocabulary (1: most frequent, or longest row), and what is added to it with the tie "
-                "kept", columns, BENCH_COUNT(columns));
-    for (text = 0; text < y->text_count; text++)
-        for (by = 0; by < RANKINGS; by++)
-            for (i = 0; i < y->count; i++)
-                for (decile = 0; decile < DECILES && y->entries[i].shown; decile++)
-                    decile_row(y, &y->entries[i], text, by, decile);
-    bench_table_end();
-}
-
-/* Whether a table is as small as the paper says and yet better than the dense one, in words: below its loss
-   by more than two standard errors, and by how much of the perplexity. */
-static void bench_verdict(const entry *e, size_t text)
-{
-    static const char *const names[TIES] = {"tie broken", "tie kept"};
-    char words[64] = "no";
-    int tie;
-    for (tie = TIES - 1; tie >= 0 && e->ratio >= (double)CLAIM; tie--) {
-        const tally *added = &e->texts[text].added[tie];
-        if (tally_mean(added) < -2 * tally_error(added))
-            snprintf(words, sizeof words, "%s by %.2f %%", names[tie],
-                     100 * (1 - times_dense(e, text, tie)));
-    }
-    bench_text(words);
-}
-
-/* The paper's two settings, and trains in the library's best shape that reach the paper's ratio. */
-static void paper_table(const study *y)
-{
-    static const bench_column columns[] = {
-        {"text", -12, NULL},              {"setting", -20, NULL},        {"ratio", 6, NULL},
-        {"added loss", 10, "tie broken"}, {"error", 7, "tie broken"},
-        {"added loss", 10, "tie kept"},   {"error", 7, "tie kept"},      {"3.31x and better", -1, NULL}};
-    size_t text, i;
-    int tie;
-    bench_table("paper", "TensorGPT (arXiv:2307.00526): 3.31 times fewer numbers (2^10 at cap 4, width "
-                "768) and a lower perplexity than with the dense table; here: nats a token above the "
-                "loss of the dense table, and the standard error", columns, BENCH_COUNT(columns));
-    for (text = 0; text < y->text_count; text++)
-        for (i = 0; i < y->count; i++) {
-            const entry *e = &y->entries[i];
-            const tally *added = e->texts[text].added;
-            if (!e->paper) continue;
-            bench_text(y->texts[text].name);
-            bench_text(e->method);
-            bench_number(e->ratio, 2);
-            for (tie = 0; tie < TIES; tie++) {
-                bench_number(tally_mean(&added[tie]), 4);
-                bench_number(tally_error(&added[tie]), 4);
-            }
-            bench_verdict(e, text);
-        }
     bench_table_end();
 }
 
@@ -469,8 +354,6 @@ int main(int argc, char **argv)
     y.s = state_make(&y.m);
     count = counts_load(o.model, y.m.vocab);
     y.weights = weights_of_counts(count, y.m.vocab);
-    y.by[BY_FREQUENCY] = ranking_frequency(count, y.m.vocab);
-    y.by[BY_NORM] = ranking_norm(y.m.wte, y.m.vocab, y.m.width);
     y.texts[y.text_count++] = passage_make("story", &y.tok, story_text(), y.m.context, o.windows);
     for (i = 0; i < o.count; i++)
         y.texts[y.text_count++] = passage_read(o.texts[i], &y.tok, y.m.context, o.windows);
@@ -478,11 +361,8 @@ int main(int argc, char **argv)
     for (i = 0; i < BENCH_COUNT(choices); i++)
         for (r = 0; r < choices[i].count; r++) study_way(&y, &choices[i], choices[i].ratios[r]);
     perplexity_table(&y);
-    decile_table(&y);
-    paper_table(&y);
 
     for (i = 0; i < y.text_count; i++) passage_end(&y.texts[i]);
-    for (i = 0; i < RANKINGS; i++) free(y.by[i].decile);
     give_all();
     return 0;
 }

@@ -26,20 +26,9 @@ void sgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, fl
 void dgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, double *a,
              const int *lda, double *s, double *u, const int *ldu, double *vt, const int *ldvt,
              double *work, const int *lwork, int *info, size_t, size_t);
-void dbdsqr_(const char *uplo, const int *n, const int *ncvt, const int *nru, const int *ncc,
-             double *d, double *e, double *vt, const int *ldvt, double *u, const int *ldu,
-             double *c, const int *ldc, double *work, int *info, size_t);
-void ssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w,
-            float *work, const int *lwork, int *info, size_t, size_t);
-void ssyrk_(const char *uplo, const char *trans, const int *n, const int *k, const float *alpha,
-            const float *a, const int *lda, const float *beta, float *c, const int *ldc, size_t,
-            size_t);
 void sgemv_(const char *trans, const int *m, const int *n, const float *alpha, const float *a,
             const int *lda, const float *x, const int *incx, const float *beta, float *y,
             const int *incy, size_t);
-void sgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k,
-            const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
-            const float *beta, float *c, const int *ldc, size_t, size_t);
 #ifdef BENCH_TMGLIB
 void slatms_(const int *m, const int *n, const char *dist, int *iseed, const char *sym, float *d,
              const int *mode, const float *cond, const float *dmax, const int *kl, const int *ku,

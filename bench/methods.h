@@ -13,18 +13,15 @@ typedef struct method {
     method_kind kind;
     tte_layout layout;     /* METHOD_LIBRARY                                                          */
     tte_coding coding;
-    int number;            /* METHOD_PAPER: the cap of ranks; METHOD_SVD: bits of a number            */
+    int number;            /* METHOD_LIBRARY: the effort, or 0; METHOD_PAPER: the cap of ranks; METHOD_SVD: bits */
     block_kind blocks;     /* METHOD_BLOCKS                                                           */
 } method;
 
 /* Blocks and the paper's settings have one size; all others are asked for a ratio. */
 static const method methods[] = {
-    {"entropy", METHOD_LIBRARY, TTE_PER_TABLE, TTE_ENTROPY, 0, {0, 0, 0}},
-    {"entropy weights", METHOD_LIBRARY, TTE_PER_TABLE, TTE_ENTROPY, 0, {0, 0, 0}},
-    {"table F32", METHOD_LIBRARY, TTE_PER_TABLE, TTE_F32, 0, {0, 0, 0}},
-    {"table F16", METHOD_LIBRARY, TTE_PER_TABLE, TTE_F16, 0, {0, 0, 0}},
-    {"table I8", METHOD_LIBRARY, TTE_PER_TABLE, TTE_I8, 0, {0, 0, 0}},
-    {"table I4", METHOD_LIBRARY, TTE_PER_TABLE, TTE_I4, 0, {0, 0, 0}},
+    {"table", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 0, {0, 0, 0}},
+    {"table effort 9", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 9, {0, 0, 0}},
+    {"table weights", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 0, {0, 0, 0}},
     {"trains F32", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_F32, 0, {0, 0, 0}},
     {"trains F16", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_F16, 0, {0, 0, 0}},
     {"trains I8", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_I8, 0, {0, 0, 0}},
@@ -56,7 +53,7 @@ typedef struct rebuilt {
     float *rows;       /* vocab x dim                                          */
     double bytes;      /* all that was stored                                  */
     double columns;    /* the largest rank, subvectors of "PQ", or NaN         */
-    double seconds;    /* processor time to compress                           */
+    double seconds;    /* processor time to compress, all cores together       */
     tte_image image;   /* of the library, else empty                           */
 } rebuilt;
 
@@ -68,7 +65,7 @@ static inline void rebuilt_end(rebuilt *out)
 
 /* The library's image of a table; 0 when it cannot be so small. */
 static inline int method_image(const method *m, const float *rows, size_t vocab, size_t dim, double ratio,
-                               double eps, const float *row_weight, tte_image *image)
+                               const float *row_weight, tte_image *image)
 {
     tte_options options;
     tte_status status;
@@ -85,7 +82,7 @@ static inline int method_image(const method *m, const float *rows, size_t vocab,
         options.max_rank = m->number;
     } else {
         options.ratio = (float)ratio;
-        options.eps = (float)eps;
+        options.effort = m->number;
     }
     status = tte_compress(rows, vocab, dim, &options, image);
     if (status != TTE_OK && status != TTE_ERR_BUDGET) bench_stop(m->name, tte_status_text(status));
@@ -106,11 +103,12 @@ static inline int method_apply(const method *m, const float *rows, size_t vocab,
     if (m->kind == METHOD_LIBRARY || m->kind == METHOD_PAPER) {
         tte_table view;
         tte_info info;
-        int k, fits = method_image(m, rows, vocab, dim, ratio, 0, row_weight, &out->image);
+        int k, fits = method_image(m, rows, vocab, dim, ratio, row_weight, &out->image);
         out->seconds = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - start;
         if (fits) {
             view = open_image(m->name, &out->image);
             tte_get_info(&view, &info);
+            columns = (size_t)info.rank;
             for (k = 0; k <= info.shape.modes; k++)
                 if ((size_t)info.ranks[k] > columns) columns = (size_t)info.ranks[k];
             lookup_all(&view, vocab, dim, out->rows);

@@ -1,7 +1,7 @@
-/* peers.h: what a compressed table is measured against: the rate that a Gaussian needs, blocks of codes
- * with a scale each, a truncated singular value decomposition, and product quantization. Each peer gives
+/* peers.h: what a compressed table is measured against: the error that a Gaussian leaves at a rate, blocks of
+ * codes with a scale each, a truncated singular value decomposition, and product quantization. Each peer gives
  * the table as it comes back from what it stores, and the bytes of that. Include it behind tt_embed.h
- * with its implementation, whose float16 and SVD it uses.
+ * with its implementation, whose float16 and SVD it uses. With OpenMP all cores take part; results are the same.
  */
 #ifndef BENCH_PEERS_H
 #define BENCH_PEERS_H
@@ -17,46 +17,68 @@ static inline void table_mean(const float *rows, size_t vocab, size_t dim, doubl
     for (i = 0; i < dim; i++) mean[i] /= (double)vocab;
 }
 
+/* The upper half of the second moments of rows - mean. Each strip of columns is summed on its own, over blocks
+   of rows that stay in the cache, so that threads change no bit. */
+static inline void table_moments(const float *rows, size_t vocab, size_t dim, const double *mean, double *moments)
+{
+    enum { BLOCK = 64, STRIP = 32 };
+    double *block = (double *)bench_alloc(BLOCK * dim, sizeof *block);
+    const long strips = (long)((dim + STRIP - 1) / STRIP);
+    size_t t, i, count;
+    long strip;
+    for (t = 0; t < vocab; t += count) {
+        count = vocab - t < BLOCK ? vocab - t : BLOCK;
+        for (i = 0; i < count * dim; i++) block[i] = (double)rows[t * dim + i] - mean[i % dim];
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+        for (strip = 0; strip < strips; strip++) {
+            const size_t first = (size_t)strip * STRIP, end = first + STRIP < dim ? first + STRIP : dim;
+            size_t r, a, b;
+            for (r = 0; r < count; r++)
+                for (a = first; a < end; a++) {
+                    const double *row = block + r * dim, x = row[a];
+                    for (b = a; b < dim; b++) moments[a * dim + b] += x * row[b];
+                }
+        }
+    }
+    free(block);
+}
+
 /* Eigenvalues, descending, of the second moments of rows - mean, and with `basis` the eigenvectors
    as its rows. */
 static inline void table_spectrum(const float *rows, size_t vocab, size_t dim, const double *mean,
                                   double *variance, double *basis)
 {
     double *moments = (double *)bench_alloc(dim * dim, sizeof *moments);
-    double *row = (double *)bench_alloc(dim, sizeof *row);
     void *work = bench_alloc(tte_svd_f64_work((int)dim, (int)dim), 1);
-    size_t t, i, j;
+    size_t i, j;
     tte_status status;
-    for (t = 0; t < vocab; t++) {
-        for (i = 0; i < dim; i++) row[i] = (double)rows[t * dim + i] - mean[i];
-        for (i = 0; i < dim; i++)
-            for (j = i; j < dim; j++) moments[i * dim + j] += row[i] * row[j];
-    }
+    table_moments(rows, vocab, dim, mean, moments);
     for (i = 0; i < dim; i++)
         for (j = i; j < dim; j++)
             moments[j * dim + i] = moments[i * dim + j] /= (double)vocab;
     status = tte_svd_f64((int)dim, (int)dim, moments, NULL, variance, basis, work);
     if (status != TTE_OK) bench_stop("tte_svd_f64", tte_status_text(status));
     free(moments);
-    free(row);
     free(work);
 }
 
-/* Reverse water-filling (Cover and Thomas, Elements of Information Theory, ch. 10): the bits per
-   dimension that a Gaussian vector with these variances, descending, needs for a mean square error
-   of `distortion` in all. Directions above the level are coded down to it, the others are left out
-   and cost their variance. */
-static inline double gaussian_bits(const double *variance, size_t dim, double distortion)
+/* Reverse water-filling (Cover and Thomas, Elements of Information Theory, ch. 10): the least mean square error
+   that any code leaves of a Gaussian vector with these variances, descending, at `bits` for all of it. Directions
+   above the level are coded down to it; the others are left out and cost their variance. */
+static inline double gaussian_error(const double *variance, size_t dim, double bits)
 {
-    double left_out = 0, level = 0, bits = 0;
-    size_t kept = dim, i;
-    for (; kept > 0; kept--) {
-        level = (distortion - left_out) / (double)kept;
-        if (level <= variance[kept - 1]) break;
-        left_out += variance[kept - 1];
+    double logs = 0, level = 0, rest = 0;
+    size_t kept, k;
+    for (kept = 0; kept < dim && variance[kept] > 0; kept++) {
+        const double more = exp2((logs + log2(variance[kept]) - 2 * bits) / (double)(kept + 1));
+        if (!(more < variance[kept])) break;   /* this direction and all behind it lie below the level */
+        logs += log2(variance[kept]);
+        level = more;
     }
-    for (i = 0; i < kept; i++) bits += log2(variance[i] / level) / 2;
-    return bits / (double)dim;
+    for (k = kept; k < dim; k++) rest += variance[k];
+    return level * (double)kept + rest;
 }
 
 /* ---- blocks of codes ------------------------------------------------------------------------ */
@@ -138,15 +160,20 @@ static inline size_t peer_blocks(const float *rows, size_t vocab, size_t dim, co
                                  float *back)
 {
     const size_t count = vocab * dim, block = kind->block > 0 ? kind->block : dim;
-    size_t bytes = 0, i, j;
-    for (i = 0; i < count; i += block) {
-        const size_t n = block < count - i ? block : count - i;
+    const size_t blocks = (count + block - 1) / block, last = count - (blocks - 1) * block;
+    long b;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (b = 0; b < (long)blocks; b++) {
+        const size_t i = (size_t)b * block, n = (size_t)b + 1 < blocks ? block : last;
         const double scale = block_scale(rows + i, n, kind);
+        size_t j;
         for (j = i; j < i + n; j++)
             back[j] = fabs(scale) > 0 ? (float)(scale * block_code((double)rows[j], 1 / scale, kind->bits)) : 0;
-        bytes += kind->scale_bytes + (n * (size_t)kind->bits + 7) / 8;
     }
-    return bytes;
+    return blocks * kind->scale_bytes + (blocks - 1) * ((block * (size_t)kind->bits + 7) / 8) +
+           (last * (size_t)kind->bits + 7) / 8;
 }
 
 /* ---- truncated singular value decomposition ------------------------------------------------- */
@@ -163,119 +190,78 @@ static inline double svd_stored(double x, double scale)
 /* The float32 scale for the largest of these magnitudes. */
 static inline double svd_scale(double largest) { return (double)(float)(largest / 127); }
 
-/* What is stored: rows are nearly mean + coefficients * basis, of vocab x rank and rank x dim numbers. */
-typedef struct svd_factors {
-    double *mean, *basis;  /* basis has room for dim x dim */
-    float *coefficients;   /* room for vocab x rank        */
-    size_t rank;
-} svd_factors;
-
-static inline void svd_drop(svd_factors *f)
+static inline double svd_dot(const double *a, const double *b, size_t count)
 {
-    free(f->mean);
-    free(f->basis);
-    free(f->coefficients);
-    memset(f, 0, sizeof *f);
+    double sum[4] = {0, 0, 0, 0};
+    size_t i;
+    for (i = 0; i + 4 <= count; i += 4) {
+        sum[0] += a[i] * b[i];
+        sum[1] += a[i + 1] * b[i + 1];
+        sum[2] += a[i + 2] * b[i + 2];
+        sum[3] += a[i + 3] * b[i + 3];
+    }
+    for (; i < count; i++) sum[0] += a[i] * b[i];
+    return sum[0] + sum[1] + (sum[2] + sum[3]);
 }
 
-/* Rows - mean as (U S) V^T with the leading components, both factors in float16, or in 8 bits with
-   a float32 scale for each component of each factor. A coefficient is the projection of what those
-   before it leave. The mean is in float16. Mean and basis are rounded in place. Returns the squared
-   error. */
-static inline double svd_fit(const float *rows, size_t vocab, size_t dim, int bits, svd_factors *f)
+/* A row as it comes back. A coefficient is the projection of what those before it leave; `scale` has zeros
+   where numbers are float16. */
+static inline void svd_row(const float *row, size_t dim, size_t rank, const double *mean, const double *basis,
+                           const double *square, const double *scale, double *rest, float *back)
 {
-    double *row = (double *)bench_alloc(dim, sizeof *row), *basis = f->basis, error = 0;
-    double *scale = (double *)bench_alloc(f->rank, sizeof *scale), sum;
-    size_t t, a, i;
-    for (i = 0; i < dim; i++) f->mean[i] = to_half(f->mean[i]);
-    for (a = 0; a < f->rank && bits == 8; a++) {
-        double largest = 0;
-        for (t = 0; t < vocab; t++) {
-            for (sum = 0, i = 0; i < dim; i++)
-                sum += ((double)rows[t * dim + i] - f->mean[i]) * basis[a * dim + i];
-            scale[a] = fmax(scale[a], fabs(sum));
-        }
+    size_t a, i;
+    for (i = 0; i < dim; i++) rest[i] = (double)row[i] - mean[i];
+    for (a = 0; a < rank; a++) {
+        const double *v = basis + a * dim;
+        const double c = svd_stored(square[a] > 0 ? svd_dot(rest, v, dim) / square[a] : 0, scale[a]);
+        for (i = 0; i < dim; i++) rest[i] -= c * v[i];
+    }
+    for (i = 0; i < dim; i++) back[i] = (float)((double)row[i] - rest[i]);
+}
+
+/* Rows - mean as (U S) V^T with as many leading components as `bytes` hold, both factors in float16, or in 8 bits
+   with a float32 scale for each component of each factor; the mean in float16. The table as these give it back,
+   and the bytes they take, 0 where no component fits; *rank becomes the number of components. */
+static inline size_t peer_svd(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits, float *back,
+                              size_t *rank)
+{
+    const size_t component = (vocab + dim) * (size_t)bits / 8 + (bits == 8 ? 8 : 0), extra = 2 * dim;
+    const size_t most = bytes > extra ? (bytes - extra) / component : 0, r = most < dim ? most : dim;
+    double *mean = (double *)bench_alloc(dim, sizeof *mean), *variance = (double *)bench_alloc(dim, sizeof *variance);
+    double *basis = (double *)bench_alloc(dim * dim, sizeof *basis), *rest = (double *)bench_alloc(dim, sizeof *rest);
+    double *scale = (double *)bench_alloc(dim, sizeof *scale), *square = (double *)bench_alloc(dim, sizeof *square);
+    size_t a, i, t;
+    long at;
+    *rank = r;
+    if (r > 0) {
+        table_mean(rows, vocab, dim, mean);
+        table_spectrum(rows, vocab, dim, mean, variance, basis);
+    }
+    for (i = 0; i < dim; i++) mean[i] = to_half(mean[i]);
+    for (t = 0; t < vocab && bits == 8 && r > 0; t++) {  /* the largest coefficient of each component */
+        for (i = 0; i < dim; i++) rest[i] = (double)rows[t * dim + i] - mean[i];
+        for (a = 0; a < r; a++) scale[a] = fmax(scale[a], fabs(svd_dot(rest, basis + a * dim, dim)));
+    }
+    for (a = 0; a < r; a++) {
+        double *v = basis + a * dim, largest = 0;
+        for (i = 0; i < dim && bits == 8; i++) largest = fmax(largest, fabs(v[i]));
+        for (i = 0; i < dim; i++) v[i] = svd_stored(v[i], svd_scale(largest));
         scale[a] = svd_scale(scale[a]);
-        for (i = 0; i < dim; i++) largest = fmax(largest, fabs(basis[a * dim + i]));
-        for (i = 0; i < dim; i++) basis[a * dim + i] = svd_stored(basis[a * dim + i], svd_scale(largest));
+        square[a] = svd_dot(v, v, dim);
     }
-    for (i = 0; i < f->rank * dim && bits != 8; i++) basis[i] = to_half(basis[i]);
-    for (t = 0; t < vocab; t++) {
-        for (i = 0; i < dim; i++) row[i] = (double)rows[t * dim + i] - f->mean[i];
-        for (a = 0; a < f->rank; a++) {
-            const double *v = basis + a * dim;
-            double square = 0;
-            for (sum = 0, i = 0; i < dim; i++) {
-                sum += row[i] * v[i];
-                square += v[i] * v[i];
-            }
-            sum = svd_stored(square > 0 ? sum / square : 0, scale[a]);
-            f->coefficients[t * f->rank + a] = (float)sum;
-            for (i = 0; i < dim; i++) row[i] -= sum * v[i];
-        }
-        for (i = 0; i < dim; i++) error += row[i] * row[i];
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+    for (at = 0; at < (long)(r > 0 ? (vocab + 255) / 256 : 0); at++) {
+        const size_t first = (size_t)at * 256, end = first + 256 < vocab ? first + 256 : vocab;
+        double *room = (double *)bench_alloc(dim, sizeof *room);
+        size_t row;
+        for (row = first; row < end; row++)
+            svd_row(rows + row * dim, dim, r, mean, basis, square, scale, room, back + row * dim);
+        free(room);
     }
-    free(row);
-    free(scale);
-    return error;
-}
-
-/* As many components as `bytes` hold, with the mean removed and stored, or not, whichever loses less.
-   Returns the bytes taken, 0 when no component fits. */
-static inline size_t svd_store(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits,
-                               svd_factors *best)
-{
-    const size_t component = (vocab + dim) * (size_t)bits / 8 + (bits == 8 ? 8 : 0);
-    double *variance = (double *)bench_alloc(dim, sizeof *variance), least = HUGE_VAL;
-    size_t taken = 0;
-    int centred;
-    memset(best, 0, sizeof *best);
-    for (centred = 0; centred <= 1; centred++) {
-        const size_t extra = centred ? 2 * dim : 0;
-        svd_factors f;
-        double error;
-        f.rank = bytes > extra ? (bytes - extra) / component : 0;
-        if (f.rank == 0) break;
-        if (f.rank > dim) f.rank = dim;
-        f.mean = (double *)bench_alloc(dim, sizeof *f.mean);
-        f.basis = (double *)bench_alloc(dim * dim, sizeof *f.basis);
-        f.coefficients = (float *)bench_alloc(vocab * f.rank, sizeof *f.coefficients);
-        if (centred) table_mean(rows, vocab, dim, f.mean);
-        table_spectrum(rows, vocab, dim, f.mean, variance, f.basis);
-        error = svd_fit(rows, vocab, dim, bits, &f);
-        if (error < least) {
-            least = error;
-            taken = extra + f.rank * component;
-            svd_drop(best);
-            *best = f;
-        } else {
-            svd_drop(&f);
-        }
-    }
-    free(variance);
-    return taken;
-}
-
-/* The table as its factors give it back, and the bytes they take. *rank becomes the number of components. */
-static inline size_t peer_svd(const float *rows, size_t vocab, size_t dim, size_t bytes, int bits,
-                              float *back, size_t *rank)
-{
-    svd_factors f;
-    const size_t taken = svd_store(rows, vocab, dim, bytes, bits, &f);
-    double *row = (double *)bench_alloc(dim, sizeof *row);
-    size_t t, a, i;
-    for (t = 0; t < vocab && taken > 0; t++) {
-        memcpy(row, f.mean, dim * sizeof *row);
-        for (a = 0; a < f.rank; a++) {
-            const double c = (double)f.coefficients[t * f.rank + a];
-            for (i = 0; i < dim; i++) row[i] += c * f.basis[a * dim + i];
-        }
-        for (i = 0; i < dim; i++) back[t * dim + i] = (float)row[i];
-    }
-    free(row);
-    *rank = f.rank;
-    svd_drop(&f);
-    return taken;
+    free(mean), free(variance), free(basis), free(rest), free(scale), free(square);
+    return r > 0 ? extra + r * component : 0;
 }
 
 /* ---- product quantization ------------------------------------------------------------------- */
@@ -397,18 +383,21 @@ static inline void pq_store(const float *rows, size_t vocab, size_t dim, size_t 
                             unsigned char *codes)
 {
     const size_t step = vocab / PQ_TRAINING + (vocab % PQ_TRAINING > 0);
-    float norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
-    uint64_t state = vocab;
-    size_t part, t, i;
-    for (part = 0; part < m; part++) {
-        const size_t begin = pq_begins(part, m, dim), width = pq_begins(part + 1, m, dim) - begin;
-        float *book = centroids + PQ_CENTROIDS * begin;
+    long part;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+    for (part = 0; part < (long)m; part++) {
+        const size_t begin = pq_begins((size_t)part, m, dim), width = pq_begins((size_t)part + 1, m, dim) - begin;
+        float *book = centroids + PQ_CENTROIDS * begin, norms[PQ_CENTROIDS], distance[PQ_CENTROIDS];
+        uint64_t state = vocab + (uint64_t)part;
+        size_t t, i;
         pq_train(rows + begin, (vocab + step - 1) / step, dim * step, width, book, &state);
         for (i = 0; i < PQ_CENTROIDS * width; i++) book[i] = (float)to_half((double)book[i]);
         pq_norms(width, book, norms);
         for (t = 0; t < vocab; t++) {
             pq_distances(rows + t * dim + begin, width, book, norms, distance);
-            codes[t * m + part] = (unsigned char)pq_nearest(distance);
+            codes[t * m + (size_t)part] = (unsigned char)pq_nearest(distance);
         }
     }
 }

@@ -19,42 +19,42 @@
 #define RATIOS 4
 enum { RATIO_RESIDUAL, RATIO_LEFT, RATIO_RIGHT, RATIO_VALUES };
 
-typedef long double wide;
+typedef long double extended;
 
-static inline wide ratio_dot(size_t n, const double *x, const wide *y)
+static inline extended ratio_dot(size_t n, const double *x, const extended *y)
 {
-    wide a = 0, b = 0, c = 0, d = 0;  /* four chains: the sums need not wait for each other */
+    extended a = 0, b = 0, c = 0, d = 0;  /* four chains: the sums need not wait for each other */
     size_t i;
     for (i = 0; i + 4 <= n; i += 4) {
-        a += (wide)x[i] * y[i];
-        b += (wide)x[i + 1] * y[i + 1];
-        c += (wide)x[i + 2] * y[i + 2];
-        d += (wide)x[i + 3] * y[i + 3];
+        a += (extended)x[i] * y[i];
+        b += (extended)x[i + 1] * y[i + 1];
+        c += (extended)x[i + 2] * y[i + 2];
+        d += (extended)x[i + 3] * y[i + 3];
     }
-    for (; i < n; i++) a += (wide)x[i] * y[i];
+    for (; i < n; i++) a += (extended)x[i] * y[i];
     return a + b + (c + d);
 }
 
 /* The larger of the two; NaN wins and stays. */
-static inline wide ratio_larger(wide norm, wide sum)
+static inline extended ratio_larger(extended norm, extended sum)
 {
     return sum <= norm || norm != norm ? norm : sum;
 }
 
 /* |I - Q Q'| for k rows of length n, `step` from one row to the next and `stride` within a row. */
-static inline wide ratio_orthogonality(size_t k, size_t n, const double *q, size_t step,
+static inline extended ratio_orthogonality(size_t k, size_t n, const double *q, size_t step,
                                        size_t stride)
 {
     double *rows = (double *)bench_alloc(k * n, sizeof *rows);
-    wide *row = (wide *)bench_alloc(n, sizeof *row), *sums = (wide *)bench_alloc(k, sizeof *sums);
-    wide norm = 0;
+    extended *row = (extended *)bench_alloc(n, sizeof *row), *sums = (extended *)bench_alloc(k, sizeof *sums);
+    extended norm = 0;
     size_t i, j;
     for (i = 0; i < k; i++)
         for (j = 0; j < n; j++) rows[i * n + j] = q[i * step + j * stride];
     for (i = 0; i < k; i++) {
-        for (j = 0; j < n; j++) row[j] = (wide)rows[i * n + j];
+        for (j = 0; j < n; j++) row[j] = (extended)rows[i * n + j];
         for (j = i; j < k; j++) {
-            wide off = fabsl((wide)(i == j) - ratio_dot(n, rows + j * n, row));
+            extended off = fabsl((extended)(i == j) - ratio_dot(n, rows + j * n, row));
             sums[i] += off;
             if (j != i) sums[j] += off;
         }
@@ -67,17 +67,17 @@ static inline wide ratio_orthogonality(size_t k, size_t n, const double *q, size
 }
 
 /* |A - U S VT| and |A|, both of A and S scaled by 2^-power. */
-static inline wide ratio_residual(size_t m, size_t n, int power, const double *a, const double *u,
-                                  const double *s, const double *vt, wide *norm_a)
+static inline extended ratio_residual(size_t m, size_t n, int power, const double *a, const double *u,
+                                  const double *s, const double *vt, extended *norm_a)
 {
     size_t k = m < n ? m : n, i, j, l;
-    wide *column = (wide *)bench_alloc(k, sizeof *column), norm = 0;
+    extended *column = (extended *)bench_alloc(k, sizeof *column), norm = 0;
     *norm_a = 0;
     for (j = 0; j < n; j++) {
-        wide sum = 0, sum_a = 0;
-        for (l = 0; l < k; l++) column[l] = (wide)ldexp(s[l], -power) * (wide)vt[l * n + j];
+        extended sum = 0, sum_a = 0;
+        for (l = 0; l < k; l++) column[l] = (extended)ldexp(s[l], -power) * (extended)vt[l * n + j];
         for (i = 0; i < m; i++) {
-            wide entry = (wide)ldexp(a[i * n + j], -power);
+            extended entry = (extended)ldexp(a[i * n + j], -power);
             sum += fabsl(entry - ratio_dot(k, u + i * k, column));
             sum_a += fabsl(entry);
         }
@@ -90,7 +90,7 @@ static inline wide ratio_residual(size_t m, size_t n, int power, const double *a
 
 /* |difference| / scale in ulps. NaN, or any difference where the scale is zero, is as wrong as can
    be: 1 / ulp. */
-static inline double ratio_of(wide difference, wide scale, double ulp)
+static inline double ratio_of(extended difference, extended scale, double ulp)
 {
     double ratio = scale > 0 ? (double)(difference / scale) / ulp : difference <= 0 ? 0 : 1 / ulp;
     return ratio < 1 / ulp ? ratio : 1 / ulp;
@@ -101,7 +101,7 @@ static inline double ratio_of(wide difference, wide scale, double ulp)
 static inline double ratio_values(size_t k, size_t larger, double ulp, const double *s,
                                   const double *reference)
 {
-    wide off = 0;
+    extended off = 0;
     size_t i;
     int power = 0;
     for (i = 0; i < k; i++)
@@ -109,10 +109,10 @@ static inline double ratio_values(size_t k, size_t larger, double ulp, const dou
     if (reference == NULL) return bench_nothing();
     (void)frexp(reference[0], &power);
     for (i = 0; i < k; i++) {
-        wide error = fabsl((wide)ldexp(s[i], -power) - (wide)ldexp(reference[i], -power));
+        extended error = fabsl((extended)ldexp(s[i], -power) - (extended)ldexp(reference[i], -power));
         if (error > off) off = error;
     }
-    return ratio_of(off, (wide)ldexp(reference[0], -power) * (wide)larger, ulp);
+    return ratio_of(off, (extended)ldexp(reference[0], -power) * (extended)larger, ulp);
 }
 
 static inline void ratio_all(size_t m, size_t n, double ulp, const double *a, const double *u,
@@ -120,16 +120,16 @@ static inline void ratio_all(size_t m, size_t n, double ulp, const double *a, co
                              double ratios[RATIOS])
 {
     size_t k = m < n ? m : n, larger = m < n ? n : m, i;
-    wide norm, residual;
+    extended norm, residual;
     double top = 0;
     int power = 0;
     for (i = 0; i < m * n; i++)
         if (fabs(a[i]) > top) top = fabs(a[i]);
     (void)frexp(top, &power);
     residual = ratio_residual(m, n, power, a, u, s, vt, &norm);
-    ratios[RATIO_RESIDUAL] = ratio_of(residual, norm * (wide)larger, ulp);
-    ratios[RATIO_LEFT] = ratio_of(ratio_orthogonality(k, m, u, 1, k), (wide)m, ulp);
-    ratios[RATIO_RIGHT] = ratio_of(ratio_orthogonality(k, n, vt, n, 1), (wide)n, ulp);
+    ratios[RATIO_RESIDUAL] = ratio_of(residual, norm * (extended)larger, ulp);
+    ratios[RATIO_LEFT] = ratio_of(ratio_orthogonality(k, m, u, 1, k), (extended)m, ulp);
+    ratios[RATIO_RIGHT] = ratio_of(ratio_orthogonality(k, n, vt, n, 1), (extended)n, ulp);
     ratios[RATIO_VALUES] = ratio_values(k, larger, ulp, s, reference);
 }
 

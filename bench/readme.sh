@@ -8,10 +8,14 @@
 # shellcheck disable=SC2016 # the dollars are awk's
 cd "$(dirname "$0")/.." || exit 2
 
-# from TABLE PROGRAM [VARIABLE=VALUE]: awk over bench/results/TABLE.csv. number("ratio") is the row's number in that column,
-# text(..) its text; a column that is missing ends everything.
+# from TABLE PROGRAM [VARIABLE=VALUE..]: awk over bench/results/TABLE.csv. number("ratio") is the row's number in that
+# column, text(..) its text; a column that is missing ends everything. What was not measured prints nothing.
 from() {
-    awk -F, -v "${3:-none=}" '
+    from_table=$1 from_program=$2
+    [ -f "bench/results/$1.csv" ] || return 0
+    shift 2
+    for variable; do set -- "$@" -v "$variable" && shift; done
+    awk -F, "$@" '
         function text(name) {
             if (!(name in column)) { print FILENAME ": no column " name | "cat >&2"; bad = 1; exit 1 }
             return $column[name]
@@ -21,183 +25,128 @@ from() {
             for (n = sprintf("%.0f", n); length(n) > 3; n = substr(n, 1, length(n) - 3)) s = "," substr(n, length(n) - 2) s
             return n s
         }
-        function near(a, b) { return a / b < 1.02 && b / a < 1.02 }
         /^#/ { next }
         !named { for (i = 1; i <= NF; i++) column[$i] = i; named = 1; next }
-        '"$2" "bench/results/$1.csv"
+        '"$from_program" "bench/results/$from_table.csv"
+}
+
+# The text that figures of a language model are from: the last of the table, a held-out book where there was one.
+book=$(awk -F, '!/^#/ { text = $1 } END { print text }' bench/results/perplexity.csv)
+
+# error_of TABLE METHOD ASKED: the error, nothing where it was not measured.
+error_of() {
+    from "error_$1" 'text("method") == method && text("ratio asked") == asked { printf "%.3f", number("error") }' "method=$2" "asked=$3"
+}
+
+block_headline() {
+    for table in all-mpnet-base-v2 glove-50k tiny-gpt2; do
+        if [ -n "$(error_of "$table" PQ 16)" ]; then break; fi
+    done
+    case $table in
+    all-mpnet-base-v2) what='the 30,527 x 768 table of all-mpnet-base-v2' ;;
+    glove-50k) what='a table of 50,257 x 100 GloVe vectors' ;;
+    *) what="a small GPT-2's table of 4,096 x 128" ;;
+    esac
+    echo "At a sixteenth of its bytes, $what has a relative error of $(error_of "$table" table 16); product"
+    echo "quantization leaves $(error_of "$table" PQ 16) there, and 2-bit blocks, at a thirteenth, $(error_of "$table" '2-bit blocks' '')."
+    from perplexity '
+        text("text") == book && text("method") == "table weights" { cost[text("ratio asked")] = 100 * (number("times dense kept") - 1) }
+        text("text") == book && text("method") == "4-bit blocks" { blocks = 100 * (number("times dense kept") - 1) }
+        END {
+            printf "In a small GPT-2, tied at the output, an eighth of the bytes costs %.1f %% in perplexity; 4-bit blocks, at a\nseventh, cost %.1f %%.\n",
+                cost[8], blocks
+        }' "book=$book"
+}
+
+# One table a column, a way to store it in each row; three errors where a ratio is asked for.
+block_errors() {
+    tables=''
+    for table in tiny-gpt2 glove-50k all-mpnet-base-v2 gemma-3-270m; do
+        [ ! -f bench/results/"error_$table.csv" ] || tables="$tables $table"
+    done
+    for table in $tables; do
+        from "error_$table" '{
+            asked = text("ratio asked")
+            shown = text("bytes") == "" ? "-" : sprintf("%.4f", number("error"))
+            if (asked == "" && text("bytes") != "") shown = shown sprintf(" at %.1fx", number("ratio"))
+            print table "," text("method") "," asked "," shown
+            if (text("method") == "table") printf "%s,bound,%s,%.4f\n", table, asked, number("bound")
+        }' "table=$table"
+    done >"$room/errors"
+    awk -F, -v "tables=$tables" '
+        { cell[$2, $1] = cell[$2, $1] (cell[$2, $1] == "" ? "" : " / ") $4 }
+        function row(method, words,    i, any) {
+            for (i = 1; i <= n; i++) any = any || (method, table[i]) in cell
+            if (!any) return
+            printf "| %s |", words
+            for (i = 1; i <= n; i++) printf " %s |", cell[method, table[i]]
+            print ""
+        }
+        END {
+            name["tiny-gpt2"] = "tiny-gpt2, 4,096 x 128"; name["glove-50k"] = "GloVe, 50,257 x 100"
+            name["all-mpnet-base-v2"] = "mpnet, 30,527 x 768"; name["gemma-3-270m"] = "Gemma 3 270m, 262,144 x 640"
+            n = split(tables, table, " ")
+            printf "| at 8x / 16x / 38.4x |"; for (i = 1; i <= n; i++) printf " %s |", name[table[i]]
+            printf "\n|---|"; for (i = 1; i <= n; i++) printf "---:|"
+            print ""
+            row("table", "one train for the table"); row("table effort 9", "the same, effort 9")
+            row("bound", "bound of a Gaussian"); row("PQ", "product quantization"); row("SVD int8", "SVD in 8 bits")
+            row("trains I4", "a train for each row, 4 bits")
+            row("int8 rows", "int8 rows"); row("4-bit blocks", "4-bit blocks"); row("2-bit blocks", "2-bit blocks")
+            row("TensorGPT 2^k cap 4", "TensorGPT, modes of 2, cap 4")
+        }' "$room/errors"
 }
 
 # Where it was measured, from the first line of a table, which names its commit, too.
 block_measured() {
     sed -n '1s/^# \(.*\) | \(.*\) | \(.*\) | commit [^|]* | \([^|]*\) | [^|]*$/Measured on \1 with \2, \3,\n\4; one thread where nothing else is said;/p' \
-        bench/results/speed_rows.csv
+        bench/results/read_scores.csv
     echo 'each file in [bench/results](bench/results) says at which commit.'
 }
 
-block_speed() {
-    cat <<END
-Per-token TT-SVD through \`tte_compress\`, Gaussian rows of width 768, one thread, tokens per second
-(\`sh bench/run.sh speed\`):
-
-| shape and cap | tt_embed.h | loop over sgesdd | Gram matrix and ssyev | times faster than sgesdd | error, ours and sgesdd |
-|---|---:|---:|---:|---:|---|
-END
-    from speed_rows '{
-        printf "| %s | %s | %s | %s | %.1f | %.4f, %.4f |\n", text("shape"), whole(number("tokens/s tt_embed")),
-            whole(number("tokens/s sgesdd")), text("tokens/s ssyev") == "" ? "" : whole(number("tokens/s ssyev")),
-            number("times faster than sgesdd"), number("relative error tt_embed"), number("relative error sgesdd")
-    }'
-    from speed_table '{
-        printf "\nThe size of GPT-2'"'"'s table, %s x 768, in %s: %.2f s, sgesdd %.2f s.", whole(number("rows")),
-            text("shape"), number("seconds tt_embed"), number("seconds sgesdd")
-    }'
-    from threads '$column["speedup"] && text("same bytes") == "yes" {
-        if (!least || number("speedup") < least) least = number("speedup")
-        if (number("speedup") > most) most = number("speedup")
-    }
-    END { printf " With OpenMP two threads are\n%.1f to %.1f times as fast as one (`sh bench/run.sh threads`), and the image is the same.\n", least, most }'
-}
-
-block_svd() {
-    cat <<END
-One \`tte_svd_f32\` beside one sgesdd, microseconds, and the residual ratio |A - U S VT| / (|A| max(m, n) ulp)
-of both:
-
-| size | tt_embed.h | sgesdd | times faster | residuals |
-|---|---:|---:|---:|---|
-END
-    from speed_svd 'text("size") ~ /^(3x3|8x8|16x16|32x32|64x64|3x256|4x192|12x64|24x32|128x128|256x256|768x768)$/ {
-        printf "| %s | %s | %s | %.2f | %.2f, %.2f |\n", text("size"), time(number("microseconds tt_embed")),
-            time(number("microseconds sgesdd")), number("times faster"), number("tt_embed ratios residual"),
-            number("sgesdd ratios residual")
-    }
-    function time(x) { return x < 100 ? sprintf("%.2f", x) : whole(x) }'
-}
-
-block_accuracy() {
-    for kind in f32 f64; do
-        from accuracy_$kind '{
-            for (p = 1; p <= 3; p++)
-                for (r = 1; r <= 4; r++) {
-                    name = word(peers, p) " " word("residual left right values", r)
-                    if (text(name) != "" && number(name) > most[p, r]) most[p, r] = number(name)
-                }
-        }
-        function word(list, n,    parts) { split(list, parts, " "); return parts[n] }
-        BEGIN { peers = "tt_embed gesvd gesdd" }
-        END { for (r = 1; r <= 4; r++) for (p = 1; p <= 3; p++) print (p, r) in most ? sprintf("%.2f", most[p, r]) : "the reference" }' >"$room/$kind"
-    done
-    cat <<END
-Accuracy on LAPACK's own test matrices (\`sh bench/run.sh accuracy\`): the largest of each of the four test
-ratios of its SVD drivers; below 6 is asked of this library.
-
-| ratio | tte_svd_f32 | sgesvd | sgesdd | tte_svd_f64 | dgesvd | dgesdd |
-|---|---:|---:|---:|---:|---:|---:|
-END
-    awk 'BEGIN { split("residual,orthogonality of u,orthogonality of vt,singular values", name, ",") }
-        { cell[int((FNR - 1) / 3) + 1] = cell[int((FNR - 1) / 3) + 1] " " $0 " |" }
-        END { for (r = 1; r <= 4; r++) print "| " name[r] " |" cell[r] }' "$room/f32" "$room/f64"
-}
-
-block_lookup() {
-    cat <<END
-Reading, one thread, a table of 50,257 x 768 (\`sh bench/run.sh read\`). A random row of a train
-per token, where neither table is in a cache, takes so many times what copying a dense float32 row does:
-
-END
-    from read_lookup '{
-        split(text("trains"), part, " "); coding = part[4]
-        name = part[1] " " part[2] " " part[3]
-        if (!(name in seen)) { seen[name] = 1; order[++n] = name }
-        times[name, coding] = number("cold ns times")
-    }
-    END {
-        printf "| cores |"; for (i = 1; i <= n; i++) printf " %s |", order[i]
-        printf "\n|---|"; for (i = 1; i <= n; i++) printf "---:|"
-        for (k = 1; k <= 2; k++) {
-            coding = k == 1 ? "F32" : "I8"
-            printf "\n| %s |", coding; for (i = 1; i <= n; i++) printf " %.2f |", times[order[i], coding]
-        }
-        print ""
-    }'
-}
-
-block_scores() {
-    cat <<END
-One train for the table, at 8x: microseconds for a row alone and for a row among 256, milliseconds for the
-scores of the whole vocabulary, and how many times faster that is than sgemv on the dense table:
-
-| coding | error | a row | of 256 | scores | sgemv's |
-|---|---:|---:|---:|---:|---:|
-END
-    from read_table '{ print text("table"), number("error"), number("us a row one"), number("us a row of 256") }' \
-        >"$room/rows"
-    from read_scores '
-        function short(x) { return x < 1 ? sprintf("%.2f", x) : x < 100 ? sprintf("%.1f", x) : whole(x) }
-        BEGIN { while ((getline line <rows) > 0) { split(line, r, " "); row[r[1] " " r[2]] = sprintf("%.3f | %.1f | %.1f", r[3], r[4], r[5]) } }
-        text("table") in row {
-            printf "| %s | %s | %s | %s |\n", substr(text("table"), 7), row[text("table")], short(number("ms logits")),
-                short(number("faster"))
-        }' "rows=$room/rows"
-    from read_scores 'text("table") == "table ENTROPY" {
-        printf "\nEntropy-coded records cost %.0f ns a coefficient: for scans, `tte_recode` them once.", number("ns a number")
-    }'
-    from threads_read '$column["speedup"] && text("image") != "dense" {
-        if (!least || number("speedup") < least) least = number("speedup")
-        if (number("speedup") > most) most = number("speedup")
-    }
-    END { printf " With OpenMP two threads read\n%.1f to %.1f times as fast as one (`sh bench/run.sh threads`).\n", least, most }'
-}
-
-block_size() {
-    from size '
-        function kilo(what) { return sprintf("%.1f KB", bytes[what] / 1000) }
-        text("processor") == "Cortex-M4F" {
-            bytes[text("what")] = number("bytes")
-            if (text("what") ~ /^deepest stack/ && number("bytes") > stack) stack = number("bytes")
-        }
-        END {
-            printf "opening an image and looking rows up takes %s of code on a Cortex-M4F for a train per token, %s for an\n",
-                kilo("open and lookup per token I8"), kilo("open and lookup per table ENTROPY")
-            printf "entropy-coded table, and all calls for all images %s; the deepest stack is %d bytes, without what libgcc and\nlibc take (`sh bench/run.sh size`).\n",
-                kilo("everything"), stack
-        }'
-}
-
+# Rows of costs: what | as shown | its value | the most it may be, or nothing | the goal as shown.
 block_costs() {
-    from costs '
-        function count(x) { return x == "" ? "" : x + 0 < 10 ? sprintf("%.2f", x) : x + 0 < 100 ? sprintf("%.1f", x) : whole(x) }
-        !heads++ {
-            print "Speed and memory beside error, of a table of 4096 x 768: medians of five runs, with (slowest - fastest) / median in"
-            print "brackets; memory is what compressing takes beyond the table (`sh bench/run.sh costs`):\n"
-            print "| stored as | times smaller | error | compress, tokens/s | a row, ns | all scores, ms | peak MiB |"
-            print "|---|---:|---:|---:|---:|---:|---:|"
-        }
-        function cell(what) { return text(what " median") == "" ? "" : count(text(what " median")) " (" sprintf("%.2f", number(what " spread")) ")" }
-        {
-            printf "| %s | %.2f | %.4f | %s | %s | %s | %s |\n", text("method"), number("ratio"), number("error"),
-                cell("compress tokens/s"), cell("lookup ns"), cell("logits ms"), count(text("peak MiB"))
+    {
+        from costs '
+            text("what") == "arithmetic alone" { free = number("gain") }
+            text("what") ~ /^effort/ {
+                effort = substr(text("what"), 8)
+                seconds[effort] = number("seconds")
+                printf "compressing 50,257 x 768 at 16x, effort %s | %.1f s", effort (effort == 5 ? ", the default" : ""), seconds[effort]
+                print (effort == 5 ? "|" seconds[effort] "|25|25 s" : effort == 1 ? "|" seconds[1] "|||" : "|0|||")
+            }
+            text("what") == "effort 5" {
+                printf "its memory beyond table and image | %.0f MiB|%f|82|82 MiB\n", number("MiB beyond the image"), number("MiB beyond the image")
+                if (free >= 1.9) printf "two threads | %.2f times as fast|%f|%f|1.9 times\n", number("gain"), -number("gain"), -1.9
+            }
+            END { if (seconds[1] > 0 && seconds[5] > 0) printf "effort 1 against effort 5 | %.2f of its time|%f|0.2|0.2\n", seconds[1] / seconds[5], seconds[1] / seconds[5] }'
+        from error_all-mpnet-base-v2 'text("method") == "table" && text("ratio asked") == 16 {
+            printf "compressing 30,527 x 768 at 16x, the default effort | %.1f s|0||\n", number("seconds processor")
         }'
-    cat <<'END'
-
-The readers of the peers are plain C, not tuned: int8 and 4-bit rows are unpacked before their product, and the SVD's
-basis is decoded from float16 for each row. The dense scores are a loop of eight sums; sgemv stands below.
-END
-}
-
-# The text that figures are from: the last of the table, a held-out book where there was one.
-book=$(awk -F, '!/^#/ { text = $1 } END { print text }' bench/results/perplexity.csv)
-
-block_headline() {
-    from perplexity '
-        text("text") == book && text("method") == "entropy weights" {
-            cost[number("ratio asked")] = 100 * (number("times dense kept") - 1)
-        }
-        END {
-            printf "On the embedding of a small GPT-2, tied at the output, an eighth of the bytes costs %.1f %% in perplexity,\n", cost[8]
-            printf "a sixteenth %.0f %%; 4-bit blocks, at a seventh, cost %.1f %%.\n", cost[16], blocks
-        }
-        text("text") == book && text("method") == "4-bit blocks" { blocks = 100 * (number("times dense kept") - 1) }' "book=$book"
+        from read_scores '
+            BEGIN { goal["768 wide 8x"] = 0.8; goal["768 wide 16x"] = 0.55; goal["768 wide 38.4x"] = 0.35 }
+            text("table") ~ /wide/ {
+                split(text("table"), part, " ")
+                printf "scores of 50,257 x 768 at %s | %.1f ms, %.2f of sgemv on the dense table|%f|%f|%.2f\n", part[3], number("ms scores"),
+                    number("share"), number("share"), goal[text("table")], goal[text("table")]
+            }'
+        from read_rows '
+            text("table") ~ /^(768|100) wide 16x/ {
+                split(text("table"), part, " ")
+                most = part[1] == 768 ? 60 : 2
+                printf "one row of %s numbers, 16x | %.1f us|%f|%d|%d us\n", part[1], number("us a row one"), number("us a row one"), most, most
+                if (part[1] == 768)
+                    printf "of 512 such rows, each | %.1f us|%f|6|6 us\n", number("us a row of 512"), number("us a row of 512")
+            }
+            text("table") ~ /^12x64 cap 4 I8/ { printf "one row of 768 numbers as a train of its own, 8 bits | %.2f us|0||\n", number("us a row one") }'
+        from size '
+            text("processor") == "Cortex-M4F" && text("what") ~ /^open( |,).*top-k$/ {
+                printf "code to open, look up, score and rank on a Cortex-M4F | %d bytes|%d|%d|%d\n", number("bytes"), number("bytes"), number("limit"), number("limit")
+            }'
+    } >"$room/costs"
+    echo '| what | measured | goal |'
+    echo '|---|---:|---:|'
+    awk -F '|' '{ printf "| %s | %s | %s |\n", $1, $2, ($4 == "" ? "" : ($3 + 0 > $4 + 0) ? $5 ", missed" : $5) }' "$room/costs" | sed 's/  *|/ |/g; s/|  */| /g'
 }
 
 # Ways to store the demo's table, the largest first.
@@ -208,95 +157,45 @@ block_language() {
 END
     from perplexity '
         function shown(method, asked) {
-            return method ~ /^(int[48] rows|.-bit blocks|TensorGPT .*)$/ || (method == "trains I8" && asked < 4) || \
-                (method ~ /^entropy/ && asked ~ /^(8|12|16|38.4)$/) || \
-                (asked ~ /^(8|16)$/ && method ~ /^(PQ|SVD int8|table I4|trains I4)$/)
+            return method ~ /^(int8 rows|4-bit blocks|2-bit blocks|TensorGPT .*)$/ || (method ~ /^table/ && asked ~ /^(8|16|38.4)$/) || \
+                (asked ~ /^(8|16)$/ && method == "PQ") || (asked == 8 && method ~ /^(SVD int8|trains I4)$/)
         }
         text("text") == book && shown(text("method"), text("ratio asked")) {
             asked = text("ratio asked")
-            printf "%d| %s | %s | %.2f | %.4f | %.3f | %.3f |\n", number("bytes"), text("method") (asked == "" ? "" : ", " asked "x"),
+            name = text("method")
+            sub(/^table weights/, "one train, row weights", name)
+            sub(/^table/, "one train", name)
+            printf "%d| %s | %s | %.2f | %.4f | %.3f | %.3f |\n", number("bytes"), name (asked == "" ? "" : ", " asked "x"),
                 whole(number("bytes")), number("ratio"), number("error"), number("times dense broken"), number("times dense kept")
         }' "book=$book" | sort -t '|' -k 1,1 -rn | sed 's/^[0-9]*//'
 }
 
-# What the paper claims, and what is found of it.
-block_paper() {
-    from paper '
-        text("text") == book && text("setting") ~ /^TensorGPT/ {
-            printf "- %s: %.2f times smaller, loss with the tie broken %+.2f nats a token.\n", text("setting"), number("ratio"),
-                number("tie broken added loss")
-        }
-        text("text") == book && text("setting") == "trains F32" { f32 = number("tie broken added loss"); ratio = number("ratio") }
-        text("text") == book && text("setting") == "trains I8" { i8 = number("tie broken added loss"); bound = number("tie broken error") }
-        END {
-            printf "- Trains of another shape at the paper'"'"'s 3.31x, here %.2fx: %+.2f nats in float32, %+.4f +- %.4f in 8 bits, which round\n", ratio, f32, i8, bound
-            print "  every number of the row and truncate nothing."
-        }' "book=$book"
-}
-
-# Three tables side by side, a way to store them in each row.
-block_rate() {
-    from rate '
-        function shown(method, asked) {
-            return method ~ /^(int8 rows|.-bit blocks|TensorGPT .*)$/ || \
-                (asked ~ /^(8|16|38.4)$/ && method ~ /^(entropy|PQ)$/) || \
-                (asked ~ /^(8|16)$/ && method ~ /^(table I4|SVD int8|trains I4)$/)
-        }
-        shown(text("method"), text("ratio asked")) {
-            key = text("method") "," text("ratio asked")
-            if (!(key in seen)) { seen[key] = 1; order[++n] = key }
-            cell[key, text("table")] = text("bytes") == "" ? "none" : sprintf("%.1fx: %.4f, %+.2f", number("ratio"), number("error"),
-                number("bits per dimension excess"))
-        }
-        END {
-            split("Gaussian wte glove-50k", table, " ")
-            print "| stored as | Gaussian, 8192 x 128 | the demo'"'"'s, 4096 x 128 | GloVe, 50,257 x 100 |"
-            print "|---|---|---|---|"
-            for (i = 1; i <= n; i++) {
-                split(order[i], name, ",")
-                printf "| %s%s |", name[1], name[2] == "" ? "" : ", " name[2] "x"
-                for (k = 1; k <= 3; k++) printf " %s |", cell[order[i], table[k]]
-                print ""
+# The largest of a peer's test ratios, and how the speed compares.
+block_svd() {
+    for kind in f32 f64; do
+        from accuracy_$kind '{
+            for (r = 1; r <= 4; r++) {
+                name = "tt_embed " word("residual left right values", r)
+                if (number(name) > most) most = number(name)
             }
-            split(cell["PQ,38.4", table[3]], theirs, "[ ,]+")
-            split(cell["entropy,38.4", table[3]], ours, "[ ,]+")
-            printf "\nProduct quantization comes closest where rows are short and bytes few: on GloVe at 38.4x %.3f beside %.3f.\n",
-                theirs[2], ours[2]
-        }'
-}
-
-# Of the demo's table: errors, neighbours and loss by how frequent a token is.
-block_forgets() {
-    {
-        from neighbours 'text("table") == "wte" { print text("method") "," text("ratio") ",0," number("overlap") }'
-        from error_deciles '
-            text("table") == "wte" && text("by") == "frequency" && text("decile") ~ /^(1|10)$/ {
-                print text("method") "," text("ratio") "," (number("decile") == 1 ? 1 : 2) "," number("error")
-            }'
-        from loss_deciles '
-            text("text") == book && text("by") == "frequency" && number("tokens") > 0 && (number("decile") == 1 || number("decile") > 5) {
-                k = text("method") "," text("ratio") "," (number("decile") == 1 ? 3 : 4)
-                sum[k] += number("tokens") * number("loss increase")
-                tokens[k] += number("tokens")
-            }
-            END { for (k in sum) print k "," sum[k] / tokens[k] }' "book=$book"
-    } >"$room/forgets"
-    cat <<END
-| the demo's table, stored as | times smaller | neighbours kept | error, most frequent tenth | rarest tenth | loss added, most frequent tenth | rarer half |
-|---|---:|---:|---:|---:|---:|---:|
-END
-    awk -F, '
-        { key = $1 "," $2 }
-        $3 == 0 { order[++n] = key }
-        { value[key, $3] = $3 == 0 ? sprintf("%.0f %%", 100 * $4) : sprintf("%.3f", $4) }
-        END {
-            for (i = 1; i <= n; i++) {
-                split(order[i], name, ",")
-                printf "| %s | %.1f |", name[1], name[2]
-                for (k = 0; k <= 4; k++) printf " %s |", value[order[i], k]
-                print ""
-            }
-        }' "$room/forgets"
+        }
+        function word(list, n,    parts) { split(list, parts, " "); return parts[n] }
+        END { printf "%.2f\n", most }'
+    done >"$room/ratios"
+    awk 'NR == 1 { f32 = $1 } NR == 2 { f64 = $1 } END {
+        print "On the test matrices of LAPACK'"'"'s own SVD drivers the largest of their test ratios is " f32 " for `tte_svd_f32` and " f64
+        print "for `tte_svd_f64` (`sh bench/run.sh accuracy`; below 6 is asked)."
+    }' "$room/ratios"
+    from speed_svd '
+        text("microseconds sgesdd") != "" { faster[text("size")] = number("times faster") }
+        END { printf "Against sgesdd of OpenBLAS it is %.1f times as fast at 8x8, %.1f at 24x32, %.1f at 128x128 and %.1f at 768x768;\n",
+            faster["8x8"], faster["24x32"], faster["128x128"], faster["768x768"] }'
+    from speed_rows '
+        !least || number("times faster than sgesdd") < least { least = number("times faster than sgesdd") }
+        number("times faster than sgesdd") > most { most = number("times faster than sgesdd") }
+        text("shape") == "12x64 cap 4" { rate = number("tokens/s tt_embed") }
+        END { printf "trains for rows of 768 numbers are made %.0f to %.0f times as fast as by a loop over it, %s a second at 12x64\ncap 4 (`sh bench/run.sh speed`).\n",
+            least, most, whole(rate) }'
 }
 
 blocks=$(sed -n 's/^block_\([a-z]*\)() {$/\1/p' bench/readme.sh)

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Measurements. From anywhere:
 #     sh bench/run.sh                     every part
-#     sh bench/run.sh accuracy speed      some of them, see `all` below
-#     sh bench/run.sh rate my.npy         of tables of your own, in any format that ttembed reads (rate, forget)
+#     sh bench/run.sh error read          some of them, see `all` below
+#     sh bench/run.sh error my.npy        of tables of your own, in any format that ttembed reads
 #     sh bench/run.sh language gpt2 --text FILE --windows 0
 #                                         of a model of your own, a GPT-2 folder, and of a whole text
 # Prints tables and writes bench/results/NAME.csv and NAME.svg. Needs a C compiler; LAPACK, tmglib, OpenMP,
-# gnuplot and a compiler for microcontrollers are used where they are. CC chooses the compiler, BLAS the
-# libraries, say BLAS='-llapack -lblas'. Exits with 1 when a part reports a missed bound.
-all='accuracy forget language rate costs read speed threads size figures'
+# gnuplot and a compiler for microcontrollers are used where they are; what is not there is left out with one line,
+# and results of an earlier run stay. CC chooses the compiler, BLAS the libraries, say BLAS='-llapack -lblas'.
+# BENCH_MODELS names a folder with all-mpnet-base-v2/model.safetensors and gemma-3-270m.gguf, whose tables are
+# measured, too; BENCH_ALL=1 adds effort 9 of large tables. Exits with 1 when a part reports a missed bound.
+all='accuracy error language read costs speed threads size figures'
 
 # Parts, tables and what is for language apart; "$@" keeps the tables.
 parts='' language='' option=''
@@ -45,12 +47,18 @@ fi
 [ -n "$parts" ] || parts=$all
 
 cd "$(dirname "$0")" || exit 2
+mpnet=${BENCH_MODELS:+$BENCH_MODELS/all-mpnet-base-v2/model.safetensors}
 if [ $# -eq 0 ]; then
     set -- null ../examples/tiny-gpt2/model.safetensors
-    for file in ../../shared/data/*.npy; do
-        [ ! -f "$file" ] || set -- "$@" "$file"
+    for file in ../../shared/data/glove-50k.npy "$mpnet" "${BENCH_MODELS:+$BENCH_MODELS/gemma-3-270m.gguf}"; do
+        if [ -f "$file" ]; then
+            set -- "$@" "$file"
+        else
+            left_out="${left_out-} ${file:-a table of BENCH_MODELS}"
+        fi
     done
 fi
+[ -f "$mpnet" ] || mpnet=''
 case $language in
 *--text*) ;;
 *)
@@ -143,7 +151,8 @@ size() {
         echo 'size: left out, there is no arm-none-eabi-gcc'
         return
     fi
-    sh ../tests/test_size.sh >"$build/size" || return
+    sh ../tests/test_size.sh >"$build/size"
+    missed=$?
     cat "$build/size"
     {
         echo "# $(arm-none-eabi-gcc --version | head -n 1) | -Os | commit $commit | bytes of the decoder, without libgcc and libc"
@@ -151,7 +160,7 @@ size() {
         awk '/^Cortex/ { processor = $1 }
             / bytes/ {
                 what = $0
-                sub(/^ +/, "", what)
+                sub(/^(FAILED)? +/, "", what)
                 sub(/  +[0-9]+ bytes.*/, "", what)
                 gsub(/,/, "", what)
                 match($0, /[0-9]+ bytes/)
@@ -160,6 +169,7 @@ size() {
                 print processor "," what "," bytes "," limit
             }' "$build/size"
     } >results/size.csv
+    return $missed
 }
 
 # figures: from the tables of all parts, of this run or an earlier one.
@@ -171,7 +181,10 @@ figures() {
     fi
 }
 
-# measure PART FLAGS..: builds a program and runs it; $tables and $language hold its arguments, quoted.
+openmp=''
+if links omp_get_max_threads -fopenmp; then openmp=-fopenmp; fi
+
+# measure PART FLAGS..: builds a program and runs it; "$tables" and $language hold its arguments, quoted.
 measure() {
     part=$1
     shift
@@ -180,9 +193,21 @@ measure() {
     $cc $flags "$@" $defines "$part.c" -o "$build/$part" $libraries -lm || return
     case $part in
     language) eval "set -- $language" ;;
-    *) eval "set -- $tables" ;;
+    error) eval "set -- $tables" ;;
+    *) set -- ${mpnet:+"$mpnet"} ;;
     esac
-    "$build/$part" results "$stamp" "$@"
+    case $part in
+    error | language) OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) ;;
+    *) OMP_NUM_THREADS=1 ;;
+    esac
+    if [ "$part" != error ]; then
+        "$build/$part" results "$stamp" "$@"
+        return
+    fi
+    missed=0
+    for table; do "$build/error" results "$stamp" "$table" || missed=1; done
+    [ -z "${left_out-}" ] || echo "error: left out, not there:$left_out"
+    return $missed
 }
 
 tables=''
@@ -190,20 +215,13 @@ for table; do tables="$tables '$table'"; done
 status=0
 mkdir -p results
 for part in $parts; do
-    # Three parts take no times: they run at once, and all others when these have ended.
     case $part in
-    accuracy | forget | language)
-        {
-            measure "$part" >"$build/$part.out" 2>&1
-            echo $? >"$build/$part.status"
-        } &
-        continue
+    error | costs | language)
+        # shellcheck disable=SC2086
+        measure "$part" $openmp
         ;;
-    esac
-    wait
-    case $part in
     threads)
-        if links omp_get_max_threads -fopenmp; then
+        if [ -n "$openmp" ]; then
             measure threads -fopenmp
         else
             echo "threads: left out, $cc links no OpenMP"
@@ -213,11 +231,5 @@ for part in $parts; do
     figures) figures ;;
     *) measure "$part" ;;
     esac || status=1
-done
-wait
-for part in accuracy forget language; do
-    [ -f "$build/$part.status" ] || continue
-    cat "$build/$part.out"
-    [ "$(cat "$build/$part.status")" = 0 ] || status=1
 done
 exit $status

@@ -1,22 +1,20 @@
-/* speed.c: tt_embed against LAPACK on one thread, in three tables.
+/* speed.c: tt_embed against LAPACK on one thread, in two tables.
  *
  *   speed_rows   per-token TT-SVD through tte_compress, in tokens per second, beside a loop over
- *                sgesdd that does the same and, for two modes, one by Gram matrix and ssyev; the
- *                errors they leave stand in the same row and must agree
- *   speed_table  a table of 50257 x 768 in 24x32 cap 6: seconds, and memory beyond table and image
+ *                sgesdd that does the same; the errors they leave stand in the same row and must agree
  *   speed_svd    one tte_svd_f32 at a time beside sgesdd, with the residual of both
  *
  * Times are processor time, the median of five runs; runs of peers alternate. Exits with 1 when the
  * errors of the peers differ, since speeds of different results cannot be compared.
  */
 #include "bench.h"
-#include "counted.h"
 #include "lapack.h"
 #include "ratios.h"
 
 #define TT_EMBED_STATIC
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
+#include "tables.h"
 #include "loads.h"
 
 #define LEAST_SECONDS 0.2
@@ -82,19 +80,10 @@ static void run_tt_embed(void *context)
 {
     job *j = (job *)context;
     tte_free(&j->image);
-    load_compress(j->load, j->table, j->rows, &j->image);
+    load_compress(j->load, TTE_F32, j->table, j->rows, &j->image);
 }
 
 #ifdef BENCH_LAPACK
-
-/* Like tte_compress, a loop puts its result into memory of its own, new in every run. */
-static float *new_cores(job *j)
-{
-    free(j->cores);
-    j->cores = (float *)malloc(j->rows * j->numbers * sizeof(float));
-    if (j->cores == NULL) exit(2);
-    return j->cores;
-}
 
 /* TT-SVD of one row with an sgesdd for each bond. */
 static void row_by_sgesdd(job *j, const float *row, float *core)
@@ -117,40 +106,16 @@ static void row_by_sgesdd(job *j, const float *row, float *core)
     memcpy(core, x, (size_t)j->ranks[k] * rest * sizeof *core);
 }
 
+/* Like tte_compress, it puts its result into memory of its own, new in every run. */
 static void run_sgesdd(void *context)
 {
     job *j = (job *)context;
-    float *core = new_cores(j);
+    float *core = (float *)bench_alloc(j->rows * j->numbers, sizeof *core);
     size_t t;
+    free(j->cores);
+    j->cores = core;
     for (t = 0; t < j->rows; t++)
         row_by_sgesdd(j, j->table + t * LOAD_DIM, core + t * j->numbers);
-}
-
-/* Two modes, n1 <= n2: the eigenvectors of A A^T belonging to its r largest eigenvalues are G1, and
-   G2 = G1^T A. By columns the row is A^T, of n2 x n1. Needs no padding. */
-static void row_by_gram(job *j, const float *row, float *core)
-{
-    const int n1 = j->load->shape.dim[0], n2 = j->load->shape.dim[1], r = j->ranks[1];
-    const float one = 1, zero = 0;
-    float *gram = j->u, *leading;
-    int info = 0, i, a;
-    ssyrk_("U", "T", &n1, &n2, &one, row, &n2, &zero, gram, &n1, 1, 1);
-    ssyev_("V", "U", &n1, gram, &n1, j->s, j->room.work, &j->room.lwork, &info, 1, 1);
-    lapack_must(info, "ssyev");
-    leading = gram + (n1 - r) * n1;  /* ascending, so the last r columns */
-    for (i = 0; i < n1; i++)
-        for (a = 0; a < r; a++) *core++ = leading[(r - 1 - a) * n1 + i];
-    core -= n1 * r;
-    sgemm_("N", "T", &n2, &r, &n1, &one, row, &n2, core, &r, &zero, core + n1 * r, &n2, 1, 1);
-}
-
-static void run_gram(void *context)
-{
-    job *j = (job *)context;
-    float *core = new_cores(j);
-    size_t t;
-    for (t = 0; t < j->rows; t++)
-        row_by_gram(j, j->table + t * LOAD_DIM, core + t * j->numbers);
 }
 
 #endif
@@ -196,7 +161,7 @@ static void row_of_cores(const job *j, size_t t, float *row)
 
 /* ---- table 1: rows ---------------------------------------------------------------------- */
 
-enum { OURS, SGESDD, GRAM, ROW_PEERS };
+enum { OURS, SGESDD, ROW_PEERS };
 
 typedef struct outcome { double seconds[ROW_PEERS], error[ROW_PEERS]; } outcome;
 
@@ -215,8 +180,7 @@ static double rows_measure(const bench_load *load, const float *table, size_t ro
     peers[OURS].run = run_tt_embed;
 #ifdef BENCH_LAPACK
     peers[SGESDD].run = run_sgesdd;
-    peers[GRAM].run = run_gram;
-    count = load->shape.modes == 2 ? 3 : 2;
+    count = 2;
 #endif
     bench_race(peers, count, CLOCK_PROCESS_CPUTIME_ID, LEAST_SECONDS);
     for (p = 0; p < count; p++) {
@@ -233,9 +197,8 @@ static int rows_table(void)
     static const bench_column columns[] = {
         {"shape", -16, NULL},            {"rows", 6, NULL},
         {"tt_embed", 10, "tokens/s"},    {"sgesdd", 10, "tokens/s"},
-        {"ssyev", 10, "tokens/s"},       {"sgesdd", 8, "times faster than"},
-        {"ssyev", 8, "times faster than"}, {"tt_embed", 9, "relative error"},
-        {"sgesdd", 9, "relative error"}, {"ssyev", 9, "relative error"}};
+        {"sgesdd", 8, "times faster than"}, {"tt_embed", 9, "relative error"},
+        {"sgesdd", 9, "relative error"}};
     int differ = 0;
     size_t l, p;
     bench_table("speed_rows", "per-token TT-SVD of Gaussian rows of width 768, one thread", columns,
@@ -257,48 +220,7 @@ static int rows_table(void)
     return differ;
 }
 
-/* ---- table 2: a whole table ------------------------------------------------------------- */
-
-static void whole_table(void)
-{
-    static const bench_column columns[] = {
-        {"shape", -16, NULL},         {"rows", 6, NULL},        {"tt_embed", 9, "seconds"},
-        {"sgesdd", 9, "seconds"},     {"image MiB", 10, NULL},  {"beyond MiB", 10, NULL},
-        {"times faster", 13, NULL}};
-    const bench_load *load = &loads[1];
-    const size_t rows = 50257;
-    float *table = bench_gaussian_table(rows, LOAD_DIM);
-    bench_peer peers[2];
-    job ours, theirs;
-    size_t count = 1;
-    job_begin(&ours, load, table, rows);
-    job_begin(&theirs, load, table, rows);
-    peers[0].run = run_tt_embed;
-    peers[0].context = &ours;
-    peers[1].median = bench_nothing();
-#ifdef BENCH_LAPACK
-    peers[1].run = run_sgesdd;
-    peers[1].context = &theirs;
-    count = 2;
-#endif
-    bench_table("speed_table", "a table of 50257 x 768, one thread; memory beyond table and image",
-                columns, BENCH_COUNT(columns));
-    peak = held;
-    bench_race(peers, count, CLOCK_PROCESS_CPUTIME_ID, 0);
-    bench_text(load->name);
-    bench_number((double)rows, 0);
-    bench_number(peers[0].median, 3);
-    bench_number(peers[1].median, 3);
-    bench_number((double)ours.image.size / 1048576, 2);
-    bench_number((double)(peak - ours.image.size) / 1048576, 2);
-    bench_number(peers[1].median / peers[0].median, 2);
-    bench_table_end();
-    job_drop(&ours);
-    job_drop(&theirs);
-    free(table);
-}
-
-/* ---- table 3: one decomposition at a time ----------------------------------------------- */
+/* ---- table 2: one decomposition at a time ----------------------------------------------- */
 
 typedef struct svd_pool {
     int m, n;
@@ -430,7 +352,6 @@ int main(int argc, char **argv)
     int differ;
     bench_begin(argc, argv);
     differ = rows_table();
-    whole_table();
     svd_table();
     return differ > 0;
 }

@@ -16,12 +16,21 @@ typedef struct named_table {
     size_t vocab, dim;
 } named_table;
 
-/* The name is that of the file, but for GPT-2's own tensor. */
+/* The name is that of the file without its end, of model.safetensors that of its folder. */
+static inline void table_name(const char *path, char name[64])
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    const char *end = strrchr(base, '.'), *c;
+    if (slash != NULL && strcmp(base, "model.safetensors") == 0) {
+        for (end = slash, base = path, c = path; c < slash; c++)
+            if (*c == '/') base = c + 1;
+    }
+    snprintf(name, 64, "%.*s", end != NULL && end > base && end - base < 63 ? (int)(end - base) : 63, base);
+}
+
 static inline named_table table_read(const char *path)
 {
     const source_request any = {NULL, NULL, NULL, 0};
-    const char *base = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
-    const char *end = strrchr(base, '.');
     named_table table = {"Gaussian", NULL, 8192, 128};
     source from;
     if (strcmp(path, "null") == 0) {
@@ -29,27 +38,14 @@ static inline named_table table_read(const char *path)
         return table;
     }
     from = source_open(path, &any);
+    if (from.why.text[0] != '\0') bench_stop("table", from.why.text);
     table.vocab = from.rows;
     table.dim = from.dim;
     table.rows = (float *)bench_alloc(table.vocab * table.dim, sizeof *table.rows);
-    source_rows(&from, 0, table.vocab, table.rows);
-    if (from.t != NULL && strstr(from.t->name, "wte") != NULL)
-        snprintf(table.name, sizeof table.name, "wte");
-    else
-        snprintf(table.name, sizeof table.name, "%.*s", end != NULL && end > base ? (int)(end - base) : 63, base);
+    if (source_rows(&from, 0, table.vocab, table.rows) != 0) bench_stop("table", from.why.text);
+    table_name(path, table.name);
     source_close(&from);
     return table;
-}
-
-/* A program's arguments from the third on, or the Gaussian table alone. */
-static inline named_table *tables_read(int argc, char **argv, size_t *count)
-{
-    named_table *tables;
-    size_t i;
-    *count = argc > 3 ? (size_t)(argc - 3) : 1;
-    tables = (named_table *)bench_alloc(*count, sizeof *tables);
-    for (i = 0; i < *count; i++) tables[i] = table_read(argc > 3 ? argv[3 + i] : "null");
-    return tables;
 }
 
 #endif

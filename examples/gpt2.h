@@ -3,7 +3,7 @@
  *
  * Reads a model in Hugging Face's own files (model.safetensors, config.json, vocab.json, merges.txt), cuts
  * text into tokens as GPT-2 does, and runs the model in float32, many positions at once. It knows nothing
- * of compressed tables: token rows come from a `row_source`, scores are made with any dense table.
+ * of compressed tables: token rows and scores come from any tables of float32.
  * gpt2_demo.c and bench/language.c are built on it.
  *
  * Everything is here, in reading order: memory, tensors of model.safetensors, the model, the tokenizer,
@@ -20,7 +20,7 @@
  *     state s = state_make(&m);
  *     const float *head = m.head;
  *     ids = encode(&t, text, &count);
- *     perplexity(&m, &s, ids, count, rows_dense(m.wte, m.width), &head, 1, &result);
+ *     perplexity(&m, &s, ids, count, m.wte, &head, 1, &result);
  */
 #ifndef GPT2_H
 #define GPT2_H
@@ -1278,47 +1278,22 @@ static void window_losses(const model *m, const state *s, const float *dense, co
     }
 }
 
-/* Where token rows come from: read() writes the rows of `count` tokens, count x width. */
-typedef struct row_source {
-    void (*read)(const struct row_source *from, const uint32_t *tokens, size_t count, float *rows);
-    const void *table;
-    size_t width;
-} row_source;
-
-static void read_dense(const row_source *from, const uint32_t *tokens, size_t count, float *rows)
-{
-    const float *table = (const float *)from->table;
-    size_t i;
-
-    for (i = 0; i < count; i++)
-        memcpy(rows + i * from->width, table + tokens[i] * from->width, from->width * sizeof *rows);
-}
-
-/* The rows of a dense table, vocab x width. */
-SHARED row_source rows_dense(const float *table, size_t width)
-{
-    row_source from = {read_dense, NULL, 0};
-
-    from.table = table;
-    from.width = width;
-    return from;
-}
-
 /*
  * The losses of a text of count ids, 2 or more: loss[i * (count - 1) + k] is -log of the probability of
- * ids[k + 1] with token rows from `input` and scores from the dense table output[i], vocab x width. The
+ * ids[k + 1] with token rows from the table `input` and scores from output[i], both vocab x width. The
  * text is cut into windows of the context's length; each token of a window predicts the next one, the
  * last one the first of the next window.
  */
-SHARED void text_losses(const model *m, state *s, const uint32_t *ids, size_t count, row_source input,
+SHARED void text_losses(const model *m, state *s, const uint32_t *ids, size_t count, const float *input,
                         const float *const *output, size_t outputs, double *loss)
 {
-    size_t at, i, n;
+    size_t at, i, k, n;
 
     for (at = 0; at + 1 < count; at += n) {
         GPT2_PROGRESS((double)at / (double)count, "perplexity");
         n = count - 1 - at < m->context ? count - 1 - at : m->context;
-        input.read(&input, ids + at, n, s->x);
+        for (k = 0; k < n; k++)
+            memcpy(s->x + k * m->width, input + ids[at + k] * m->width, m->width * sizeof *input);
         forward(m, s, 0, n);
         for (i = 0; i < outputs; i++)
             window_losses(m, s, output[i], ids + at + 1, n, loss + i * (count - 1) + at);
@@ -1326,7 +1301,7 @@ SHARED void text_losses(const model *m, state *s, const uint32_t *ids, size_t co
 }
 
 /* The perplexity of ids[1 .. count) for each output: exp of the mean loss. */
-SHARED void perplexity(const model *m, state *s, const uint32_t *ids, size_t count, row_source input,
+SHARED void perplexity(const model *m, state *s, const uint32_t *ids, size_t count, const float *input,
                        const float *const *output, size_t outputs, double *result)
 {
     double *loss = (double *)take(outputs * (count - 1), sizeof *loss);

@@ -11,14 +11,14 @@
  * embedding). This program reads a model in Hugging Face's own files, compresses its table in
  * several ways, and prints for each what it costs: bytes, error, the perplexity of a text, the
  * time of a lookup. Then it lets the model write with the table dense and compressed.
- * There are trains of each token's own and one train for the whole table, the latter also with
- * rows weighted by how often their token occurs. Plain rounding of rows and of blocks of 32
- * numbers stands in the same table, at its true size, and a summary says which way is best when.
+ * There is one train for the whole table, also with rows weighted by how often their token
+ * occurs, and a train for each token. Rounding of rows and of blocks of 32 numbers stands in the
+ * same list, at its true size, and a summary says which way is best when.
  *
  * The model itself, its tokenizer and the losses are in gpt2.h, the readers of files, JSON and
  * safetensors in tensor_files.h, the text of the perplexity in story.h; everything else is here, in
- * reading order: terminal, compressed tables (all calls of tt_embed.h), measuring, generation,
- * options, the table, the check against reference values, main.
+ * reading order: terminal, tables (all calls of tt_embed.h), generation, options, settings, rows of
+ * the list, summary, the check against reference values, main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -35,17 +35,13 @@
 #include "../tt_embed.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #ifdef DEMO_POSIX
-#include <sys/types.h>
 #include <unistd.h>
 #endif
 #ifdef _OPENMP
@@ -62,11 +58,10 @@ static void bar_show(double fraction, const char *what);
 /* ======================================================================================= */
 
 static struct {
-    int on;              /* stderr is a terminal */
-    int shown;           /* a bar stands on the line now */
-    double start, last;  /* seconds */
-    double from, to;     /* the part of the bar that the work at hand has for itself */
-} bar;
+    int on, shown;           /* stderr is a terminal; a bar stands on the line now */
+    double start, last;      /* seconds */
+    double from, to;         /* the part of the bar that the work at hand has for itself */
+} bar = {0, 0, 0.0, 0.0, 0.0, 1.0};
 
 static double seconds(void)
 {
@@ -78,23 +73,19 @@ static double seconds(void)
     return (double)clock() / CLOCKS_PER_SEC;
 }
 
-static void bar_clear(void)
-{
-    if (bar.shown) {
-        fprintf(stderr, "\r%*s\r", 78, "");
-        fflush(stderr);
-    }
-    bar.shown = 0;
-}
-
 static void bar_start(void)
 {
 #ifdef DEMO_POSIX
     bar.on = isatty(STDERR_FILENO);
 #endif
     bar.start = bar.last = seconds();
-    bar.from = 0.0;
-    bar.to = 1.0;
+}
+
+static void bar_clear(void)
+{
+    if (bar.shown)
+        fprintf(stderr, "\r%*s\r", 78, "");
+    bar.shown = 0;
 }
 
 static void bar_span(double from, double to)
@@ -106,25 +97,21 @@ static void bar_span(double from, double to)
 /* fraction: of the work at hand */
 static void bar_show(double fraction, const char *what)
 {
-    const double now = bar.on ? seconds() : 0.0;
+    const double now = bar.on ? seconds() : 0.0, done = bar.from + (bar.to - bar.from) * fraction;
     char left[32] = "";
-    int full;
+    int full = (int)(done * 30.0);
 
-    fraction = bar.from + (bar.to - bar.from) * fraction;
-    full = (int)(fraction * 30.0);
     if (!bar.on || now - bar.last < 0.1)
         return;
     bar.last = now;
     bar.shown = 1;
     full = full < 0 ? 0 : full > 30 ? 30 : full;
-    if (fraction > 0.02) {
-        const double rest = (now - bar.start) * (1.0 - fraction) / fraction;
-        const long whole = rest > 0.0 && rest < 1e6 ? (long)(rest + 0.5) : 0;
-        snprintf(left, sizeof left, "%ld:%02ld left", whole / 60, whole % 60);
+    if (done > 0.02 && done <= 1.0) {
+        const long rest = (long)((now - bar.start) * (1.0 - done) / done);
+        snprintf(left, sizeof left, "%ld:%02ld left", rest / 60, rest % 60);
     }
     fprintf(stderr, "\r[%.*s%*s] %3d %%  %-12s %-24.24s", full, "##############################",
-            30 - full, "", (int)(fraction * 100.0), left, what);
-    fflush(stderr);
+            30 - full, "", (int)(done * 100.0), left, what);
 }
 
 /* One line on stderr, exit status 1. Names come from files: control characters become '?'. */
@@ -153,160 +140,98 @@ static void finish_output(void)
         fail("standard output: %s", strerror(errno));
 }
 
+
 /* ======================================================================================= */
-/* COMPRESSED TABLES: every call of tt_embed.h is here                                     */
+/* TABLES: dense, rounded or compressed; every call of tt_embed.h is here                  */
 /* ======================================================================================= */
 
 typedef enum { KIND_DENSE, KIND_ROUNDED, KIND_TT } table_kind;
 
-/* A table to read rows from and to score with: dense, rounded block by block, or compressed. */
 typedef struct {
-    table_kind kind;
-    size_t vocab, width, size;   /* size: bytes of the table */
+    size_t vocab, width, size;   /* size: bytes of the table as it is stored */
     double numbers;              /* stored for a token, scales not counted */
-    const float *dense;          /* KIND_DENSE: vocab x width */
-    int bits;                    /* KIND_ROUNDED: of a number, 2 to 8 */
-    size_t group;                /* KIND_ROUNDED: numbers that share a scale, a multiple of 8
-                                    unless it is the whole row */
-    size_t stride;               /* KIND_ROUNDED: bytes a row */
-    unsigned char *rounded;      /* KIND_ROUNDED: vocab x stride, and one byte more */
+    const float *rows;           /* vocab x width, as they come back from what is stored */
+    float *own;                  /* these rows where they are not the model's, or NULL */
     tte_image image;             /* KIND_TT: the bytes, as tte_save would write them */
-    tte_table view;              /* KIND_TT: reads rows straight from those bytes */
+    tte_table view;              /* KIND_TT: reads straight from those bytes */
     tte_info info;               /* KIND_TT */
-    float *scratch;              /* KIND_TT: tte_scratch_len(&view) */
+    float *scratch;              /* KIND_TT: tte_scratch_len(&view); NULL: not compressed */
 } table;
 
-static table table_dense(const float *dense, size_t vocab, size_t width)
+static table table_dense(const float *rows, size_t vocab, size_t width)
 {
     table t;
 
     memset(&t, 0, sizeof t);
-    t.kind = KIND_DENSE;
     t.vocab = vocab;
     t.width = width;
-    t.size = vocab * width * sizeof *dense;
+    t.size = vocab * width * sizeof *rows;
     t.numbers = (double)width;
-    t.dense = dense;
+    t.rows = rows;
     return t;
 }
 
-/* The nearest float16 of a number, no larger than the largest finite one. */
-static uint32_t float_to_half(float x)
+/* x becomes the nearest multiple of scale whose code is from -2^(bits-1) to 2^(bits-1) - 1. */
+static float rounded(float x, float scale, int bits)
 {
-    const float least = 1.0f / 16777216.0f;   /* 2^-24, the step of the subnormals */
-    const uint32_t sign = x < 0.0f ? 0x8000u : 0u;
-    int exponent;
-    uint32_t half;
-
-    x = fabsf(x);
-    if (!(x < 65504.0f))
-        return sign | 0x7bff;
-    if (x < 1024.0f * least)
-        return sign | (uint32_t)(x / least + 0.5f);
-    frexpf(x, &exponent);   /* x = f * 2^exponent, f from 1/2 to 1: eleven bits of f stay */
-    half = (uint32_t)(ldexpf(x, 11 - exponent) + 0.5f);
-    return sign | (half + ((uint32_t)(exponent + 13) << 10));
-}
-
-/* The code of x: the multiple of scale that is nearest, from -2^(bits-1) to 2^(bits-1) - 1. */
-static float rounded_code(float x, float scale, int bits)
-{
-    const float least = -(float)(1 << (bits - 1));
+    const float most = (float)(1 << (bits - 1));
     const float q = scale < 0.0f || scale > 0.0f ? floorf(x / scale + 0.5f) : 0.0f;
-    return q < least ? least : q > -1.0f - least ? -1.0f - least : q;
+    return scale * (q < -most ? -most : q > most - 1.0f ? most - 1.0f : q);
 }
 
-/* The float16 scale for n numbers. The number of largest magnitude would take the lowest code; a
-   smaller scale cuts it off and serves the others, so the best of some is taken, in squared error:
-   what rounding can do, since others are measured against it. */
-static uint32_t rounded_scale(const float *x, size_t n, int bits)
+/* Rounds n numbers that share a bfloat16 scale. The number of largest magnitude would take the
+   lowest code; a smaller scale cuts it off and serves the others, so the best of some is taken, in
+   squared error: what rounding can do, since others are measured against it. */
+static void round_block(float *x, size_t n, int bits)
 {
-    float top = 0.0f, least = -1.0f;
-    uint32_t best = 0;
+    float top = 0.0f, best = 0.0f, least = 0.0f;
     size_t i;
     int c;
 
     for (i = 0; i < n; i++)
         top = fabsf(x[i]) > fabsf(top) ? x[i] : top;
     for (c = 0; c < 8; c++) {
-        const uint32_t half = float_to_half(top / -(float)(1 << (bits - 1))
-                                            * (1.0f - 0.07f * (float)c));
-        const float scale = half_to_float(half);
-        float error = 0.0f;
+        float scale = top / -(float)(1 << (bits - 1)) * (1.0f - 0.07f * (float)c), error = 0.0f;
+        uint32_t word;
 
+        memcpy(&word, &scale, sizeof word);
+        word &= 0xffff0000u;
+        memcpy(&scale, &word, sizeof word);
         for (i = 0; i < n; i++) {
-            const float off = x[i] - scale * rounded_code(x[i], scale, bits);
+            const float off = x[i] - rounded(x[i], scale, bits);
             error += off * off;
         }
         if (c == 0 || error < least) {
             least = error;
-            best = half;
+            best = scale;
         }
     }
-    return best;
+    for (i = 0; i < n; i++)
+        x[i] = rounded(x[i], best, bits);
 }
 
-/* Bytes of n numbers that share a scale, the scale among them. */
-static size_t rounded_size(size_t n, int bits)
+/* Rounding: a block of numbers is a scale of two bytes, then `bits` bits for each of them. */
+static table table_rounded(const model *m, int bits, size_t group)
 {
-    return 2 + (n * (size_t)bits + 7) / 8;
-}
+    table t = table_dense(NULL, m->vocab, m->width);
+    size_t i, at;
 
-/* Rounding: a block of numbers is its float16 scale, then `bits` bits for each of them. */
-static table table_rounded(const float *dense, size_t vocab, size_t width, int bits, size_t group)
-{
-    const size_t whole = width / group, rest = width % group;
-    table t = table_dense(NULL, vocab, width);
-    size_t i, k, at;
-
-    t.kind = KIND_ROUNDED;
-    t.bits = bits;
-    t.group = group;
-    t.stride = whole * rounded_size(group, bits) + (rest ? rounded_size(rest, bits) : 0);
-    t.size = vocab * t.stride;
-    t.rounded = (unsigned char *)take(t.size + 1, 1);
-    memset(t.rounded, 0, t.size + 1);
-    for (i = 0; i < vocab; i++) {
-        unsigned char *out = t.rounded + i * t.stride;
-
-        for (at = 0; at < width; at += group, out += rounded_size(group, bits)) {
-            const size_t n = width - at < group ? width - at : group;
-            const float *x = dense + i * width + at;
-            const uint32_t half = rounded_scale(x, n, bits);
-            const float scale = half_to_float(half);
-
-            out[0] = (unsigned char)(half & 255);
-            out[1] = (unsigned char)(half >> 8);
-            for (k = 0; k < n; k++) {   /* a code may reach into a second byte */
-                const size_t bit = k * (size_t)bits;
-                const int code = (int)rounded_code(x[k], scale, bits) + (1 << (bits - 1));
-                const uint32_t two = (uint32_t)code << bit % 8;
-                out[2 + bit / 8] = (unsigned char)(out[2 + bit / 8] | (two & 255));
-                if (two >> 8)
-                    out[3 + bit / 8] = (unsigned char)(out[3 + bit / 8] | two >> 8);
-            }
+    t.rows = t.own = take_floats(m->vocab, m->width);
+    memcpy(t.own, m->wte, t.size);
+    t.size = 0;
+    for (i = 0; i < m->vocab; i++)
+        for (at = 0; at < m->width; at += group) {
+            const size_t n = m->width - at < group ? m->width - at : group;
+            round_block(t.own + i * m->width + at, n, bits);
+            t.size += 2 + (n * (size_t)bits + 7) / 8;
         }
-    }
     return t;
 }
 
-/* row (width) = the rounded row of one token */
-static void rounded_row(const table *t, uint32_t token, float *row)
+static void must(tte_status status)
 {
-    const int middle = 1 << (t->bits - 1), mask = 2 * middle - 1;
-    const unsigned char *in = t->rounded + token * t->stride;
-    size_t at, k;
-
-    for (at = 0; at < t->width; at += t->group, in += rounded_size(t->group, t->bits)) {
-        const size_t n = t->width - at < t->group ? t->width - at : t->group;
-        const float scale = half_to_float(get16(in));
-
-        for (k = 0; k < n; k++) {
-            const size_t bit = k * (size_t)t->bits;
-            const int code = (int)(get16(in + 2 + bit / 8) >> bit % 8) & mask;
-            row[at + k] = scale * (float)(code - middle);
-        }
-    }
+    if (status != TTE_OK)
+        fail("tt_embed: %s", tte_status_text(status));
 }
 
 static int show_compression(void *user, double fraction)
@@ -316,112 +241,64 @@ static int show_compression(void *user, double fraction)
     return 0;
 }
 
-/* NULL, or the library's word on why there is no such table. */
-static const char *table_compressed(const float *dense, size_t vocab, size_t width,
-                                    tte_options options, table *t)
+/* 0, and in `why` the library's word on it, when there is no such table. */
+static int table_compressed(const model *m, tte_options options, table *t, char *why, size_t size)
 {
+    uint32_t tokens[256];
+    size_t first, i, n;
     tte_status status;
 
     options.progress = show_compression;
-    *t = table_dense(NULL, vocab, width);
-    t->kind = KIND_TT;
-    status = tte_compress(dense, vocab, width, &options, &t->image);
-    if (status == TTE_OK)
-        status = tte_open(&t->view, t->image.data, t->image.size);
-    if (status == TTE_OK)
-        status = tte_verify(&t->view);
-    if (status == TTE_OK)
-        status = tte_get_info(&t->view, &t->info);
+    *t = table_dense(NULL, m->vocab, m->width);
+    status = tte_compress(m->wte, m->vocab, m->width, &options, &t->image);
     if (status != TTE_OK) {
-        tte_free(&t->image);
-        return tte_status_text(status);
+        snprintf(why, size, "%s", tte_status_text(status));
+        if (status == TTE_ERR_BUDGET && t->image.size)
+            add_text(why, size, "; %zu bytes would do", t->image.size);
+        return 0;
     }
+    must(tte_open(&t->view, t->image.data, t->image.size));
+    must(tte_get_info(&t->view, &t->info));
     t->size = t->info.bytes;
     t->numbers = t->info.mean_numbers;
     t->scratch = take_floats(tte_scratch_len(&t->view), 1);
-    return NULL;
+    t->rows = t->own = take_floats(m->vocab, m->width);
+    for (first = 0; first < m->vocab; first += n) {
+        n = m->vocab - first < 256 ? m->vocab - first : 256;
+        for (i = 0; i < n; i++)
+            tokens[i] = (uint32_t)(first + i);
+        must(tte_lookup_batch(&t->view, tokens, n, t->own + first * m->width, t->scratch));
+    }
+    return 1;
 }
 
 static void table_give(table *t)
 {
-    give(t->rounded);
+    give(t->own);
     give(t->scratch);
     tte_free(&t->image);
-}
-
-static void must(tte_status status)
-{
-    if (status != TTE_OK)
-        fail("tt_embed: %s", tte_status_text(status));
 }
 
 /* row (width) = the row of one token */
 static void table_row(const table *t, uint32_t token, float *row)
 {
-    if (t->kind == KIND_DENSE) {
-        memcpy(row, t->dense + token * t->width, t->width * sizeof *row);
-    } else if (t->kind == KIND_TT) {
+    if (t->scratch)
         must(tte_lookup(&t->view, token, row, t->scratch));
-    } else {
-        rounded_row(t, token, row);
-    }
-}
-
-/* rows (count x width) = the rows of `count` tokens */
-static void table_rows(const table *t, const uint32_t *tokens, size_t count, float *rows)
-{
-    size_t i;
-
-    if (t->kind == KIND_TT)
-        must(tte_lookup_batch(&t->view, tokens, count, rows, t->scratch));
     else
-        for (i = 0; i < count; i++)
-            table_row(t, tokens[i], rows + i * t->width);
+        memcpy(row, t->rows + token * t->width, t->width * sizeof *row);
 }
 
-static void read_table(const row_source *from, const uint32_t *tokens, size_t count, float *rows)
-{
-    table_rows((const table *)from->table, tokens, count, rows);
-}
-
-static row_source rows_of(const table *t)
-{
-    row_source from = {read_table, NULL, 0};
-
-    from.table = t;
-    from.width = t->width;
-    return from;
-}
-
-/* out (vocab x width) = all rows, through the same lookups */
-static void table_decode(const table *t, float *out)
-{
-    uint32_t tokens[256];
-    size_t first, i;
-
-    for (first = 0; first < t->vocab; first += 256) {
-        const size_t n = t->vocab - first < 256 ? t->vocab - first : 256;
-        for (i = 0; i < n; i++)
-            tokens[i] = (uint32_t)(first + i);
-        table_rows(t, tokens, n, out + first * t->width);
-    }
-}
-
-/* out (vocab) = inner products of hidden (width) with all rows; rounded tables never write */
+/* out (vocab) = inner products of hidden (width) with all rows */
 static void table_scores(const table *t, const float *hidden, float *out)
 {
     size_t i;
 
-    if (t->kind == KIND_TT)
+    if (t->scratch)
         must(tte_logits(&t->view, hidden, 0, (uint32_t)t->vocab, out, t->scratch));
     else
         for (i = 0; i < t->vocab; i++)
-            out[i] = dot(hidden, t->dense + i * t->width, t->width);
+            out[i] = dot(hidden, t->rows + i * t->width, t->width);
 }
-
-/* ======================================================================================= */
-/* MEASURING                                                                               */
-/* ======================================================================================= */
 
 /* |a - b| / |a| of two tables of n numbers */
 static double relative_error(const float *a, const float *b, size_t n)
@@ -530,7 +407,6 @@ static bytes continuation(const model *m, state *s, const tokenizer *t, const ta
 
     memcpy(ids, prompt, count * sizeof *ids);
     while (n < count + tokens) {
-        bar_show((double)(n - count) / (double)tokens, "writing");
         next_scores(m, s, input, output, ids, seen, n);
         seen = n;
         ids[n] = sample(s->logit, m->vocab, &seed);
@@ -583,29 +459,26 @@ static void print_wrapped(const char *indent, bytes text)
 /* OPTIONS                                                                                 */
 /* ======================================================================================= */
 
-enum { MAX_RATIOS = 16, MAX_SETTINGS = 2 * MAX_RATIOS + 8, MAX_VOICES = 4 };
+enum { MAX_RATIOS = 16, MAX_SETTINGS = 2 * MAX_RATIOS + 16, MAX_VOICES = 5 };
 
 typedef struct {
     const char *folder, *text, *prompt, *check, *weights;
     size_t tokens;
     float ratio[MAX_RATIOS];
     int ratios;
-    int tuned;            /* one of --eps, --shape, --max-rank was given */
-    float eps;
-    tte_shape shape;
-    int max_rank;
-    int layout, coding;   /* -1: not given */
+    tte_options asked;    /* layout, coding, eps, shape, max_rank: 0 where not given */
 } options;
 
-static const char *const layout_name[] = {"token", "table"};
-static const char *const coding_name[] = {"f32", "f16", "i8", "i4", "entropy"};
+/* In the order of the library's enumerations, which begin with 1. */
+static const char *const layout_name[] = {"table", "token"};
+static const char *const coding_name[] = {"f32", "f16", "i8", "i4"};
 
 static const char *const help[] = {
     "gpt2_demo - what a compressed embedding table does to a real language model\n\n"
     "usage: gpt2_demo [OPTION]... [DIR]\n\n"
     "DIR is a Hugging Face GPT-2 folder: model.safetensors, vocab.json, merges.txt, and\n"
     "config.json where there is one. Without it: examples/tiny-gpt2, from the repository's root.\n"
-    "The model's embedding table is compressed in several ways. A table shows for each the bytes,\n"
+    "The model's embedding table is compressed in several ways. A list shows for each the bytes,\n"
     "the ratio, the numbers stored for a token, the relative error, the perplexity of a text, and\n"
     "the time of a lookup; a summary says which way is best at which size; then the model\n"
     "continues a prompt, dense and compressed.\n",
@@ -613,17 +486,18 @@ static const char *const help[] = {
     "  --text FILE     the text for the perplexity, instead of the story that is built in\n"
     "  --prompt TEXT   what the model continues\n"
     "  --tokens N      how many tokens it adds, 0 or more; what fits in the context (40)\n"
-    "  --layout L      token: a train for each token; table: one train for the whole table\n"
-    "                  (both, or token when another of these settings is given)\n"
+    "  --layout L      table: one train for the whole table; token: a train for each token\n"
+    "                  (both, or when another of these settings is given token for --shape,\n"
+    "                  --max-rank and --coding, else table)\n"
     "  --ratio R       ask for R times smaller than float32, above 1 to 10000; may be given up\n"
-    "                  to 16 times (2 to 38.4; with --layout table 8, 12, 16 and 38.4)\n"
+    "                  to 16 times (8, 16 and 38.4)\n"
     "  --eps E         bound the relative error of every row, or with --layout table that of the\n"
     "                  whole table, weighted as its rows are; above 0 to 1, instead of a ratio\n"
     "  --shape AxBx..  fold a row into these modes, 1 to 16 of them, each from 1 to 65536;\n"
     "                  their product must reach the width (the library chooses)\n"
     "  --max-rank R    let no rank exceed R, 1 to 65536 (no cap)\n"
-    "  --coding C      how numbers are stored: f32, f16, i8, i4, or with --layout table entropy\n"
-    "                  (f32 and i8 for a ratio, otherwise f32; with --layout table entropy)\n"
+    "  --coding C      how the numbers of a train for each token are stored: f32, f16, i8 or i4\n"
+    "                  (i8)\n"
     "  --weights FILE  count the tokens of FILE, a text other than the one that is measured;\n"
     "                  every setting of --layout table then has a second row, in which a table\n"
     "                  row weighs the square root of its token's count (the counts are those of\n"
@@ -641,7 +515,7 @@ static const char *const help[] = {
     "temperature 0.8, always from the same random numbers.\n",
     "\nexample: tables 8 and 16 times smaller, weighted by a text, on a model of your own\n"
     "  cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm\n"
-    "  ./gpt2_demo --layout table --ratio 8 --ratio 16 --weights books.txt models/gpt2\n\n"
+    "  ./gpt2_demo --ratio 8 --ratio 16 --weights books.txt models/gpt2\n\n"
     "Errors are one line on stderr, exit status 1.\n",
 };
 
@@ -681,7 +555,7 @@ static tte_shape shape_option(const char *text)
          TTE_MAX_MODES);
 }
 
-/* The place of a word in a list; its places are the numbers of the library's enumerations. */
+/* The number of a word in a list, from 1 on. */
 static int word_option(const char *name, const char *text, const char *const *words, int count)
 {
     char list[64] = "";
@@ -689,7 +563,7 @@ static int word_option(const char *name, const char *text, const char *const *wo
 
     for (i = 0; i < count; i++) {
         if (strcmp(text, words[i]) == 0)
-            return i;
+            return i + 1;
         add_text(list, sizeof list, "%s%s", i ? ", " : "", words[i]);
     }
     fail("%s: \"%s\" is not one of %s", name, text, list);
@@ -705,22 +579,16 @@ static void threads_option(const char *text)
 #endif
 }
 
-static void print_help(void)
+/* An option that takes a value; 0: there is none of this name. */
+static int set_option(options *o, const char *name, const char *value)
 {
-    size_t i;
-    for (i = 0; i < sizeof help / sizeof *help; i++)
-        fputs(help[i], stdout);
-}
+    const char **const text = strcmp(name, "--text") == 0 ? &o->text
+                            : strcmp(name, "--prompt") == 0 ? &o->prompt
+                            : strcmp(name, "--check") == 0 ? &o->check
+                            : strcmp(name, "--weights") == 0 ? &o->weights : NULL;
 
-/* An option that takes a value. */
-static void set_option(options *o, const char *name, const char *value)
-{
-    if (strcmp(name, "--text") == 0) {
-        o->text = value;
-    } else if (strcmp(name, "--prompt") == 0) {
-        o->prompt = value;
-    } else if (strcmp(name, "--check") == 0) {
-        o->check = value;
+    if (text) {
+        *text = value;
     } else if (strcmp(name, "--tokens") == 0) {
         o->tokens = (size_t)number_option(name, value, 0, 0, 1e6, 1);
     } else if (strcmp(name, "--ratio") == 0) {
@@ -728,71 +596,68 @@ static void set_option(options *o, const char *name, const char *value)
             fail("--ratio: given more than %d times", MAX_RATIOS);
         o->ratio[o->ratios++] = (float)number_option(name, value, 1, 1, 10000, 0);
     } else if (strcmp(name, "--eps") == 0) {
-        o->eps = (float)number_option(name, value, 0, 1, 1, 0);
-        o->tuned = 1;
+        o->asked.eps = (float)number_option(name, value, 0, 1, 1, 0);
     } else if (strcmp(name, "--shape") == 0) {
-        o->shape = shape_option(value);
-        o->tuned = 1;
+        o->asked.shape = shape_option(value);
     } else if (strcmp(name, "--max-rank") == 0) {
-        o->max_rank = (int)number_option(name, value, 1, 0, 65536, 1);
-        o->tuned = 1;
+        o->asked.max_rank = (int32_t)number_option(name, value, 1, 0, 65536, 1);
     } else if (strcmp(name, "--layout") == 0) {
-        o->layout = word_option(name, value, layout_name, 2);
+        o->asked.layout = (tte_layout)word_option(name, value, layout_name, 2);
     } else if (strcmp(name, "--coding") == 0) {
-        o->coding = word_option(name, value, coding_name, 5);
-    } else if (strcmp(name, "--weights") == 0) {
-        o->weights = value;
-    } else {
+        o->asked.coding = (tte_coding)word_option(name, value, coding_name, 4);
+    } else if (strcmp(name, "--threads") == 0) {
         threads_option(value);
+    } else {
+        return 0;
     }
+    return 1;
 }
 
-/* Are the settings those of --layout token, or of --layout table? Without either: both, unless
-   something else is asked for. */
+/* Does the list hold settings of this layout? Without a word on it: both, or the one that has what
+   is asked for. */
 static int wants_layout(const options *o, tte_layout layout)
 {
-    if (o->layout >= 0)
-        return o->layout == (int)layout;
-    return layout == TTE_PER_TOKEN || (o->ratios == 0 && !o->tuned && o->coding < 0);
+    const tte_options *a = &o->asked;
+    const int of_token = a->coding || a->shape.modes || a->max_rank;
+
+    if (a->layout)
+        return a->layout == layout;
+    return layout == TTE_PER_TOKEN ? of_token || !(o->ratios || a->eps > 0.0f) : !of_token;
 }
 
 /* What can only be told once all options are known. */
 static void check_options(const options *o)
 {
-    if (o->coding == TTE_ENTROPY && !wants_layout(o, TTE_PER_TABLE))
-        fail("--coding entropy: needs --layout table");
+    const tte_options *a = &o->asked;
+
+    if (a->layout == TTE_PER_TABLE && (a->coding || a->shape.modes || a->max_rank))
+        fail("--layout table: --coding, --shape and --max-rank are for --layout token");
     if (o->weights && !wants_layout(o, TTE_PER_TABLE))
         fail("--weights: needs --layout table; a train for each token has no use for them");
 }
 
 static options parse_options(int argc, char **argv)
 {
-    static const char *const names[] = {"--text", "--prompt", "--check", "--tokens", "--layout",
-                                        "--ratio", "--eps", "--shape", "--max-rank", "--coding",
-                                        "--weights", "--threads"};
     options o;
     size_t k;
     int i;
 
     memset(&o, 0, sizeof o);
     o.tokens = 40;
-    o.layout = o.coding = -1;
     o.prompt = "The little girl opened the door of the old house, and";
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
-            print_help();
+            for (k = 0; k < sizeof help / sizeof *help; k++)
+                fputs(help[k], stdout);
             finish_output();
             exit(0);
         }
-        for (k = 0; k < sizeof names / sizeof *names && strcmp(argv[i], names[k]) != 0; k++)
-            ;
-        if (k < sizeof names / sizeof *names) {
+        if (argv[i][0] == '-') {
             if (i + 1 == argc)
-                fail("%s: needs a value after it; see --help", argv[i]);
-            set_option(&o, argv[i], argv[i + 1]);
+                fail("%s: no such option, or one that needs a value; see --help", argv[i]);
+            if (!set_option(&o, argv[i], argv[i + 1]))
+                fail("%s: no such option; see --help", argv[i]);
             i++;
-        } else if (argv[i][0] == '-' && argv[i][1]) {
-            fail("%s: no such option; see --help", argv[i]);
         } else if (!argv[i][0] || o.folder) {
             fail("\"%s\": %s; see --help", argv[i], o.folder ? "a second folder" : "no folder");
         } else {
@@ -804,39 +669,17 @@ static options parse_options(int argc, char **argv)
 }
 
 /* ======================================================================================= */
-/* TABLE: a row for each setting                                                           */
+/* SETTINGS: the rows of the list                                                          */
 /* ======================================================================================= */
 
 typedef struct {
     char name[48];
     table_kind kind;
-    int bits;               /* KIND_ROUNDED */
-    size_t group;           /* KIND_ROUNDED */
+    int bits;               /* KIND_ROUNDED: of a number, 2 to 8 */
+    size_t group;           /* KIND_ROUNDED: numbers that share a scale */
     tte_options tte;        /* KIND_TT */
-    int paper;              /* KIND_TT: the name tells the shape already */
     int voice;              /* it also continues the prompt */
 } setting;
-
-typedef struct {
-    const model *m;
-    const tokenizer *tok;
-    state *s;
-    const uint32_t *ids;        /* the text for the perplexity */
-    size_t count;
-    const uint32_t *prompt;
-    size_t prompt_count, tokens;
-    float *decoded;             /* vocab x width: the table of the row at hand */
-} bench;
-
-typedef struct {
-    char name[64];
-    bytes text;
-} voice;
-
-/* What one row of the table came to; without a row both are 0. */
-typedef struct {
-    double ratio, perplexity;   /* with the tie kept, or broken when the model has none */
-} outcome;
 
 static setting *add_setting(setting *list, size_t *count, table_kind kind)
 {
@@ -844,25 +687,7 @@ static setting *add_setting(setting *list, size_t *count, table_kind kind)
 
     memset(s, 0, sizeof *s);
     s->kind = kind;
-    s->tte.layout = TTE_PER_TOKEN;
     return s;
-}
-
-/* The settings of the TensorGPT paper: modes of 2, as few as cover the width, in float32. */
-static void add_paper_setting(setting *list, size_t *count, size_t width, int max_rank)
-{
-    setting *s = add_setting(list, count, KIND_TT);
-    int modes = 1, i;
-
-    while (modes < 40 && (size_t)1 << modes < width)
-        modes++;
-    s->paper = 1;
-    s->tte.max_rank = max_rank;
-    s->tte.shape.modes = modes;
-    for (i = 0; i < modes && i < TTE_MAX_MODES; i++)
-        s->tte.shape.dim[i] = 2;
-    snprintf(s->name, sizeof s->name, "TensorGPT 2^%d, rank %s%d", modes,
-             max_rank == 1 ? "" : "cap ", max_rank);
 }
 
 static void add_rounded_setting(setting *list, size_t *count, int bits, size_t group,
@@ -875,83 +700,59 @@ static void add_rounded_setting(setting *list, size_t *count, int bits, size_t g
     snprintf(s->name, sizeof s->name, "%s rounded to %d bits", what, bits);
 }
 
-/* A setting with all that is asked for; weights: NULL or one for each row. */
-static void add_asked_setting(setting *list, size_t *count, const options *o, tte_layout layout,
-                              float ratio, int coding, const float *weights)
+/* The settings of the TensorGPT paper: modes of 2, as few as cover the width, in float32. */
+static void add_paper_setting(setting *list, size_t *count, size_t width, int max_rank)
+{
+    setting *s = add_setting(list, count, KIND_TT);
+    int32_t *const modes = &s->tte.shape.modes;
+
+    s->tte.coding = TTE_F32;
+    s->tte.max_rank = max_rank;
+    do
+        s->tte.shape.dim[(*modes)++] = 2;
+    while (*modes < TTE_MAX_MODES && (size_t)1 << *modes < width);
+    snprintf(s->name, sizeof s->name, "TensorGPT 2^%d, rank %s%d", (int)*modes,
+             max_rank == 1 ? "" : "cap ", max_rank);
+}
+
+/* A setting with all that is asked for, a train for each token (a coding), or one for the table
+   (coding 0; weights: NULL or one for each row). */
+static void add_asked_setting(setting *list, size_t *count, const options *o, tte_coding coding,
+                              float ratio, const float *weights)
 {
     setting *s = add_setting(list, count, KIND_TT);
 
-    s->tte.layout = layout;
-    s->tte.coding = (tte_coding)coding;
+    s->tte = o->asked;
+    s->tte.layout = coding ? TTE_PER_TOKEN : TTE_PER_TABLE;
+    s->tte.coding = coding;
     s->tte.ratio = ratio;
-    s->tte.eps = o->eps;
-    s->tte.shape = o->shape;
-    s->tte.max_rank = o->max_rank;
     s->tte.row_weight = weights;
-    add_text(s->name, sizeof s->name, "%s%s", layout == TTE_PER_TABLE ? "table " : "",
-             coding_name[coding]);
+    add_text(s->name, sizeof s->name, coding ? "token %s" : "table",
+             coding ? coding_name[coding - 1] : "");
     if (ratio > 0.0f)
         add_text(s->name, sizeof s->name, ", ratio %.4g", (double)ratio);
-    if (o->eps > 0.0f)
-        add_text(s->name, sizeof s->name, ", eps %.3g", (double)o->eps);
-    if (o->max_rank > 0)
-        add_text(s->name, sizeof s->name, ", cap %d", o->max_rank);
+    if (o->asked.eps > 0.0f)
+        add_text(s->name, sizeof s->name, ", eps %.3g", (double)o->asked.eps);
+    if (o->asked.max_rank > 0)
+        add_text(s->name, sizeof s->name, ", cap %d", (int)o->asked.max_rank);
     if (weights)
         add_text(s->name, sizeof s->name, ", weights");
 }
 
-/* What is asked for at one ratio (0: none), in the coding that is given or in the usual ones. */
-static void add_asked_settings(setting *list, size_t *count, const options *o, tte_layout layout,
-                               float ratio, const float *weights)
-{
-    const int given = o->coding >= 0;
-
-    if (layout == TTE_PER_TABLE) {
-        const int coding = given ? o->coding : (int)TTE_ENTROPY;
-        add_asked_setting(list, count, o, layout, ratio, coding, NULL);
-        if (weights)
-            add_asked_setting(list, count, o, layout, ratio, coding, weights);
-    } else {
-        add_asked_setting(list, count, o, layout, ratio, given ? o->coding : (int)TTE_F32, NULL);
-        if (!given && ratio > 0.0f)
-            add_asked_setting(list, count, o, layout, ratio, TTE_I8, NULL);
-    }
-}
-
 /* The sizes at which the ways are compared, and the usual ones of --layout table. */
-static const float goal[] = {8.0f, 12.0f, 16.0f, 38.4f};
+static const float goal[] = {8.0f, 16.0f, 38.4f};
 enum { GOALS = sizeof goal / sizeof *goal };
 
-/* The settings of a layout when no ratio is asked for. */
-static void add_usual_settings(setting *list, size_t *count, const options *o, tte_layout layout,
-                               const float *weights)
-{
-    static const float ratio[] = {2.0f, 2.0f, 4.0f, 4.0f, 8.0f, 16.0f, 38.4f};
-    static const int coding[] = {TTE_F32, TTE_I8, TTE_F32, TTE_I8, TTE_I4, TTE_I4, TTE_I4};
-    int k;
-
-    if (layout == TTE_PER_TABLE) {
-        for (k = 0; k < GOALS; k++) {
-            add_asked_settings(list, count, o, layout, goal[k], weights);
-            list[*count - 1].voice = k == 0 || k + 1 == GOALS;
-        }
-    } else if (o->coding < 0) {
-        for (k = 0; k < 7; k++) {
-            add_asked_setting(list, count, o, layout, ratio[k], coding[k], NULL);
-            list[*count - 1].voice = k == 4;
-        }
-    } else {
-        for (k = 0; k <= 4; k += 2) {
-            add_asked_setting(list, count, o, layout, ratio[k], o->coding, NULL);
-            list[*count - 1].voice = k > 0;
-        }
-    }
-}
-
-/* Dense, rounded, the paper's two, then what is asked for, of which the last two also write. */
+/* Dense, rounded, the paper's two, then trains for each token and trains for the table: those that
+   are asked for, of which the last two also write, or the usual ones. */
 static size_t make_settings(const options *o, const model *m, const float *weights, setting *list)
 {
-    size_t count = 0, first, i;
+    static const float token_ratio[] = {4.0f, 4.0f, 8.0f, 16.0f};
+    static const tte_coding token_coding[] = {TTE_F32, TTE_I8, TTE_I4, TTE_I4};
+    const tte_options *a = &o->asked;
+    const int usual = !(o->ratios || a->eps > 0.0f || a->coding || a->shape.modes || a->max_rank);
+    const int ratios = usual ? GOALS : o->ratios ? o->ratios : 1;   /* 1: of ratio 0 */
+    size_t count = 0, first;
     int k;
 
     snprintf(add_setting(list, &count, KIND_DENSE)->name, sizeof list->name, "dense float32");
@@ -962,33 +763,51 @@ static size_t make_settings(const options *o, const model *m, const float *weigh
         add_rounded_setting(list, &count, k, 32, "blocks of 32");
     add_paper_setting(list, &count, m->width, 1);
     add_paper_setting(list, &count, m->width, 4);
-    if (o->ratios == 0 && !o->tuned) {
-        for (k = TTE_PER_TOKEN; k <= TTE_PER_TABLE; k++)
-            if (wants_layout(o, (tte_layout)k))
-                add_usual_settings(list, &count, o, (tte_layout)k, weights);
-        return count;
-    }
     first = count;
-    for (k = 0; k < (o->ratios ? o->ratios : 1); k++)   /* without a ratio: one setting, ratio 0 */
-        add_asked_settings(list, &count, o, o->layout < 0 ? TTE_PER_TOKEN : (tte_layout)o->layout,
-                           o->ratio[k], weights);
-    for (i = first; i < count; i++)
-        list[i].voice = i + 2 >= count;
+    if (wants_layout(o, TTE_PER_TOKEN) && usual) {
+        for (k = 0; k < 4; k++) {
+            add_asked_setting(list, &count, o, token_coding[k], token_ratio[k], NULL);
+            list[count - 1].voice = k == 2;
+        }
+    } else if (wants_layout(o, TTE_PER_TOKEN)) {
+        for (k = 0; k < ratios; k++)
+            add_asked_setting(list, &count, o, a->coding ? a->coding : TTE_I8, o->ratio[k], NULL);
+    }
+    for (k = 0; k < ratios && wants_layout(o, TTE_PER_TABLE); k++) {
+        const float ratio = usual ? goal[k] : o->ratio[k];
+        add_asked_setting(list, &count, o, TTE_CODING_AUTO, ratio, NULL);
+        if (weights)
+            add_asked_setting(list, &count, o, TTE_CODING_AUTO, ratio, weights);
+        list[count - 1].voice = usual && k != 1;
+    }
+    for (k = 1; k <= 2 && !usual && count - (size_t)k >= first; k++)
+        list[count - (size_t)k].voice = 1;
     return count;
 }
 
-/* ", 8x16" or, for equal modes, ", 2^7" */
-static void add_shape(char *text, size_t size, const tte_shape *shape)
-{
-    int32_t i, same = shape->modes > 2;
+/* ======================================================================================= */
+/* LIST: a row for each setting                                                            */
+/* ======================================================================================= */
 
-    for (i = 1; i < shape->modes; i++)
-        same = same && shape->dim[i] == shape->dim[0];
-    if (same)
-        add_text(text, size, ", %d^%d", (int)shape->dim[0], (int)shape->modes);
-    for (i = 0; i < shape->modes && !same; i++)
-        add_text(text, size, "%s%d", i ? "x" : ", ", (int)shape->dim[i]);
-}
+typedef struct {
+    const model *m;
+    const tokenizer *tok;
+    state *s;
+    const uint32_t *ids;        /* the text for the perplexity */
+    size_t count;
+    const uint32_t *prompt;
+    size_t prompt_count, tokens;
+} bench;
+
+typedef struct {
+    char name[64];
+    bytes text;
+} voice;
+
+/* What one row of the list came to; without a row both are 0. */
+typedef struct {
+    double ratio, perplexity;   /* with the tie kept, or broken when the model has none */
+} outcome;
 
 static void commas(size_t n, char *out, size_t size)
 {
@@ -1020,35 +839,30 @@ static void print_heads(void)
            "error", "broken", "kept", "lookup");
 }
 
-static const char *setting_table(const setting *how, const model *m, table *t)
-{
-    if (how->kind == KIND_TT)
-        return table_compressed(m->wte, m->vocab, m->width, how->tte, t);
-    *t = how->kind == KIND_DENSE ? table_dense(m->wte, m->vocab, m->width)
-                                 : table_rounded(m->wte, m->vocab, m->width, how->bits, how->group);
-    return NULL;
-}
-
 static double ratio_of(const table *t)
 {
     return 4.0 * (double)t->vocab * (double)t->width / (double)t->size;
 }
 
-/* The shape is told where there is a choice: one train's only column mode is the width. */
+/* A shape is told where the library has chosen it. Rounded rows have no lookup of their own. */
 static void print_row(const setting *how, const table *t, double error, const double *ppl,
                       double micros)
 {
     char size[32], name[sizeof how->name + 16 * TTE_MAX_MODES] = "";
+    int32_t i;
 
     add_text(name, sizeof name, "%s", how->name);
-    if (how->kind == KIND_TT && !how->paper
-        && (how->tte.layout == TTE_PER_TOKEN || t->info.shape.modes > 1))
-        add_shape(name, sizeof name, &t->info.shape);
+    for (i = 0; i < t->info.shape.modes && !how->tte.shape.modes; i++)
+        add_text(name, sizeof name, "%s%d", i ? "x" : ", ", (int)t->info.shape.dim[i]);
     commas(t->size, size, sizeof size);
     printf("%-34.34s%12s%8.2f%9.1f%9.4f", name, size, ratio_of(t), t->numbers, error);
     print_perplexity(ppl[0]);
     print_perplexity(ppl[1]);
-    printf("%8.2f\n", micros);
+    if (how->kind == KIND_ROUNDED)
+        printf("%8s\n", "-");
+    else
+        printf("%8.2f\n", micros);
+    fflush(stdout);
 }
 
 /* Measures one setting and prints its row, or the library's word on why there is none. When
@@ -1057,54 +871,54 @@ static outcome run_setting(const bench *b, const setting *how, double bar_from, 
                            voice *voice_out)
 {
     const model *m = b->m;
-    const int tied = m->head == m->wte, dense = how->kind == KIND_DENSE;
-    const double span = bar_to - bar_from;
-    const double bar_mid = bar_from + (how->kind == KIND_TT ? 0.4 : 0.0) * span;
-    const double bar_end = bar_to - (how->voice ? 0.1 : 0.0) * span;
+    const int tied = m->head == m->wte;
+    const double bar_mid = bar_from + (how->kind == KIND_TT ? 0.5 : 0.0) * (bar_to - bar_from);
     const table head = table_dense(m->head, m->vocab, m->width);
     const float *output[2];
     double ppl[2] = {-1.0, -1.0}, error, micros;
     outcome came = {0.0, 0.0};
-    const char *why_not;
+    char why[128];
     table t;
 
     bar_span(bar_from, bar_mid);
-    why_not = setting_table(how, m, &t);
-    if (why_not) {
+    if (how->kind == KIND_DENSE) {
+        t = table_dense(m->wte, m->vocab, m->width);
+    } else if (how->kind == KIND_ROUNDED) {
+        t = table_rounded(m, how->bits, how->group);
+    } else if (!table_compressed(m, how->tte, &t, why, sizeof why)) {
         bar_clear();
-        printf("%-34.34s  %s\n", how->name, why_not);
+        printf("%-34.34s  %s\n", how->name, why);
         return came;
     }
-    table_decode(&t, b->decoded);
-    error = relative_error(m->wte, b->decoded, m->vocab * m->width);
     output[0] = m->head;
-    output[1] = b->decoded;
-    bar_span(bar_mid, bar_end);
-    perplexity(m, b->s, b->ids, b->count, rows_of(&t), output, tied && !dense ? 2 : 1, ppl);
-    if (tied && dense)
-        ppl[1] = ppl[0];
-    micros = lookup_time(&t, b->decoded);
+    output[1] = t.rows;
+    bar_span(bar_mid, bar_to);
+    perplexity(m, b->s, b->ids, b->count, t.rows, output, tied ? 2 : 1, ppl);
+    error = relative_error(m->wte, t.rows, m->vocab * m->width);
+    micros = lookup_time(&t, b->s->y);
     if (how->voice) {
         add_text(voice_out->name, sizeof voice_out->name, "%s", how->name);
-        bar_span(bar_end, bar_to);
         voice_out->text = continuation(m, b->s, b->tok, &t, tied ? &t : &head, b->prompt,
                                        b->prompt_count, b->tokens);
     }
     bar_clear();
     print_row(how, &t, error, ppl, micros);
-    fflush(stdout);
     came.ratio = ratio_of(&t);
     came.perplexity = tied ? ppl[1] : ppl[0];
     table_give(&t);
     return came;
 }
 
+/* ======================================================================================= */
+/* SUMMARY: which way is best when, from the rows alone                                    */
+/* ======================================================================================= */
+
 enum { WAYS = 3 };   /* rounding, a train for each token, one train for the table */
 
 static int way_of(const setting *how)   /* -1: dense */
 {
     return how->kind == KIND_DENSE ? -1 : how->kind == KIND_ROUNDED ? 0
-         : how->tte.layout == TTE_PER_TOKEN ? 1 : 2;
+         : how->tte.layout == TTE_PER_TABLE ? 2 : 1;
 }
 
 /* The row of least perplexity among those at least `ratio` times smaller, of one way or (-1) of
@@ -1356,7 +1170,7 @@ static void check_perplexity(check *c, size_t entries, const char *path)
     }
     bar_start();
     if (count > 1)
-        perplexity(m, c->s, ids, count, rows_dense(m->wte, m->width), &output, 1, &mine);
+        perplexity(m, c->s, ids, count, m->wte, &output, 1, &mine);
     else
         mine = 0.0;
     off = fabs(mine / want - 1.0);
@@ -1493,7 +1307,7 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     bytes prompt_text;
     bench b;
 
-    check_shape(&o->shape, m->width);
+    check_shape(&o->asked.shape, m->width);
     memset(&b, 0, sizeof b);
     b.m = m;
     b.tok = t;
@@ -1503,7 +1317,6 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
         fail("%s: fewer than two tokens", o->text);
     b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count);
     b.tokens = o->tokens;
-    b.decoded = take_floats(m->vocab, m->width);
 
     print_model(folder, m);
     printf("text:  %s, %zu words, %zu tokens, windows of %zu\n",
@@ -1538,7 +1351,6 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     }
     give(ids);
     give(prompt);
-    give(b.decoded);
     give(weights);
     give(text.data);
 }

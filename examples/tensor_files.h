@@ -9,8 +9,8 @@
  *
  * Everything is here, in reading order: troubles, memory, files, numbers, UTF-8, JSON, tensors,
  * safetensors, .npy, raw numbers, GGUF, word vectors; for commands about one table words and numbers of a
- * command, input, the table, its rows and their weights. C99 that is also C++11. Where there is POSIX,
- * files are mapped; elsewhere they are read whole.
+ * command, input, the table, its rows, their weights and metric. C99 that is also C++11. Where there is
+ * POSIX, files are mapped; elsewhere they are read whole.
  *
  * A program may define before it includes this file
  *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
@@ -1802,8 +1802,8 @@ SHARED int words_rows(trouble *why, const word_vectors *v, size_t first, size_t 
 /* WORDS AND NUMBERS OF A COMMAND                                                          */
 /* ======================================================================================= */
 
-static const char *const layout_names[] = {"token", "table", NULL};   /* as tt_embed.h numbers them */
-static const char *const coding_names[] = {"f32", "f16", "i8", "i4", "entropy", NULL};
+static const char *const layout_names[] = {"auto", "table", "token", NULL};   /* as tt_embed.h numbers them */
+static const char *const coding_names[] = {"auto", "f32", "f16", "i8", "i4", "trellis", NULL};
 
 SHARED int ends_with(const char *text, const char *end)
 {
@@ -1852,15 +1852,6 @@ SHARED int32_t shape_read(const char *text, int32_t *modes, int32_t most)
         modes[count++] = (int32_t)side;
     } while (*c++);
     return count;
-}
-
-SHARED void shape_text(const int32_t *modes, int32_t count, char *text, size_t size)
-{
-    int32_t k;
-
-    text[0] = 0;
-    for (k = 0; k < count; k++)
-        add_text(text, size, k ? "x%d" : "%d", (int)modes[k]);
 }
 
 /* ======================================================================================= */
@@ -2135,7 +2126,7 @@ SHARED void source_close(source *s)
 }
 
 /* ======================================================================================= */
-/* ITS ROWS AND THEIR WEIGHTS                                                              */
+/* ITS ROWS, THEIR WEIGHTS AND METRIC                                                      */
 /* ======================================================================================= */
 
 /* Of the rows that were asked for; a tte_rows_fn. */
@@ -2197,6 +2188,27 @@ SHARED float *read_weights(trouble *why, const char *path, size_t first, size_t 
         return weight;
     give(weight);
     return NULL;
+}
+
+/* A table of dim x dim, in a new block; NULL after a trouble. */
+SHARED float *read_metric(trouble *why, const char *path, size_t dim)
+{
+    const source_request any = {NULL, NULL, NULL, dim};
+    source s = source_open(path, &any);
+    float *metric = NULL;
+
+    if (!s.why.text[0] && (s.rows != dim || s.dim != dim))
+        trouble_set(&s.why, "%s: %zu x %zu, expected a metric of %zu x %zu", s.path, s.rows, s.dim, dim, dim);
+    if (!s.why.text[0])
+        metric = (float *)resize_or(&s.why, NULL, dim * dim, sizeof *metric);
+    if (metric && source_rows(&s, 0, dim, metric) != 0) {
+        give(metric);
+        metric = NULL;
+    }
+    if (!metric)
+        trouble_set(why, "%s", s.why.text);
+    source_close(&s);
+    return metric;
 }
 
 #endif /* TENSOR_FILES_TABLES */

@@ -3,7 +3,7 @@
 
     import numpy, tte_numpy
 
-    table = tte_numpy.compress(weights, layout="table", coding="entropy", ratio=8)
+    table = tte_numpy.compress(weights, ratio=8)
     table.save("table.tte")
 
     with tte_numpy.open("table.tte") as table:     # mapped, no byte is read before it is needed
@@ -37,24 +37,27 @@ import threading
 
 import numpy
 
-__all__ = ["Error", "Table", "build", "compress", "merge", "open"]
+__all__ = ["Error", "Table", "build", "compress", "load", "merge", "open", "train"]
 
-LAYOUTS = ("token", "table")
-CODINGS = ("f32", "f16", "i8", "i4", "entropy")
+LAYOUTS = ("auto", "table", "token")
+CODINGS = ("auto", "f32", "f16", "i8", "i4", "trellis")
 STATUS = ("OK", "ARGUMENT", "SHAPE", "NOT_FINITE", "MEMORY", "RANGE", "BUDGET", "FORMAT", "VERSION",
           "TRUNCATED", "CHECKSUM", "IO", "CANCELLED", "CONVERGENCE")
 MAX_MODES = 16
 
 
 class Error(Exception):
-    """What the library refused: str() is its sentence, .status its number, .name that of the enum."""
+    """What the library refused: str() is its sentence, .status its number, .name that of the enum; .bytes
+    of a budget that cannot be met is the size of the smallest image that would do."""
 
-    def __init__(self, status, what=""):
-        self.status = status
+    def __init__(self, status, what="", size=0):
+        self.status, self.bytes = status, size
         self.name = "TTE_OK" if status == 0 else "TTE_ERR_" + STATUS[status]
         text = library().tte_status_text(status).decode()
         if self.name == "TTE_ERR_IO" and ctypes.get_errno():
             text += ": " + os.strerror(ctypes.get_errno())
+        if self.name == "TTE_ERR_BUDGET" and size:
+            text += "; possible are %d bytes" % size
         super().__init__(what + ": " + text if what else text)
 
 
@@ -69,21 +72,23 @@ class Image(ctypes.Structure):
 
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_double)
+ROWS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("layout", ctypes.c_int), ("coding", ctypes.c_int), ("shape", Shape),
-                ("max_rank", ctypes.c_int32), ("eps", ctypes.c_float), ("ratio", ctypes.c_float),
-                ("progress", PROGRESS), ("progress_user", ctypes.c_void_p),
-                ("row_weight", ctypes.c_void_p), ("like", ctypes.c_void_p)]
+    _fields_ = [("layout", ctypes.c_int), ("coding", ctypes.c_int), ("ratio", ctypes.c_float),
+                ("eps", ctypes.c_float), ("shape", Shape), ("max_rank", ctypes.c_int32),
+                ("effort", ctypes.c_int32), ("row_weight", ctypes.c_void_p), ("metric", ctypes.c_void_p),
+                ("like", ctypes.c_void_p), ("progress", PROGRESS), ("progress_user", ctypes.c_void_p)]
 
 
 class Info(ctypes.Structure):
     _fields_ = [("vocab", ctypes.c_size_t), ("dim", ctypes.c_size_t), ("bytes", ctypes.c_size_t),
                 ("layout", ctypes.c_int), ("coding", ctypes.c_int), ("shape", Shape),
-                ("ranks", ctypes.c_int32 * (MAX_MODES + 1)), ("ratio", ctypes.c_double),
-                ("mean_numbers", ctypes.c_double), ("rel_error", ctypes.c_double),
-                ("max_row_error", ctypes.c_double)]
+                ("ranks", ctypes.c_int32 * (MAX_MODES + 1)), ("rank", ctypes.c_int32),
+                ("centroids", ctypes.c_int32), ("classes", ctypes.c_int32), ("effort", ctypes.c_int32),
+                ("ratio", ctypes.c_double), ("mean_numbers", ctypes.c_double), ("rel_error", ctypes.c_double),
+                ("weighted_error", ctypes.c_double), ("max_row_error", ctypes.c_double)]
 
 
 STRUCTS = (("tte_shape", Shape), ("tte_image", Image), ("tte_options", Options), ("tte_info", Info))
@@ -176,11 +181,11 @@ def library():
     global _library
     with _library_lock:
         if _library is None:
-            _library = load(os.environ.get("TTE_NUMPY_SO") or build())
+            _library = load_library(os.environ.get("TTE_NUMPY_SO") or build())
     return _library
 
 
-def load(path):
+def load_library(path):
     expected = expected_layout()
     try:
         lib = ctypes.CDLL(os.path.abspath(path), use_errno=True)
@@ -192,14 +197,16 @@ def load(path):
         raise RuntimeError("tte_numpy: %s: its structs are not those of this file" % path)
     lib.table_size = layout[0]
     address, size, u32, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32, ctypes.c_int
+    options, image = ctypes.POINTER(Options), ctypes.POINTER(Image)
     for name, result, arguments in (
             ("status_text", ctypes.c_char_p, [status]),
-            ("compress", status, [address, size, size, ctypes.POINTER(Options), ctypes.POINTER(Image)]),
-            ("free", None, [ctypes.POINTER(Image)]),
-            ("append", status, [address, address, size, ctypes.POINTER(Image)]),
-            ("replace", status, [address, u32, address, ctypes.POINTER(Image)]),
-            ("merge", status, [address, size, ctypes.POINTER(Image)]),
-            ("recode", status, [address, status, ctypes.POINTER(Image)]),
+            ("compress", status, [address, size, size, options, image]),
+            ("train", status, [ROWS, address, size, size, options, image]),
+            ("free", None, [image]),
+            ("append", status, [address, address, size, address, image]),
+            ("replace", status, [address, u32, address, ctypes.c_float, image]),
+            ("merge", status, [address, size, image]),
+            ("shrink", status, [address, options, image]),
             ("open", status, [address, address, size]),
             ("verify", status, [address]),
             ("get_info", status, [address, ctypes.POINTER(Info)]),
@@ -207,7 +214,7 @@ def load(path):
             ("lookup_batch", status, [address, address, size, address, address]),
             ("logits", status, [address, address, u32, u32, address, address]),
             ("top_k", status, [address, address, u32, address, address, address]),
-            ("save", status, [ctypes.c_char_p, ctypes.POINTER(Image)])):
+            ("save", status, [ctypes.c_char_p, image])):
         function = getattr(lib, "tte_" + name)
         function.restype = result
         function.argtypes = arguments
@@ -250,6 +257,12 @@ def whole(name, value, least, most):
     return int(value)
 
 
+def number(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, numpy.number)):
+        raise TypeError("%s: expected a number, got %s" % (name, type(value).__name__))
+    return float(value)
+
+
 def choice(name, value, names):
     if value not in names:
         raise ValueError("%s: %r, expected one of %s" % (name, value, ", ".join(names)))
@@ -268,52 +281,42 @@ def open(path, verify=False):   # pylint: disable=redefined-builtin
     return Table(numpy.frombuffer(mapped, numpy.uint8), os.fspath(path), mapped, verify)
 
 
+def load(path):
+    """Read an image into memory and compare checksums."""
+    return Table(numpy.fromfile(path, numpy.uint8), os.fspath(path), verify=True)
+
+
 def take_image(status, image, what):
     """The image that a call has made, as a table that owns a copy."""
     if status != 0:
-        raise Error(status, what)
-    data = numpy.empty((image.size + 7) // 8, numpy.uint64).view(numpy.uint8)[:image.size]
+        raise Error(status, what, image.size)
+    data = numpy.empty(image.size, numpy.uint8)
     ctypes.memmove(data.ctypes.data, image.data, image.size)
     library().tte_free(ctypes.byref(image))
     return Table(data, what)
 
 
-def compress(table, layout="table", coding=None, ratio=0.0, eps=0.0, shape=None, max_rank=0, weights=None,
-             like=None, progress=None):
-    """A new Table from a float32 array of vocab x dim.
-
-    layout    "table": one train for all rows; "token": one for each
-    coding    "f32", "f16", "i8", "i4", "entropy"; None: entropy; i4 for "token"; that of `like`
-    ratio     at least this many times smaller than float32; 0: no such bound
-    eps       bound on the relative error of the table ("table") or of every row ("token"); 0: none
-    shape     the modes of a row, e.g. (8, 16); None: what suits the table
-    max_rank  no bond gets a larger rank; 0: no cap
-    weights   layout "table": vocab float32 numbers above 0, how much each row matters
-    like      layout "table": a Table that gives mean, cores, steps and code tables, so that both merge
-    progress  called now and then with a fraction rising to 1; what is true stops, with an Error
-    """
-    table = floats("table", table, (None, None))
+def make_image(what, call, vocab, dim, ratio=0.0, eps=0.0, layout="auto", coding="auto", shape=None,
+               max_rank=0, effort=0, row_weight=None, metric=None, like=None, progress=None):
+    """What call(options, image) makes, as a table; the options of compress."""
     if like is not None and not isinstance(like, Table):
         raise TypeError("like: expected a Table, got %s" % type(like).__name__)
-    options = Options()
+    options, image, raised = Options(), Image(), []
     options.layout = choice("layout", layout, LAYOUTS)
-    if coding is None:
-        coding = like.coding if like is not None else "entropy" if layout == "table" else "i4"
     options.coding = choice("coding", coding, CODINGS)
-    for name, value in (("ratio", ratio), ("eps", eps)):
-        if isinstance(value, bool) or not isinstance(value, (int, float, numpy.number)):
-            raise TypeError("%s: expected a number, got %s" % (name, type(value).__name__))
-        setattr(options, name, value)
+    options.ratio, options.eps = number("ratio", ratio), number("eps", eps)
     options.max_rank = whole("max_rank", max_rank, 0, 2**31 - 1)
+    options.effort = whole("effort", effort, 0, 9)
     if shape is not None:
         options.shape.modes = whole("modes of shape", len(shape), 1, MAX_MODES)
         for k, side in enumerate(shape):
             options.shape.dim[k] = whole("shape", side, 1, 2**31 - 1)
-    if weights is not None:
-        options.row_weight = floats("weights", weights, (table.shape[0],)).ctypes.data
+    if row_weight is not None:
+        options.row_weight = floats("row_weight", row_weight, (vocab,)).ctypes.data
+    if metric is not None:
+        options.metric = floats("metric", metric, (dim, dim)).ctypes.data
     if like is not None:
         options.like = like._pointer()
-    raised = []
 
     def report(_, fraction):   # Python sees Ctrl-C only here
         try:
@@ -322,13 +325,46 @@ def compress(table, layout="table", coding=None, ratio=0.0, eps=0.0, shape=None,
             raised.append(error)
             return 1
     options.progress = PROGRESS(report)
-    image = Image()
-    status = library().tte_compress(table.ctypes.data, table.shape[0], table.shape[1],
-                                    ctypes.byref(options), ctypes.byref(image))
+    status = call(ctypes.byref(options), ctypes.byref(image))
     if raised:
         library().tte_free(ctypes.byref(image))
         raise raised[0]
-    return take_image(status, image, "compress")
+    return take_image(status, image, what)
+
+
+def compress(table, **options):
+    """A new Table from a float32 array of vocab x dim.
+
+    ratio       at least this many times smaller than float32; default 8, unless eps or max_rank says how much
+    eps         bound on the relative error of the table, in row weights and metric, or, with layout "token",
+                of every row
+    effort      1 (fast) to 9 (smallest error); default 5; reading is as fast
+    row_weight  vocab float32 numbers above 0: how much each row matters
+    metric      dim x dim float32, symmetric, positive semidefinite: the error e of a row counts as e M e'
+    like        a Table, also of no rows, that gives basis, centroids and classes, so that both merge
+    layout      "table": one train for all rows; "token": one for each; default: "token" where shape or
+                max_rank is given
+    coding      layout "token": "f32", "f16", "i8", "i4"; default: what does best on a sample
+    shape       layout "token": the modes of a row, e.g. (8, 16); default: what suits the table
+    max_rank    layout "token": no bond gets a larger rank
+    progress    called now and then with a fraction rising to 1; what is true stops, with an Error
+    """
+    table = floats("table", table, (None, None))
+    call = library().tte_compress
+    return make_image("compress", lambda *both: call(table.ctypes.data, *table.shape, *both), *table.shape,
+                      **options)
+
+
+def train(table, **options):
+    """What compress learns of a table before it encodes, as a Table of no rows: compress(part, like=it) of
+    all parts and merge make the same bytes as compress(table). Options as there."""
+    table = floats("table", table, (None, None))
+
+    def rows(_, first, count, to):
+        ctypes.memmove(to, table[first:].ctypes.data, count * table.strides[0])
+        return 0
+    call, rows = library().tte_train, ROWS(rows)
+    return make_image("train", lambda *both: call(rows, None, *table.shape, *both), *table.shape, **options)
 
 
 def merge(tables):
@@ -424,12 +460,11 @@ class Table:
         """What the image records, as a dict."""
         info = Info()
         self._check(library().tte_get_info(self._pointer(), ctypes.byref(info)))
+        about = {name: getattr(info, name) for name, _ in Info._fields_}
         modes = info.shape.modes
-        return {"vocab": info.vocab, "dim": info.dim, "bytes": info.bytes,
-                "layout": LAYOUTS[info.layout], "coding": CODINGS[info.coding],
-                "shape": tuple(info.shape.dim[:modes]), "ranks": tuple(info.ranks[:modes + 1]),
-                "ratio": info.ratio, "mean_numbers": info.mean_numbers,
-                "rel_error": info.rel_error, "max_row_error": info.max_row_error}
+        about.update(layout=LAYOUTS[info.layout], coding=CODINGS[info.coding],
+                     shape=tuple(info.shape.dim[:modes]), ranks=tuple(info.ranks[:modes + 1 if modes else 0]))
+        return about
 
     def verify(self):
         """Read every byte and compare checksums; an Error when they differ."""
@@ -486,24 +521,25 @@ class Table:
         if status != 0:
             raise Error(status, os.fspath(path))
 
-    def append(self, rows):
-        """The table with rows more at its end, as a new one."""
+    def append(self, rows, row_weight=None):
+        """The table with rows more at its end, as a new one; weights as most rows have by default."""
         rows, image = floats("rows", rows, (None, self.dim)), Image()
-        return take_image(library().tte_append(self._pointer(), rows.ctypes.data, rows.shape[0],
+        weights = None if row_weight is None else floats("row_weight", row_weight, rows.shape[:1]).ctypes.data
+        return take_image(library().tte_append(self._pointer(), rows.ctypes.data, rows.shape[0], weights,
                                                ctypes.byref(image)), image, "append")
 
-    def replace(self, token, row):
-        """The table with one row replaced, as a new one."""
+    def replace(self, token, row, row_weight=0.0):
+        """The table with one row replaced, as a new one; weight 0: as most rows have."""
         row, image = floats("row", row, (self.dim,)), Image()
         token = int(self._ids(whole("token", token, -2**63, 2**63 - 1)))
         return take_image(library().tte_replace(self._pointer(), token, row.ctypes.data,
-                                                ctypes.byref(image)), image, "replace")
+                                                number("row_weight", row_weight), ctypes.byref(image)), image,
+                          "replace")
 
-    def recode(self, coding):
-        """The table in another coding, as a new one."""
-        image = Image()
-        return take_image(library().tte_recode(self._pointer(), choice("coding", coding, CODINGS),
-                                               ctypes.byref(image)), image, "recode")
+    def shrink(self, **options):
+        """A smaller table of this one, without the original. Options as compress has them."""
+        return make_image("shrink", lambda *both: library().tte_shrink(self._pointer(), *both), self.vocab,
+                          self.dim, **options)
 
 
 def main(words):
@@ -512,7 +548,7 @@ def main(words):
         return 2
     try:
         path = build(words[1] if len(words) == 2 else None)
-        load(path)
+        load_library(path)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,8 +13,8 @@
  * is left half written: new ones get a temporary name first, which Ctrl-C removes, too.
  *
  * In reading order: terminal and signals, numbers as text, commands and options, writing files, tables and
- * images, words, compress; commands that read (info, lookup, nearest, verify, export, c-array); commands that
- * make a new image (append, replace, merge, shrink); help and main.
+ * images, words; compress and train; commands that read (info, lookup, nearest, verify, export, c-array);
+ * commands that make a new image of images (append, replace, merge, shrink); help and main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -60,7 +60,6 @@ static struct {
     int on, lines;       /* a bar on a terminal; or a line a second */
     double start, last;  /* seconds */
     double rows;         /* of the table, for the rate */
-    double done, speed;  /* fraction at `last`, and how fast it has risen of late, per second */
 } bar;
 
 static double seconds(void)
@@ -200,27 +199,21 @@ static void bar_start(int quiet, int verbose, size_t rows)
     bar.lines = !bar.on && verbose;
     bar.start = bar.last = seconds();
     bar.rows = (double)rows;
-    bar.done = bar.speed = 0.0;
 }
 
 /* tte_progress_fn */
 static int bar_show(void *user, double fraction)
 {
-    const double now = seconds(), spent = now - bar.start, since = now - bar.last;
+    const double now = seconds(), spent = now - bar.start;
     const int full = fraction < 0 ? 0 : fraction > 1 ? 30 : (int)(fraction * 30.0);
     char left[32] = "", rate[32] = "";
 
     (void)user;
-    if ((!bar.on && !bar.lines) || since < (bar.on ? 0.1 : 1.0))
+    if ((!bar.on && !bar.lines) || now - bar.last < (bar.on ? 0.1 : 1.0))
         return 0;
-    if (bar.speed > 0.0)   /* the last few seconds count most: steps differ in speed */
-        bar.speed += (1.0 - exp(-since / 4.0)) * ((fraction - bar.done) / since - bar.speed);
-    else
-        bar.speed = fraction / spent;
     bar.last = now;
-    bar.done = fraction;
-    if (fraction > 0.01 && bar.speed > 0.0) {
-        const double rest = (1.0 - fraction) / bar.speed;
+    if (fraction > 0.0) {
+        const double rest = spent * (1.0 - fraction) / fraction;
         const long whole = rest > 0.0 && rest < 1e7 ? (long)(rest + 0.5) : 0;
         snprintf(left, sizeof left, "%ld:%02ld left", whole / 60, whole % 60);
         snprintf(rate, sizeof rate, "%.0f rows/s", bar.rows * fraction / spent);
@@ -307,7 +300,7 @@ static void print_json_string(const char *text)
 
 typedef enum {
     O_TENSOR, O_FORMAT, O_DIM, O_ROWS,
-    O_LAYOUT, O_CODING, O_RATIO, O_EPS, O_SHAPE, O_MAX_RANK, O_LIKE, O_WEIGHTS,
+    O_RATIO, O_EPS, O_EFFORT, O_WEIGHTS, O_METRIC, O_LIKE, O_LAYOUT, O_CODING, O_SHAPE, O_MAX_RANK, O_WEIGHT,
     O_TABLE, O_VOCAB, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
     O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
 } option_id;
@@ -319,14 +312,18 @@ static const struct {
     {"format", "NAME", "safetensors, npy, gguf, text or raw, where the file's name does not tell"},
     {"dim", "N", "numbers a row, of raw float32"},
     {"rows", "FIRST:LAST", "only these rows, LAST left out (\"1000:\": to the end)"},
-    {"layout", "NAME", "table: one train for the whole table (default); token: one for each row"},
-    {"coding", "NAME", "f32, f16, i8, i4, entropy; default entropy, with --layout token i4"},
-    {"ratio", "N", "at least N times smaller than float32; default 8; 0: no such bound"},
+    {"ratio", "N", "at least N times smaller than float32; default 8, unless --eps or --max-rank is given"},
     {"eps", "E", "relative error at most E, of the table or (--layout token) of every row"},
-    {"shape", "AxBxC", "the modes of a row; default: what suits the table"},
-    {"max-rank", "R", "no bond gets a larger rank"},
-    {"like", "FILE.tte", "mean, cores, steps and code tables of this image, so that both can be merged"},
+    {"effort", "1..9", "1: fast, 9: smallest error; default 5; reading is as fast"},
     {"weights", "FILE", "how much each row matters, a number a line; zipf: less with rising token id"},
+    {"metric", "FILE", "a table of M, so that the error e of a row counts as e M e'; e.g. the second moment\n"
+     "                     of the hidden states that meet the table in a language model's output"},
+    {"like", "IMAGE", "basis, centroids and classes of this image, so that both can be merged"},
+    {"layout", "NAME", "table: one train for the whole table (default); token: one for each row"},
+    {"coding", "NAME", "with --layout token: f32, f16, i8, i4; default: what does best on a sample"},
+    {"shape", "AxBxC", "the modes of a row; default: what suits the table; implies --layout token"},
+    {"max-rank", "R", "no bond gets a larger rank; implies --layout token"},
+    {"weight", "W", "how much the row matters; default: as most rows of the table"},
     {"table", "FILE", "the dense table that the image was made from"},
     {"vocab", "FILE", "the words: a word a line, or a vocab.json or tokenizer.json; default: those of\n"
      "                     IMAGE.vocab or, with --table, those beside the table"},
@@ -347,7 +344,8 @@ static const struct {
 
 #define BIT(option) (1u << (option))
 #define TABLE_OPTIONS (BIT(O_TENSOR) | BIT(O_FORMAT) | BIT(O_DIM) | BIT(O_ROWS))
-#define BUDGET_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_MAX_RANK) | BIT(O_SHAPE) | BIT(O_CODING))
+#define LEARN_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_EFFORT) | BIT(O_WEIGHTS) | BIT(O_METRIC))
+#define TOKEN_OPTIONS (BIT(O_LAYOUT) | BIT(O_CODING) | BIT(O_SHAPE) | BIT(O_MAX_RANK))
 #define OUTPUT_OPTIONS (BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_HELP))
 
 typedef struct command command;
@@ -632,8 +630,22 @@ static void print_summary(const char *path, const tte_table *t)
     tte_info i;
 
     (void)tte_get_info(t, &i);
-    printf("%s: %s x %s, %s bytes, %.2f times smaller than float32, relative error %.4f\n", path,
-           commas(i.vocab), commas(i.dim), commas(i.bytes), i.ratio, i.rel_error);
+    printf("%s: %s x %s, %s bytes", path, commas(i.vocab), commas(i.dim), commas(i.bytes));
+    if (i.vocab)
+        printf(", %.2f times smaller than float32, relative error %.4f", i.ratio, i.rel_error);
+    if (i.weighted_error < i.rel_error || i.weighted_error > i.rel_error)
+        printf(", weighted %.4f", i.weighted_error);
+    printf("\n");
+}
+
+/* A new image, or why there is none; where the bytes did not suffice, how many would. */
+static void check_made(tte_status status, const tte_image *image, size_t vocab, size_t dim, const char *path)
+{
+    if (status == TTE_ERR_BUDGET && image->size)
+        fail("%s: %s; possible are %s bytes, %.2f times smaller than float32", path, tte_status_text(status),
+             commas(image->size), (double)vocab * (double)dim * 4.0 / (double)image->size);
+    if (status != TTE_OK)
+        fail("%s: %s", path, tte_status_text(status));
 }
 
 /* ======================================================================================= */
@@ -761,6 +773,8 @@ static vocabulary vocabulary_open(const request *r, const image_in *in)
     trouble why = {""};
     size_t i;
 
+    if (!in->info.vocab)
+        return v;
     if (given(r, O_VOCAB)) {
         v = vocabulary_read(&why, r->option[O_VOCAB], in->info.vocab);
         check(&why);
@@ -790,6 +804,8 @@ static uint32_t token_named(const image_in *in, const vocabulary *v, const char 
     uint64_t id;
     size_t i;
 
+    if (!in->info.vocab)
+        fail("%s: an image of no rows", in->path);
     if (whole_number(name, in->info.vocab - 1, &id))
         return (uint32_t)id;
     if (name[0] && strspn(name, "0123456789") == strlen(name))
@@ -875,124 +891,120 @@ static void image_save(const request *r, const char *path, tte_image *image, int
 }
 
 /* ======================================================================================= */
-/* COMPRESS                                                                                */
+/* COMPRESS AND TRAIN                                                                      */
 /* ======================================================================================= */
 
-/* The settings of compress and shrink; `coding` and `layout` are the usual ones. */
-static tte_options budget_options(const request *r, tte_layout layout, tte_coding coding, double ratio)
+/* The settings of compress, train and shrink, for rows from `first` on of a table of `whole`. */
+static tte_options read_options(const request *r, size_t first, size_t rows, size_t whole, size_t dim)
 {
-    const int bounded = given(r, O_EPS) || given(r, O_MAX_RANK);
+    trouble why = {""};
     tte_options o;
 
     memset(&o, 0, sizeof o);
-    o.layout = layout;
-    o.coding = (tte_coding)word_option(r, O_CODING, (int)coding, coding_names);
-    o.ratio = (float)number_option(r, O_RATIO, bounded ? 0.0 : ratio, 0.0, 1e6);
+    o.layout = (tte_layout)word_option(r, O_LAYOUT, TTE_LAYOUT_AUTO, layout_names);
+    o.coding = (tte_coding)word_option(r, O_CODING, TTE_CODING_AUTO, coding_names);
+    o.ratio = (float)number_option(r, O_RATIO, 0.0, 1e-3, 1e6);
     o.eps = (float)number_option(r, O_EPS, 0.0, 1e-7, 1.0);
-    o.max_rank = (int32_t)whole_option(r, O_MAX_RANK, 0, 1, INT32_MAX);
     o.shape = shape_option(r);
-    if (o.coding == TTE_ENTROPY && o.layout == TTE_PER_TOKEN)
-        misused("--coding entropy: needs --layout table");
+    o.max_rank = (int32_t)whole_option(r, O_MAX_RANK, 0, 1, INT32_MAX);
+    o.effort = (int32_t)whole_option(r, O_EFFORT, 0, 1, 9);
+    if (o.layout == TTE_LAYOUT_AUTO)
+        o.layout = o.shape.modes || o.max_rank ? TTE_PER_TOKEN : TTE_PER_TABLE;
+    if (o.layout == TTE_PER_TABLE && (o.shape.modes || o.max_rank || (o.coding && o.coding != TTE_TRELLIS)))
+        misused("--shape, --max-rank and --coding: need --layout token");
+    if (o.layout == TTE_PER_TOKEN && o.coding == TTE_TRELLIS)
+        misused("--coding trellis: needs --layout table");
+    if (o.layout == TTE_PER_TOKEN
+        && (o.effort || given(r, O_WEIGHTS) || given(r, O_METRIC) || given(r, O_LIKE)))
+        misused("--effort, --weights, --metric and --like: need --layout table");
+    if (given(r, O_LIKE) && (o.ratio > 0.0f || o.eps > 0.0f || o.effort))
+        misused("--like: ratio, eps and effort are those of that image");
+    if (given(r, O_WEIGHTS))
+        o.row_weight = read_weights(&why, r->option[O_WEIGHTS], first, rows, whole);
+    if (given(r, O_METRIC) && !why.text[0])
+        o.metric = read_metric(&why, r->option[O_METRIC], dim);
+    check(&why);
     o.progress = bar_show;
     return o;
 }
 
-/* What --weights says, for rows of a table; NULL without it. */
-static float *weights_option(const request *r, size_t first, size_t rows, size_t whole)
+static void options_close(tte_options *o)
 {
-    trouble why = {""};
-    float *weights = given(r, O_WEIGHTS) ? read_weights(&why, r->option[O_WEIGHTS], first, rows, whole)
-                                         : NULL;
-    check(&why);
-    return weights;
+    give((void *)(uintptr_t)o->row_weight);
+    give((void *)(uintptr_t)o->metric);
 }
 
-/* The library's long work. What went wrong is the reader's own line, or the library's word. */
-static void compress_rows(const request *r, tte_rows_fn rows, void *user, size_t vocab, size_t dim,
-                          const tte_options *options, const char *path, const trouble *why,
-                          tte_image *image)
-{
-    tte_status status;
-
-    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), vocab);
-    status = tte_compress_rows(rows, user, vocab, dim, options, image);
-    bar_clear();
-    if (why)
-        check(why);
-    if (status != TTE_OK)
-        fail("%s: %s", path, tte_status_text(status));
-}
-
-static void run_compress(const request *r)
+/* compress and train differ in the library's call. */
+static void make_of_table(const request *r,
+                          tte_status (*make)(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
+                                             const tte_options *options, tte_image *out),
+                          int with_words)
 {
     const char *path = r->argument[1];
-    const int per_token = word_option(r, O_LAYOUT, TTE_PER_TABLE, layout_names) == TTE_PER_TOKEN;
-    tte_options o = budget_options(r, per_token ? TTE_PER_TOKEN : TTE_PER_TABLE,
-                                   per_token ? TTE_I4 : TTE_ENTROPY, given(r, O_LIKE) ? 0.0 : 8.0);
-    float *weights;
-    tte_image image;
+    tte_image image = {NULL, 0};
+    tte_status status;
+    tte_options o;
     image_in like;
     source s;
     int words;
 
-    if (per_token && (given(r, O_LIKE) || given(r, O_WEIGHTS)))
-        misused("--like and --weights: need --layout table");
-    if (given(r, O_LIKE) && (o.ratio > 0.0f || o.eps > 0.0f || o.max_rank || o.shape.modes))
-        misused("--like: ratio, eps, shape and max-rank are those of that image");
     check_output(r, path);
     s = table_open(r, r->argument[0], 0);
-    words = plan_words(r, NULL, 0, &s, path);
+    words = with_words && plan_words(r, NULL, 0, &s, path);
+    o = read_options(r, s.first, s.rows, s.whole, s.dim);
+    memset(&like, 0, sizeof like);
     if (given(r, O_LIKE)) {
         like = image_open(r->option[O_LIKE], 1);
         if (like.info.layout != TTE_PER_TABLE || like.info.dim != s.dim)
             fail("%s: rows of %zu numbers, layout %s; needed are %zu and table", like.path,
                  like.info.dim, layout_names[like.info.layout], s.dim);
-        if (given(r, O_CODING) && o.coding != like.info.coding)
-            misused("--coding %s: that of %s is %s", r->option[O_CODING], like.path,
-                    coding_names[like.info.coding]);
-        o.coding = like.info.coding;
         o.like = &like.t;
     }
-    o.row_weight = weights = weights_option(r, s.first, s.rows, s.whole);
-    compress_rows(r, source_rows, &s, s.rows, s.dim, &o, s.path, &s.why, &image);
+    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), s.rows);
+    status = make(source_rows, &s, s.rows, s.dim, &o, &image);
+    bar_clear();
+    check(&s.why);
+    check_made(status, &image, s.rows, s.dim, s.path);
     image_save(r, path, &image, words, NULL, 0, &s);
-    give(weights);
-    if (o.like)
-        image_close(&like);
+    image_close(&like);
+    options_close(&o);
     source_close(&s);
+}
+
+static void run_compress(const request *r)
+{
+    make_of_table(r, tte_compress_rows, 1);
+}
+
+static void run_train(const request *r)
+{
+    make_of_table(r, tte_train, 0);
 }
 
 /* ======================================================================================= */
 /* COMMANDS THAT READ                                                                      */
 /* ======================================================================================= */
 
-static const char *const section_names[] = {"header", "records", "index", "shared cores", "code tables"};
+#define PARTS 6   /* the header and the kinds of sections */
+static const char *const part_names[PARTS] = {"header_bytes", "record_bytes", "index_bytes", "class_bytes",
+                                              "basis_bytes", "centroid_bytes"};
 
-typedef struct {
-    uint64_t bytes[5];   /* as above; what is left is padding */
-    double eps;
-    uint32_t max_rank;
-} image_parts;
-
-/* The header as IMAGE FORMAT in tt_embed.h describes it; tte_open has checked it. */
-static image_parts read_parts(const image_in *in)
+/* Bytes of each, by the header as IMAGE FORMAT in tt_embed.h describes it; tte_open has checked it. The
+   zeros at the image's end count with the header. */
+static void read_parts(const image_in *in, uint64_t *bytes_of)
 {
     const unsigned char *p = in->file.data;
-    const size_t table = 144 + 4 + 8 * (size_t)p[16];
-    image_parts parts;
+    const size_t table = 184 + (in->info.layout == TTE_PER_TOKEN ? 4 + 8 * (size_t)p[16] : 24);
     size_t i;
 
-    memset(&parts, 0, sizeof parts);
-    parts.bytes[0] = table + 24 * (size_t)p[17];
-    parts.max_rank = get32(p + 40);
-    parts.eps = (double)float_of_bits(get32(p + 44));
+    memset(bytes_of, 0, PARTS * sizeof *bytes_of);
+    bytes_of[0] = table + 24 * (size_t)p[17] + 32;
     for (i = 0; i < p[17]; i++) {
         const unsigned char *section = p + table + 24 * i;
         const uint32_t kind = get32(section + 20);
-        if (kind >= 1 && kind <= 4)
-            parts.bytes[kind] = get64(section + 8);
+        if (kind >= 1 && kind < PARTS)
+            bytes_of[kind] = get64(section + 8);
     }
-    return parts;
 }
 
 typedef struct {
@@ -1105,68 +1117,58 @@ static void print_deciles(const loss *all, size_t rows, int as_json)
         printf("]");
 }
 
-static void print_info(const image_in *in)
+/* A line of what info tells; `value` is a number or a list in JSON's own form. */
+PRINTS(3) static void print_field(int as_json, const char *name, const char *value, ...)
 {
-    const image_parts parts = read_parts(in);
-    const tte_info *i = &in->info;
-    char shape[200];
-    uint64_t rest = i->bytes;
-    int k;
+    va_list list;
 
-    shape_text(i->shape.dim, i->shape.modes, shape, sizeof shape);
-    printf("file           %s\n", in->path);
-    printf("table          %s x %s\n", commas(i->vocab), commas(i->dim));
-    printf("layout         %s\n", i->layout == TTE_PER_TABLE ? "table: one train for all rows"
-                                                             : "token: a train for each row");
-    printf("coding         %s\n", coding_names[i->coding]);
-    printf("shape          %s, ranks", shape);
-    for (k = 0; k <= i->shape.modes; k++)
-        printf(" %d", (int)i->ranks[k]);
-    if (parts.max_rank)
-        printf(", at most %lu", (unsigned long)parts.max_rank);
-    printf("\nbytes          %s, %.2f times smaller than float32\n", commas(i->bytes), i->ratio);
-    for (k = 0; k < 5; k++) {
-        rest -= parts.bytes[k];
-        if (parts.bytes[k])
-            printf("  %-13s%s\n", section_names[k], commas(parts.bytes[k]));
-    }
-    if (rest)
-        printf("  %-13s%s\n", "padding", commas(rest));
-    printf("numbers        %.1f a token\n", i->mean_numbers);
-    printf("error          %.6g of the table, %.6g of its worst row (relative)\n", i->rel_error,
-           i->max_row_error);
-    if (parts.eps > 0.0)
-        printf("eps            %g\n", parts.eps);
+    printf(as_json ? ",\n  \"%s\": " : "%-15s ", name);
+    va_start(list, value);
+    vprintf(value, list);
+    va_end(list);
+    if (!as_json)
+        putchar('\n');
 }
 
-static void print_info_json(const image_in *in)
+static void print_info(const image_in *in, int as_json)
 {
-    static const char *const keys[] = {"header", "records", "index", "shared_cores", "code_tables"};
-    const image_parts parts = read_parts(in);
     const tte_info *i = &in->info;
-    uint64_t rest = i->bytes;
+    const char *const quote = as_json ? "\"" : "";
+    char shape[200] = "", ranks[200] = "";
+    uint64_t parts[PARTS];
     int k;
 
-    printf("{\n  \"file\": ");
-    print_json_string(in->path);
-    printf(",\n  \"vocab\": %zu,\n  \"dim\": %zu,\n", i->vocab, i->dim);
-    printf("  \"layout\": \"%s\",\n", layout_names[i->layout]);
-    printf("  \"coding\": \"%s\",\n", coding_names[i->coding]);
-    printf("  \"shape\": [");
-    for (k = 0; k < i->shape.modes; k++)
-        printf(k ? ", %d" : "%d", (int)i->shape.dim[k]);
-    printf("],\n  \"ranks\": [");
-    for (k = 0; k <= i->shape.modes; k++)
-        printf(k ? ", %d" : "%d", (int)i->ranks[k]);
-    printf("],\n  \"max_rank\": %lu,\n  \"eps\": %.9g,\n  \"bytes\": %zu,\n  \"sections\": {",
-           (unsigned long)parts.max_rank, parts.eps, i->bytes);
-    for (k = 0; k < 5; k++) {
-        rest -= parts.bytes[k];
-        printf("\"%s\": %llu, ", keys[k], (unsigned long long)parts.bytes[k]);
+    printf(as_json ? "{\n  \"file\": " : "file            ");
+    if (as_json)
+        print_json_string(in->path);
+    else
+        printf("%s\n", in->path);
+    print_field(as_json, "vocab", "%zu", i->vocab);
+    print_field(as_json, "dim", "%zu", i->dim);
+    print_field(as_json, "layout", "%s%s%s", quote, layout_names[i->layout], quote);
+    print_field(as_json, "coding", "%s%s%s", quote, coding_names[i->coding], quote);
+    if (i->layout == TTE_PER_TABLE) {
+        print_field(as_json, "rank", "%d", (int)i->rank);
+        print_field(as_json, "centroids", "%d", (int)i->centroids);
+        print_field(as_json, "classes", "%d", (int)i->classes);
+        print_field(as_json, "effort", "%d", (int)i->effort);
+    } else {
+        for (k = 0; k < i->shape.modes; k++) {
+            add_text(shape, sizeof shape, "%s%d", k ? ", " : "", (int)i->shape.dim[k]);
+            add_text(ranks, sizeof ranks, "%d, ", (int)i->ranks[k]);
+        }
+        print_field(as_json, "shape", "[%s]", shape);
+        print_field(as_json, "ranks", "[%s%d]", ranks, (int)i->ranks[k]);
     }
-    printf("\"padding\": %llu},\n", (unsigned long long)rest);
-    printf("  \"ratio\": %.9g,\n  \"mean_numbers\": %.9g,\n", i->ratio, i->mean_numbers);
-    printf("  \"rel_error\": %.9g,\n  \"max_row_error\": %.9g", i->rel_error, i->max_row_error);
+    print_field(as_json, "bytes", "%zu", i->bytes);
+    read_parts(in, parts);
+    for (k = 0; k < PARTS; k++)
+        print_field(as_json, part_names[k], "%llu", (unsigned long long)parts[k]);
+    print_field(as_json, "ratio", "%.9g", i->ratio);
+    print_field(as_json, "mean_numbers", "%.9g", i->mean_numbers);
+    print_field(as_json, "rel_error", "%.6g", i->rel_error);
+    print_field(as_json, "weighted_error", "%.6g", i->weighted_error);
+    print_field(as_json, "max_row_error", "%.6g", i->max_row_error);
 }
 
 static void run_info(const request *r)
@@ -1186,10 +1188,7 @@ static void run_info(const request *r)
         source_close(&s);
     }
     v = vocabulary_open(r, &in);
-    if (as_json)
-        print_info_json(&in);
-    else
-        print_info(&in);
+    print_info(&in, as_json);
     if (by_frequency)
         print_deciles(all, in.info.vocab, as_json);
     if (worst) {
@@ -1442,10 +1441,6 @@ static void run_c_array(const request *r)
     fprintf(out.file, "/* A table of %zu x %zu, %.2f times smaller than float32.\n", in.info.vocab,
             in.info.dim, in.info.ratio);
     fprintf(out.file, "   tte_open(&table, %s, sizeof %s) reads it where it lies. */\n\n"
-            "#if defined(__cplusplus) && __cplusplus >= 201103L\nalignas(8)\n"
-            "#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(8)\n"
-            "#elif defined(__GNUC__)\n__attribute__((aligned(8)))\n"
-            "#else\n#error \"this array must begin at a multiple of 8 bytes\"\n#endif\n"
             "static const unsigned char %s[%zu] = {", name, name, name, in.info.bytes);
     for (i = 0; i < in.info.bytes; i++)
         fprintf(out.file, i % 20 ? "%u," : "\n    %u,", (unsigned)in.file.data[i]);
@@ -1462,12 +1457,6 @@ static void run_c_array(const request *r)
 /* COMMANDS THAT MAKE A NEW IMAGE                                                          */
 /* ======================================================================================= */
 
-static void check_made(tte_status status, const char *path)
-{
-    if (status != TTE_OK)
-        fail("%s: %s", path, tte_status_text(status));
-}
-
 static void check_dim(const source *s, const image_in *in)
 {
     if (s->dim != in->info.dim)
@@ -1477,9 +1466,11 @@ static void check_dim(const source *s, const image_in *in)
 static void run_append(const request *r)
 {
     const char *path = r->argument[2];
-    tte_image image;
+    tte_image image = {NULL, 0};
+    float *rows, *weights = NULL;
+    trouble why = {""};
+    tte_status status;
     image_in in;
-    float *rows;
     source s;
     int words;
 
@@ -1488,9 +1479,16 @@ static void run_append(const request *r)
     s = table_open(r, r->argument[1], in.info.dim);
     check_dim(&s, &in);
     words = plan_words(r, &in, 1, &s, path);
+    if (given(r, O_WEIGHTS) && in.info.layout == TTE_PER_TOKEN)
+        misused("--weights: %s has layout token", in.path);
+    if (given(r, O_WEIGHTS))
+        weights = read_weights(&why, r->option[O_WEIGHTS], in.info.vocab, s.rows, in.info.vocab + s.rows);
+    check(&why);
     rows = source_load(&s);
-    check_made(tte_append(&in.t, rows, s.rows, &image), s.path);
+    status = tte_append(&in.t, rows, s.rows, weights, &image);
+    check_made(status, &image, in.info.vocab + s.rows, s.dim, s.path);
     image_save(r, path, &image, words, &in, 1, &s);
+    give(weights);
     give(rows);
     source_close(&s);
     image_close(&in);
@@ -1499,7 +1497,9 @@ static void run_append(const request *r)
 static void run_replace(const request *r)
 {
     const char *path = r->argument[3];
-    tte_image image;
+    const float weight = (float)number_option(r, O_WEIGHT, 0.0, 1e-30, 1e30);
+    tte_image image = {NULL, 0};
+    tte_status status;
     vocabulary v;
     uint32_t token;
     image_in in;
@@ -1524,7 +1524,8 @@ static void run_replace(const request *r)
     }
     s.rows = 1;
     row = source_load(&s);
-    check_made(tte_replace(&in.t, token, row, &image), s.path);
+    status = tte_replace(&in.t, token, row, weight, &image);
+    check_made(status, &image, in.info.vocab, s.dim, s.path);
     image_save(r, path, &image, words, &in, 1, NULL);
     give(row);
     vocabulary_close(&v);
@@ -1535,8 +1536,6 @@ static void run_replace(const request *r)
 /* What keeps two shards apart, in words. */
 static void explain_merge(const image_in *a, const image_in *b)
 {
-    char ours[200], theirs[200];
-
     if (a->info.dim != b->info.dim)
         fail("%s: rows of %zu numbers, those of %s have %zu", b->path, b->info.dim, a->path,
              a->info.dim);
@@ -1544,14 +1543,9 @@ static void explain_merge(const image_in *a, const image_in *b)
         fail("%s: layout %s, coding %s; %s has %s, %s", b->path, layout_names[b->info.layout],
              coding_names[b->info.coding], a->path, layout_names[a->info.layout],
              coding_names[a->info.coding]);
-    shape_text(a->info.shape.dim, a->info.shape.modes, ours, sizeof ours);
-    shape_text(b->info.shape.dim, b->info.shape.modes, theirs, sizeof theirs);
-    if (strcmp(ours, theirs) != 0)
-        fail("%s: shape %s, %s has %s; compress all shards with one --shape", b->path, theirs, a->path,
-             ours);
     if (a->info.layout == TTE_PER_TABLE)
-        fail("%s: other shared cores than %s; compress all shards with one --like", b->path, a->path);
-    fail("%s: other ranks or settings than %s; compress all shards with the same options", b->path,
+        fail("%s: another basis than %s; compress all shards with one --like", b->path, a->path);
+    fail("%s: another shape or other ranks than %s; compress all shards with the same options", b->path,
          a->path);
 }
 
@@ -1561,7 +1555,7 @@ static void run_merge(const request *r)
     const char *path = r->argument[count];
     image_in *in = (image_in *)take(count, sizeof *in);
     tte_table *parts = (tte_table *)take(count, sizeof *parts);
-    tte_image image;
+    tte_image image = {NULL, 0};
     tte_status status;
     size_t i;
     int words;
@@ -1581,7 +1575,7 @@ static void run_merge(const request *r)
         else
             explain_merge(&in[0], &in[i]);
     }
-    check_made(status, path);
+    check_made(status, &image, 0, 0, path);
     image_save(r, path, &image, words, in, count, NULL);
     for (i = 0; i < count; i++)
         image_close(&in[i]);
@@ -1589,42 +1583,27 @@ static void run_merge(const request *r)
     give(in);
 }
 
-/* Without the original: rows are read back from the image. Where only the coding changes, the library
-   recodes what each row has. */
 static void run_shrink(const request *r)
 {
     const char *path = r->argument[1];
-    const int budget = given(r, O_RATIO) || given(r, O_EPS) || given(r, O_MAX_RANK);
-    const int recode = given(r, O_CODING) && !budget && !given(r, O_SHAPE) && !given(r, O_WEIGHTS)
-                       && !given(r, O_LAYOUT);
+    tte_image image = {NULL, 0};
+    tte_status status;
     tte_options o;
-    tte_image image;
-    tte_layout layout;
     image_in in;
     int words;
 
-    if (!recode && !budget)
-        misused("how small? --ratio, --eps or --max-rank tells; or --coding alone");
+    if (!given(r, O_RATIO) && !given(r, O_EPS) && !given(r, O_MAX_RANK))
+        misused("how small? --ratio, --eps or --max-rank tells");
     check_output(r, path);
     in = image_open(r->argument[0], 1);
     words = plan_words(r, &in, 1, NULL, path);
-    layout = (tte_layout)word_option(r, O_LAYOUT, (int)in.info.layout, layout_names);
-    o = budget_options(r, layout, layout == in.info.layout ? in.info.coding
-                       : layout == TTE_PER_TABLE ? TTE_ENTROPY : TTE_I4, 0.0);
-    if (recode) {
-        check_made(tte_recode(&in.t, o.coding, &image), in.path);
-    } else {
-        float *weights;
-        if (given(r, O_WEIGHTS) && layout == TTE_PER_TOKEN)
-            misused("--weights: needs --layout table");
-        o.row_weight = weights = weights_option(r, 0, in.info.vocab, in.info.vocab);
-        compress_rows(r, image_rows, &in, in.info.vocab, in.info.dim, &o, in.path, NULL, &image);
-        give(weights);
-    }
+    o = read_options(r, 0, in.info.vocab, in.info.vocab, in.info.dim);
+    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), in.info.vocab);
+    status = tte_shrink(&in.t, &o, &image);
+    bar_clear();
+    check_made(status, &image, in.info.vocab, in.info.dim, in.path);
     image_save(r, path, &image, words, &in, 1, NULL);
-    if (!recode && !given(r, O_QUIET) && strcmp(path, "-") != 0)
-        printf("(that error is what changed since %s, which had lost %.4f)\n", in.path,
-               in.info.rel_error);
+    options_close(&o);
     image_close(&in);
 }
 
@@ -1639,10 +1618,14 @@ static const command commands[] = {
      "raw float32 with --dim. Without --tensor it is the one tensor that looks like an embedding.\n"
      "\"-\" is standard input, which is held in memory, and for OUT.tte standard output.",
      "ttembed compress model.safetensors table.tte --ratio 12 --weights zipf",
-     TABLE_OPTIONS | BUDGET_OPTIONS | BIT(O_LAYOUT) | BIT(O_LIKE) | BIT(O_WEIGHTS) | OUTPUT_OPTIONS
-         | BIT(O_VERBOSE)},
+     TABLE_OPTIONS | LEARN_OPTIONS | TOKEN_OPTIONS | BIT(O_LIKE) | OUTPUT_OPTIONS | BIT(O_VERBOSE)},
+    {"train", run_train, 2, 2, "TABLE OUT.tte",
+     "What compress learns of a table before it encodes rows: an image of no rows. compress --like takes\n"
+     "it, also for parts of the table, and merge makes of these what compress makes of the whole.",
+     "ttembed train model.safetensors basis.tte --ratio 12",
+     TABLE_OPTIONS | LEARN_OPTIONS | OUTPUT_OPTIONS | BIT(O_VERBOSE)},
     {"info", run_info, 1, 1, "IMAGE",
-     "What an image holds: its shape, ranks, bytes and errors. With the dense table it also tells\n"
+     "What an image holds: its layout, bytes and errors. With the dense table it also tells\n"
      "which tokens are hurt most: an error that is small for the table can be large for rare words.",
      "ttembed info table.tte --table model.safetensors --worst 20 --by-frequency",
      TABLE_OPTIONS | BIT(O_TABLE) | BIT(O_VOCAB) | BIT(O_WORST) | BIT(O_BY_FREQUENCY) | BIT(O_JSON)
@@ -1666,20 +1649,20 @@ static const command commands[] = {
     {"append", run_append, 3, 3, "IMAGE ROWS OUT.tte",
      "The image with the rows of a table added at its end. ROWS comes in the formats of compress; a\n"
      "file of unknown format is raw float32. Where image and rows have words, so has the new image.",
-     "ttembed append table.tte new_tokens.npy larger.tte", TABLE_OPTIONS | OUTPUT_OPTIONS},
+     "ttembed append table.tte new_tokens.npy larger.tte", TABLE_OPTIONS | BIT(O_WEIGHTS) | OUTPUT_OPTIONS},
     {"replace", run_replace, 4, 4, "IMAGE TOKEN ROW OUT.tte",
      "The image with one row replaced. ROW comes as ROWS in append.",
      "ttembed replace table.tte 42 row.npy new.tte",
-     TABLE_OPTIONS | BIT(O_ROW) | BIT(O_VOCAB) | OUTPUT_OPTIONS},
+     TABLE_OPTIONS | BIT(O_ROW) | BIT(O_WEIGHT) | BIT(O_VOCAB) | OUTPUT_OPTIONS},
     {"merge", run_merge, 2, INT_MAX, "IMAGE.. OUT.tte",
      "Shards, in order, in one image. They come from compress --rows, with the same options and for\n"
      "--layout table the same --like.",
      "ttembed merge part0.tte part1.tte table.tte", OUTPUT_OPTIONS},
     {"shrink", run_shrink, 2, 2, "IMAGE OUT.tte",
-     "A smaller image from a larger one, without the original. --coding alone recodes: to i8 or i4,\n"
-     "for example, from which scores of all tokens are fast.",
+     "A smaller image from a larger one, without the original. The errors that it tells are bounds on what\n"
+     "is lost against the original.",
      "ttembed shrink table.tte small.tte --ratio 16",
-     BUDGET_OPTIONS | BIT(O_LAYOUT) | BIT(O_WEIGHTS) | OUTPUT_OPTIONS | BIT(O_VERBOSE)}
+     LEARN_OPTIONS | TOKEN_OPTIONS | OUTPUT_OPTIONS | BIT(O_VERBOSE)}
 };
 enum { COMMANDS = (int)(sizeof commands / sizeof *commands) };
 

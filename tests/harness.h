@@ -118,8 +118,7 @@ static inline void test_begin(int argc, char **argv, const char *name)
 
 static inline void test_run(void (*function)(void), const char *name)
 {
-    if (!strstr(name, test.filter))
-        return;
+    if (!strstr(name, test.filter)) return;
     test.running = name;
     test.state = test.seed;
     test.checks = test.bad = 0;
@@ -182,8 +181,7 @@ static inline int is_untouched(const void *data, size_t size)
 {
     const unsigned char *bytes = (const unsigned char *)data;
     size_t i = 0;
-    while (i < size && bytes[i] == 0xA5)
-        i++;
+    while (i < size && bytes[i] == 0xA5) i++;
     return i == size;
 }
 
@@ -206,8 +204,7 @@ static inline double double_from_bits(uint64_t bits)
 static inline double dot(const float *a, const float *b, size_t count)
 {
     double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)a[i] * (double)b[i];
+    for (size_t i = 0; i < count; i++) sum += (double)a[i] * (double)b[i];
     return sum;
 }
 
@@ -226,8 +223,7 @@ static inline double distance(const float *a, const float *b, size_t count)
 static inline float *random_floats(size_t count)
 {
     float *values = new_floats(count);
-    for (size_t i = 0; i < count; i++)
-        values[i] = (float)rng_normal();
+    for (size_t i = 0; i < count; i++) values[i] = (float)rng_normal();
     return values;
 }
 
@@ -238,16 +234,14 @@ static inline tte_shape make_shape(int modes, const int *dims)
     tte_shape shape;
     memset(&shape, 0, sizeof shape);
     shape.modes = modes;
-    for (int k = 0; k < modes && k < TTE_MAX_MODES; k++)
-        shape.dim[k] = dims[k];
+    for (int k = 0; k < modes && k < TTE_MAX_MODES; k++) shape.dim[k] = dims[k];
     return shape;
 }
 
 static inline size_t shape_size(const tte_shape *shape)
 {
     size_t size = 1;
-    for (int k = 0; k < shape->modes; k++)
-        size *= (size_t)shape->dim[k];
+    for (int k = 0; k < shape->modes; k++) size *= (size_t)shape->dim[k];
     return size;
 }
 
@@ -255,8 +249,7 @@ static inline size_t shape_size(const tte_shape *shape)
 static inline size_t bond_limit(const tte_shape *shape, int k, int max_rank)
 {
     size_t left = 1, right = 1, limit;
-    for (int j = 0; j < shape->modes; j++)
-        *(j < k ? &left : &right) *= (size_t)shape->dim[j];
+    for (int j = 0; j < shape->modes; j++) *(j < k ? &left : &right) *= (size_t)shape->dim[j];
     limit = left < right ? left : right;
     return max_rank > 0 && (size_t)max_rank < limit ? (size_t)max_rank : limit;
 }

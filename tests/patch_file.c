@@ -19,12 +19,10 @@ static char *read_all(const char *path, size_t *size)
     FILE *file = fopen(path, "rb");
     char *bytes;
     long length;
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
-        give_up(path);
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0) give_up(path);
     rewind(file);
     bytes = (char *)malloc((size_t)length + 1);
-    if (bytes == NULL || fread(bytes, 1, (size_t)length, file) != (size_t)length)
-        give_up(path);
+    if (bytes == NULL || fread(bytes, 1, (size_t)length, file) != (size_t)length) give_up(path);
     fclose(file);
     *size = (size_t)length;
     return bytes;
@@ -34,8 +32,7 @@ static void set_bytes(char *bytes, size_t size, size_t offset, const char *hex)
 {
     for (; hex[0] != 0 && hex[1] != 0; hex += 2, offset++) {
         unsigned value;
-        if (offset >= size || sscanf(hex, "%2x", &value) != 1)
-            give_up("set: beyond the end, or not hexadecimal");
+        if (offset >= size || sscanf(hex, "%2x", &value) != 1) give_up("set: beyond the end, or not hexadecimal");
         bytes[offset] = (char)(unsigned char)value;
     }
 }
@@ -43,12 +40,9 @@ static void set_bytes(char *bytes, size_t size, size_t offset, const char *hex)
 static void replace(char *bytes, size_t size, const char *from, const char *to)
 {
     size_t length = strlen(from), at = 0;
-    if (strlen(to) != length)
-        give_up("replace: lengths differ");
-    while (at + length <= size && memcmp(bytes + at, from, length) != 0)
-        at++;
-    if (at + length > size)
-        give_up("replace: not found");
+    if (strlen(to) != length) give_up("replace: lengths differ");
+    while (at + length <= size && memcmp(bytes + at, from, length) != 0) at++;
+    if (at + length > size) give_up("replace: not found");
     memcpy(bytes + at, to, length);
 }
 
@@ -57,8 +51,7 @@ int main(int argc, char **argv)
     size_t size = 0;
     char *bytes;
     FILE *file;
-    if (argc < 5)
-        give_up("see the comment at its head");
+    if (argc < 5) give_up("see the comment at its head");
     bytes = read_all(argv[1], &size);
     if (strcmp(argv[3], "keep") == 0 && argc == 5) {
         size_t keep = (size_t)strtoul(argv[4], NULL, 10);
@@ -71,8 +64,7 @@ int main(int argc, char **argv)
         give_up("an unknown change");
     }
     file = fopen(argv[2], "wb");
-    if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0)
-        give_up(argv[2]);
+    if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) give_up(argv[2]);
     free(bytes);
     return 0;
 }

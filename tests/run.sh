@@ -91,8 +91,7 @@ compile_header() { # compile_header OBJECT LANGUAGE MACROS..
     shift 2
     : >"$tmp/alone.c"
     for macro in "$@"; do echo "#define $macro" >>"$tmp/alone.c"; done
-    echo '#include "tt_embed.h"' >>"$tmp/alone.c"
-    echo 'typedef int something_in_this_file;' >>"$tmp/alone.c"
+    printf '#include "tt_embed.h"\ntypedef int something_in_this_file;\n' >>"$tmp/alone.c"
     if [ "$language" = c ]; then
         $CC $c99 -O0 $CFLAGS -I"$root" -c -o "$object" "$tmp/alone.c"
     else
@@ -104,11 +103,8 @@ header_compiles() {
     for language in c ${CXX:+c++}; do
         check "$language: declarations" compile_header "$tmp/a.o" $language
         for s in '' TT_EMBED_STATIC; do
-            for d in '' TT_EMBED_DECODE_ONLY; do
-                for n in '' TT_EMBED_NO_STDIO; do
-                    check "$language: $s $d $n" compile_header "$tmp/a.o" $language \
-                        TT_EMBED_IMPLEMENTATION $s $d $n
-                done
+            for d in '' TT_EMBED_NO_STDIO TT_EMBED_READ_ONLY TT_EMBED_DECODE_ONLY; do
+                check "$language: $s $d" compile_header "$tmp/a.o" $language TT_EMBED_IMPLEMENTATION $s $d
             done
         done
     done
@@ -116,14 +112,14 @@ header_compiles() {
 
 # ---- what nm says of the object files ----------------------------------------------------------
 
-reading='tte_status_text tte_core_len tte_reconstruct_len tte_reconstruct tte_inner tte_open tte_verify
-    tte_get_info tte_scratch_len tte_lookup tte_lookup_batch tte_inner_tokens tte_logits tte_top_k'
+reading='tte_status_text tte_core_len tte_reconstruct_len tte_reconstruct tte_inner tte_from_f16 tte_from_bf16
+    tte_open tte_verify tte_get_info tte_scratch_len tte_lookup tte_lookup_batch tte_inner_tokens tte_logits tte_top_k'
 writing='tte_core_cap tte_decompose_work tte_decompose tte_svd_f32_work tte_svd_f32 tte_svd_f64_work
-    tte_svd_f64 tte_compress tte_compress_rows tte_free tte_append tte_replace tte_merge
-    tte_recode'
+    tte_svd_f64 tte_compress tte_compress_rows tte_train tte_free tte_append tte_replace tte_merge tte_shrink'
 files='tte_save tte_load'
+memory='memcpy memset memmove memcmp bcmp strlen'
 
-# Exactly these functions are public, and nothing is variable.
+# Exactly these functions are public, and nothing is variable. (Functions in two versions have a resolver.)
 defines_exactly() { # defines_exactly OBJECT NAMES..
     object=$1
     shift
@@ -166,8 +162,16 @@ uses_double() { # uses_double OBJECT
 }
 lacks_double() { ! uses_double "$1"; }
 
-plain() { # plain OBJECT MACROS..: without the sanitizers, whose own symbols would be in the way
+plain() { # plain OBJECT MACRO: without the sanitizers, whose own symbols would be in the way
     (CFLAGS=-O1 && compile_header "$1" c TT_EMBED_IMPLEMENTATION $2)
+}
+
+# What a shared object exports are the public functions.
+exports_exactly() { # exports_exactly NAMES..
+    (CFLAGS='-O1 -fPIC' && compile_header "$tmp/pic.o" c TT_EMBED_IMPLEMENTATION) &&
+        $CC -shared -o "$tmp/shared.so" "$tmp/pic.o" -lm || return 1
+    printf '%s\n' "$@" | sort >"$tmp/want"
+    nm -D --defined-only "$tmp/shared.so" | awk '{ print $3 }' | grep -v '^_' | sort | diff "$tmp/want" -
 }
 
 header_symbols() {
@@ -175,20 +179,22 @@ header_symbols() {
         echo 'symbols: skipped, there is no nm'
         return
     fi
-    memory='memcpy memset memmove memcmp bcmp strlen'
     check 'nm: build' plain "$tmp/full.o" ''
     check 'nm: all functions' defines_exactly "$tmp/full.o" $reading $writing $files
     check 'nm: never prints, exits or aborts' lacks "$tmp/full.o" \
         printf fprintf vfprintf puts putchar fputs perror exit _exit abort rand srand signal
+    check 'nm: shared object' exports_exactly $reading $writing $files
     check 'nm: build without stdio' plain "$tmp/nostdio.o" TT_EMBED_NO_STDIO
     check 'nm: no files' defines_exactly "$tmp/nostdio.o" $reading $writing
     check 'nm: no stdio' lacks "$tmp/nostdio.o" fopen fread fwrite fclose open write rename remove
-    check 'nm: build the decoder' plain "$tmp/decode.o" TT_EMBED_DECODE_ONLY
-    check 'nm: the decoder only' defines_exactly "$tmp/decode.o" $reading
-    check 'nm: no heap, no libm' needs_only "$tmp/decode.o" $memory
-    if command -v objdump >/dev/null 2>&1 && objdump -f "$tmp/decode.o" | grep -q x86-64; then
+    for only in READ_ONLY DECODE_ONLY; do
+        check "nm: build $only" plain "$tmp/$only.o" TT_EMBED_$only
+        check "nm: $only: reading only" defines_exactly "$tmp/$only.o" $reading
+        check "nm: $only: no heap, no files, no libm" needs_only "$tmp/$only.o" $memory
+    done
+    if command -v objdump >/dev/null 2>&1 && objdump -f "$tmp/full.o" | grep -q x86-64; then
         check 'objdump: double arithmetic is recognized' uses_double "$tmp/full.o"
-        check 'objdump: the decoder has none' lacks_double "$tmp/decode.o"
+        check 'objdump: DECODE_ONLY has none' lacks_double "$tmp/DECODE_ONLY.o"
     fi
     check 'nm: build static' plain "$tmp/static.o" TT_EMBED_STATIC
     check 'nm: nothing public' defines_exactly "$tmp/static.o"
@@ -198,54 +204,47 @@ header_symbols() {
 
 # Its macros begin with TTE_ or TT_EMBED_; private ones are gone at its end.
 macros_are_prefixed() {
-    cat >"$tmp/without.c" <<'END'
-#include <errno.h>
-#include <fcntl.h>
-#include <float.h>
-#include <limits.h>
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/types.h>
-#include <unistd.h>
-END
-    { cat "$tmp/without.c" && echo '#define TT_EMBED_IMPLEMENTATION' && echo '#include "tt_embed.h"'; } \
-        >"$tmp/with.c"
-    $CC -std=c99 -dM -E -I"$root" "$tmp/without.c" | awk '{ print $2 }' | sort >"$tmp/macros0" || return 1
-    $CC -std=c99 -dM -E -I"$root" "$tmp/with.c" | awk '{ print $2 }' | sort >"$tmp/macros1" || return 1
-    grep -q '^TTE_MAX_MODES$' "$tmp/macros1" || return 1
-    ! comm -13 "$tmp/macros0" "$tmp/macros1" | sed 's/(.*//' | grep -v '^TTE_' | grep -v '^TT_EMBED_' |
+    for file in errno fcntl float limits math stddef stdint stdio stdlib string sys/file sys/stat sys/types unistd; do
+        echo "#include <$file.h>"
+    done >"$tmp/without.c"
+    { # vector units: <immintrin.h> and <arm_neon.h> bring names of the compiler's own
+        printf '#if defined(__x86_64__)\n#include <immintrin.h>\n#elif defined(__ARM_NEON)\n'
+        printf '#include <arm_neon.h>\n#endif\n'
+    } >>"$tmp/without.c"
+    { cat "$tmp/without.c" && printf '#define TT_EMBED_IMPLEMENTATION\n#include "tt_embed.h"\n'; } >"$tmp/with.c"
+    for file in without with; do
+        $CC -std=c99 -dM -E -I"$root" "$tmp/$file.c" >"$tmp/macros" || return 1
+        awk '{ print $2 }' "$tmp/macros" | sort >"$tmp/$file.macros"
+    done
+    grep -q '^TTE_MAX_MODES$' "$tmp/with.macros" || return 1
+    ! comm -13 "$tmp/without.macros" "$tmp/with.macros" | sed 's/(.*//' | grep -v '^TTE_' | grep -v '^TT_EMBED_' |
         grep -v '^TTEI_IMPLEMENTED$'
 }
 
-# Two files with a private copy each, and a third with the bodies, in one program.
+# Two files with a private copy each, a third with the bodies and a fourth that uses them, in one program; the
+# header under another name.
 units_link() { # units_link LANGUAGE
-    for unit in one two; do
-        {
-            echo '#define TT_EMBED_STATIC'
-            echo '#define TT_EMBED_IMPLEMENTATION'
-            echo '#include "tt_embed.h"'
-            echo "int unit_$unit(void);"
-            echo "int unit_$unit(void) { return tte_status_text(TTE_OK) != NULL && tte_svd_f32_work(2, 2) > 0; }"
-        } >"$tmp/$unit.c"
+    cp tt_embed.h "$tmp/another_name.h"
+    for unit in one two three four; do
+        case $unit in
+        one | two) printf '#define TT_EMBED_STATIC\n#define TT_EMBED_IMPLEMENTATION\n' ;;
+        three) echo '#define TT_EMBED_IMPLEMENTATION' ;;
+        esac >"$tmp/$unit.c"
+        cat >>"$tmp/$unit.c" <<END
+#include "another_name.h"
+int unit_$unit(void);
+int unit_$unit(void) { return tte_status_text(TTE_OK) != NULL && tte_svd_f32_work(2, 2) > 0; }
+END
     done
-    cat >"$tmp/three.c" <<'END'
-#define TT_EMBED_IMPLEMENTATION
-#include "tt_embed.h"
+    cat >>"$tmp/four.c" <<'END'
 int unit_one(void);
 int unit_two(void);
-int main(void) { return unit_one() && unit_two() && tte_scratch_len(NULL) == 0 ? 0 : 1; }
+int unit_three(void);
+int main(void) { return unit_one() && unit_two() && unit_three() && unit_four() ? 0 : 1; }
 END
-    if [ "$1" = c ]; then
-        $CC $c99 $CFLAGS -I"$root" -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" -lm
-    else
-        $CXX $cxx11 $CFLAGS -I"$root" -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" -lm
-    fi && "$tmp/units"
+    compiler="$CC $c99"
+    if [ "$1" != c ]; then compiler="$CXX $cxx11"; fi
+    $compiler $CFLAGS -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" "$tmp/four.c" -lm && "$tmp/units"
 }
 
 if has_part header; then
@@ -264,12 +263,12 @@ if [ -z "$CXX" ]; then echo 'C++: skipped, there is no C++ compiler'; fi
 
 # ---- the test programs ---------------------------------------------------------------------------
 
-# The header's bodies take from 2 to 14 s to compile, most of what a stage of tests takes. So they are
-# compiled once for all programs that are built alike and get them from bodies.h. (TT_EMBED_STATIC cannot be
-# linked; the reader alone is compiled sooner than shared.)
+# The header's bodies take seconds to compile, most of what a stage of tests takes. So they are compiled once
+# for all programs that are built alike and get them from bodies.h. (TT_EMBED_STATIC cannot be linked; the
+# reader alone is compiled sooner than shared.)
 takes_bodies() { # takes_bodies SOURCE
     case $CFLAGS in *TT_EMBED_STATIC*) return 1 ;; esac
-    grep -q '^#include ".*bodies.h"' "$1" && ! grep -q '^#define TT_EMBED_DECODE_ONLY' "$1"
+    grep -q '^#include ".*bodies.h"' "$1" && ! grep -q '^#define TT_EMBED_[DR][A-Z]*_ONLY' "$1"
 }
 build() { # build COMPILER AND FLAGS -- PROGRAM SOURCES..
     command=
@@ -287,21 +286,16 @@ build() { # build COMPILER AND FLAGS -- PROGRAM SOURCES..
 build_c() { build $CC $c99 $how $CFLAGS -- "$@"; }
 build_cxx() { build $CXX $cxx11 $how $CFLAGS -- "$@"; }
 
-sources() { # the files of a test program
-    case $1 in
-    test_files) echo tests/test_files.c tests/second_unit.c ;;
-    test_threads) echo tests/test_threads.c -pthread ;;
-    *) echo "tests/$1.c" ;;
-    esac
-}
-
 # build_and_run LABEL COMPILER TEST ARGUMENTS..
 build_and_run() {
     label=$1
     compiler=$2
     test_name=$3
     shift 3
-    if $compiler "$test_name" $(sources "$test_name") >"$tmp/log" 2>&1; then
+    threads=
+    if grep -q '<pthread.h>' "tests/$test_name.c"; then threads=-pthread; fi
+    units=$(sed -n 's/^ \* Linked with: //p' "tests/$test_name.c" | sed 's,[a-z_]*\.c,tests/&,g')
+    if $compiler "$test_name" "tests/$test_name.c" $units $threads >"$tmp/log" 2>&1; then
         binary=$tmp/$test_name
         if [ ! -f "$binary" ]; then binary=$binary.exe; fi # as compilers for Windows name it
         program "$label $test_name" ${TEST_WRAPPER-} "$binary" "$@"
@@ -310,11 +304,7 @@ build_and_run() {
     fi
 }
 
-all_tests='test_svd test_train test_table test_grow test_image test_decoder test_files test_convergence
-    test_limits test_recode test_rows test_per_table test_per_table_grow test_per_table_image
-    test_entropy test_reading test_pages test_machines test_golden test_golden_decoder test_faults
-    test_threads test_large'
-all_tests=${TEST_ONLY:-$all_tests}
+all_tests=${TEST_ONLY:-$(cd tests && printf '%s\n' test_*.c | sed 's/\.c$//')}
 for t in ${TEST_SKIP-}; do all_tests=$(printf '%s\n' $all_tests | grep -vx "$t"); done
 
 if has_part programs; then
@@ -334,8 +324,8 @@ if has_part variants; then
         for t in $all_tests; do build_and_run C++ build_cxx $t; done
     fi
     how='-O1 -ffast-math'
-    for t in test_svd test_train test_table test_decoder test_per_table; do
-        build_and_run fast-math build_c $t 1 not_finite
+    for t in $(cd tests && grep -l 'RUN[A-Z_]*(not_finite)' test_*.c); do
+        build_and_run fast-math build_c "${t%.c}" 1 not_finite
     done
     how='-O3 -march=native'
     echo 'int main(void) { return 0; }' >"$tmp/empty.c"
@@ -349,7 +339,7 @@ if has_part variants; then
     if $CC $CFLAGS -fopenmp -o "$tmp/empty" "$tmp/empty.c" >/dev/null 2>&1; then
         OMP_NUM_THREADS=3
         export OMP_NUM_THREADS
-        for t in test_table test_per_table test_reading test_threads; do
+        for t in test_table test_reading test_threads; do
             build_and_run OpenMP build_c $t
         done
         unset OMP_NUM_THREADS

@@ -23,8 +23,7 @@ static void svd_stops_f64(void)
 {
     double a[M * N], *u = new_doubles(M * N), *s = new_doubles(N), *vt = new_doubles(N * N);
     void *work = test_alloc(tte_svd_f64_work(M, N));
-    for (int i = 0; i < M * N; i++)
-        a[i] = rng_normal();
+    for (int i = 0; i < M * N; i++) a[i] = rng_normal();
     CHECK_STATUS(tte_svd_f64(M, N, a, u, s, vt, work), TTE_ERR_CONVERGENCE);
     CHECK(is_untouched(u, M * N * sizeof(double)) && is_untouched(s, N * sizeof(double)));
     CHECK(is_untouched(vt, N * N * sizeof(double)));
@@ -51,7 +50,7 @@ static void compress_stops(void)
     tte_shape shape = make_shape(2, dims);
     float *table = random_floats(9 * 20);
     for (int i = 0; i < 8; i++) {
-        tte_options options = make_options((tte_coding)(i % 4), i / 4 ? 2 : 0, i / 4 ? 0 : 0.6f, &shape);
+        tte_options options = make_options(all_codings[i % 4], i / 4 ? 2 : 0, i / 4 ? 0 : 0.6f, &shape);
         tte_image image = sentinel_image();
         CHECK_STATUS(tte_compress(table, 9, 20, &options, &image), TTE_ERR_CONVERGENCE);
         CHECK(is_sentinel(&image));
@@ -62,9 +61,6 @@ static void compress_stops(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_convergence");
-    RUN(svd_stops_f32);
-    RUN(svd_stops_f64);
-    RUN(decompose_stops);
-    RUN(compress_stops);
+    RUN(svd_stops_f32); RUN(svd_stops_f64); RUN(decompose_stops); RUN(compress_stops);
     return test_end();
 }

@@ -58,14 +58,14 @@ report $? 'the default settings'
 report $? 'the built-in text'
 
 # The dense row holds vocab * dim * 4 bytes; the others name theirs; two continuations at least.
-table_rows=$(grep -c '^table entropy, ratio [0-9.]*\(, weights\)* .*[0-9]$' "$tmp/out")
+table_rows=$(grep -c '^table, ratio [0-9.]*\(, weights\)* .*[0-9]$' "$tmp/out")
 grep -q '^dense float32  *2,097,152  *1\.00 ' "$tmp/out" &&
     grep -q 'TensorGPT 2^7, rank 1 .* 14\.0 ' "$tmp/out" &&
     grep -q 'rounded to 8 bits' "$tmp/out" && grep -q 'rounded to 4 bits' "$tmp/out" &&
-    grep -q '^f32, ratio' "$tmp/out" && grep -q '^i8, ratio' "$tmp/out" && ! grep -qi 'nan' "$tmp/out" &&
+    grep -q '^token f32, ratio' "$tmp/out" && grep -q '^token i4, ratio' "$tmp/out" && ! grep -qi 'nan' "$tmp/out" &&
     grep -q '^blocks of 32 rounded to 4 bits  *294,912  *7\.11 ' "$tmp/out" &&
-    grep -q '^blocks of 32 rounded to 2 bits  *163,840 ' "$tmp/out" && [ "$table_rows" -eq 8 ]
-report $? 'the table of the default settings'
+    grep -q '^blocks of 32 rounded to 2 bits  *163,840 ' "$tmp/out" && [ "$table_rows" -eq 6 ]
+report $? 'the list of the default settings'
 
 # One train for the table. From the end of a row: time, perplexity with the tie kept, broken, relative
 # error, numbers, ratio. The size is kept to 1 %; the error grows with the ratio; weights help (at 8x
@@ -74,8 +74,8 @@ cat >"$tmp/table.awk" <<'END'
 /^prompt/ { exit }
 /^dense/ { dense = $(NF - 1) }
 /^blocks of 32 rounded to [23] bits/ { rounded[$6] = $(NF - 1) }
-/^table entropy, ratio/ {
-    ratio = $4 + 0
+/^table, ratio/ {
+    ratio = $3 + 0
     weighted = /, weights/
     kept[ratio, weighted] = $(NF - 1) + 0
     error[ratio, weighted] = $(NF - 3) + 0
@@ -84,9 +84,9 @@ cat >"$tmp/table.awk" <<'END'
 }
 END {
     if (!(kept[8, 1] >= 0.9 * dense && kept[8, 1] <= 1.05 * dense)) wrong = wrong " 8x"
-    if (!(kept[8, 1] < rounded[3] && kept[12, 1] < rounded[2])) wrong = wrong " rounding"
-    split("8 12 16 38.4", at, " ")
-    for (i = 1; i <= 4; i++) {
+    if (!(kept[8, 1] < rounded[3] && kept[16, 1] < rounded[2])) wrong = wrong " rounding"
+    split("8 16 38.4", at, " ")
+    for (i = 1; i <= 3; i++) {
         if (i > 1 && !(kept[at[i], 1] < kept[at[i], 0])) wrong = wrong " weights at " at[i]
         if (i > 1 && !(error[at[i], 0] > error[at[i - 1], 0])) wrong = wrong " error at " at[i]
         if (i > 1 && !(kept[at[i], 1] > kept[at[i - 1], 1])) wrong = wrong " order at " at[i]
@@ -100,8 +100,8 @@ report $? 'one train for the table, by default'
 
 # What the summary calls the best is the best at that size.
 awk '/^prompt/ { exit }
-    /^table entropy, ratio 16, weights/ { kept = $(NF - 1) }
-    /^at least +16x smaller/ { good = kept > 0 && $7 == kept && /table entropy, ratio 16, weights$/ }
+    /^table, ratio 16, weights/ { kept = $(NF - 1) }
+    /^at least +16x smaller/ { good = kept > 0 && $7 == kept && /table, ratio 16, weights$/ }
     END { exit !good }' "$tmp/out"
 report $? 'the summary'
 
@@ -111,28 +111,30 @@ fi
 
 printf 'The old house stood by the sea. Nobody had lived in it for many years, they said.\n' >"$tmp/text"
 
-# A ratio that is asked for is kept: the third column from the name on is the ratio.
+# A ratio that is asked for is kept: the sixth column from the end.
 demo --text "$tmp/text" --tokens 0 --ratio 3 --ratio 6 --coding i8 &&
-    awk '/^i8, ratio 3/ { a = $6 } /^i8, ratio 6/ { b = $6 } END { exit !(a >= 3 && b >= 6) }' "$tmp/out"
+    awk '/^token i8, ratio 3/ { a = $(NF - 5) } /^token i8, ratio 6/ { b = $(NF - 5) }
+        END { exit !(a >= 3 && b >= 6) }' "$tmp/out"
 report $? '--ratio 3 --ratio 6 --coding i8'
-
 for coding in f32 f16 i8 i4; do
-    demo --text "$tmp/text" --tokens 0 --layout table --coding $coding --ratio 6 &&
-        ! grep -q '^[fi][0-9]' "$tmp/out" &&
-        awk -v name="^table $coding, ratio 6" '$0 ~ name && $(NF - 5) + 0 >= 6 { rows++ }
-            END { exit rows != 2 }' "$tmp/out"
-    report $? "--layout table --coding $coding --ratio 6"
+    demo --text "$tmp/text" --tokens 0 --coding $coding --ratio 6 && ! grep -q '^table' "$tmp/out" &&
+        awk -v name="^token $coding, ratio 6" '$0 ~ name && $(NF - 5) + 0 >= 6 { rows++ }
+            END { exit rows != 1 }' "$tmp/out"
+    report $? "--coding $coding --ratio 6"
 done
 
-# With --eps the error of the whole table is bounded, and with a cap the numbers are.
-demo --text "$tmp/text" --tokens 0 --eps 0.2 --coding entropy --layout table &&
-    awk '/^table entropy, eps 0.2 / { good = $(NF - 3) + 0 <= 0.2 && $(NF - 3) + 0 >= 0.197 }
-        END { exit !good }' "$tmp/out"
-report $? '--eps 0.2 --coding entropy --layout table'
-demo --text "$tmp/text" --tokens 0 --layout table --coding f32 --max-rank 40 &&
-    awk '/^table f32, cap 40 / { good = $(NF - 4) + 0 >= 40 && $(NF - 4) + 0 <= 41.5 }
-        END { exit !good }' "$tmp/out"
-report $? '--layout table --coding f32 --max-rank 40'
+# What cannot be had is said, with the bytes that can.
+demo --text "$tmp/text" --tokens 0 --layout token --ratio 1000 &&
+    grep -q '^token i8, ratio 1000  .*; [0-9]* bytes would do$' "$tmp/out"
+report $? '--layout token --ratio 1000'
+
+# With --eps the error of the whole table is bounded, and with a cap the numbers are: 2 (8 + 16).
+demo --text "$tmp/text" --tokens 0 --eps 0.2 &&
+    awk '/^table, eps 0.2 / { good = $(NF - 3) + 0 <= 0.2 && $(NF - 3) + 0 >= 0.19 } END { exit !good }' "$tmp/out"
+report $? '--eps 0.2'
+demo --text "$tmp/text" --tokens 0 --shape 8x16 --max-rank 2 &&
+    awk '/^token i8, cap 2 / { good = $(NF - 4) == "48.0" } END { exit !good }' "$tmp/out"
+report $? '--shape 8x16 --max-rank 2'
 
 copy_model() {
     rm -rf "$tmp/model"
@@ -145,16 +147,16 @@ copy_model() {
 # Without counts there are no weights, but for those of a text that is given.
 copy_model
 rm "$tmp/model/counts.json"
-demo --text "$tmp/text" --tokens 0 --layout table --ratio 8 "$tmp/model" &&
-    grep -q '^table entropy, ratio 8  *2[56][0-9],[0-9]* ' "$tmp/out" && ! grep -q weights "$tmp/out"
+demo --text "$tmp/text" --tokens 0 --ratio 8 "$tmp/model" &&
+    grep -q '^table, ratio 8  *2[56][0-9],[0-9]* ' "$tmp/out" && ! grep -q weights "$tmp/out"
 report $? 'a model without counts.json'
-demo --text "$tmp/text" --tokens 0 --layout table --ratio 8 --weights README.md "$tmp/model" &&
-    grep '^table entropy' "$tmp/out" >"$tmp/rows" && [ "$(wc -l <"$tmp/rows")" -eq 2 ] &&
+demo --text "$tmp/text" --tokens 0 --ratio 8 --weights README.md "$tmp/model" &&
+    grep '^table, ' "$tmp/out" >"$tmp/rows" && [ "$(wc -l <"$tmp/rows")" -eq 2 ] &&
     grep -q '^weights: .* README.md$' "$tmp/out" &&
     [ "$(awk '{ print $(NF - 1) }' "$tmp/rows" | sort -u | wc -l)" -eq 2 ]
 report $? '--weights README.md'
 
-demo --text "$tmp/text" --tokens 0 --eps 0.3 --shape 8x4x4 && grep -q '^f32, eps 0.3' "$tmp/out"
+demo --text "$tmp/text" --tokens 0 --eps 0.3 --shape 8x4x4 && grep -q '^token i8, eps 0.3' "$tmp/out"
 report $? '--eps 0.3 --shape 8x4x4'
 
 # The same command gives the same words.
@@ -261,11 +263,13 @@ refused '--shape' --shape 4x4 --text "$tmp/text" --tokens 0
 refused '--max-rank' --max-rank 0
 refused '--max-rank' --max-rank 1.5
 refused '--coding' --coding f64
-refused '--layout table' --coding entropy
-refused '--layout table' --coding entropy --ratio 8 --layout token
+refused '--coding' --coding entropy
+refused '--layout token' --coding i8 --layout table
+refused '--layout token' --max-rank 3 --layout table
+refused '--layout token' --shape 8x16 --ratio 8 --layout table
 refused '--layout' --layout rows
 refused '--layout' --layout
-refused '--layout table' --weights "$tmp/text" --ratio 8
+refused '--layout table' --weights "$tmp/text" --coding i8
 refused '--layout table' --weights "$tmp/text" --layout token
 refused 'no/such/weights' --weights no/such/weights
 refused '--tokens' --tokens -1

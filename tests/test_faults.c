@@ -1,8 +1,7 @@
-/* test_faults.c: tte_save and tte_load where the system says no, and where the process is killed.
- * Every call that the library makes to write a file passes through here: the n-th one fails, for every
- * n, or is the last thing that the process does. Whatever happens, the path holds the old image or the
- * new one, and the new one only after its bytes were seen through to the disk. Needs POSIX. Works in
- * $TEST_TMP/faults, or in ./faults. */
+/* test_faults.c: tte_save and tte_load where all goes well, where the system says no, and where the process is killed.
+ * Every call that the library makes to write a file passes through here: the n-th one fails, for every n, or is the
+ * last thing that the process does. Whatever happens, the path holds the old image or the new one, and the new one
+ * only after its bytes were seen through to the disk. Needs POSIX. Works in $TEST_TMP/faults, or in ./faults. */
 #define _XOPEN_SOURCE 700
 #include <errno.h>
 #include <fcntl.h>
@@ -136,6 +135,7 @@ int fault_rename(const char *from, const char *to)
 #undef fsync
 #undef close
 #undef rename
+#include "bytes.h"
 #include "harness.h"
 #include "tables.h"
 #include "folder.h"
@@ -147,22 +147,178 @@ static void no_faults(void)
     fault.folder = -1;
 }
 
-/* ---- images ---------------------------------------------------------------------------------------- */
+/* ---- two images of different sizes, the old one and the new one ------------------------------------- */
 
-/* Two images of different sizes, the old one and the new one; many pages where they are large. */
-static void two_images(int large, tte_image *before, tte_image *after)
+static tte_image before, after, large[2]; /* the large ones have many pages */
+static char the_path[2000];
+static const char *path;
+
+static tte_image some_image(size_t vocab, tte_coding coding)
 {
-    size_t vocab = large ? 2000 : 30, dim = 40;
-    float *table = mixed_table(vocab, dim);
-    tte_options options = make_options(TTE_F32, 4, 0, NULL);
-    *before = make_image(table, vocab, dim, &options);
-    options.coding = TTE_F16;
-    *after = make_image(table, vocab, dim, &options);
-    CHECK(before->size != after->size);
+    float *table = mixed_table(vocab, 40);
+    tte_options options = make_options(coding, 4, 0, NULL);
+    tte_image image = make_image(table, vocab, 40, &options);
     free(table);
+    return image;
 }
 
-static void free_both(tte_image *a, tte_image *b) { free(a->data), free(b->data); }
+/* An empty folder but for the old image, and no fault. */
+static void begin_with(const tte_image *image)
+{
+    no_faults();
+    empty_the_folder();
+    if (image != NULL)
+        CHECK_STATUS(tte_save(path, image), TTE_OK);
+    no_faults();
+}
+
+/* The path holds this image, nothing else is in the folder, nothing is open or allocated. */
+static int holds(const tte_image *image)
+{
+    return file_is(path, image) && files_in(folder) == 1 && fault.open_files == 0 && heap.live == 0;
+}
+
+static void check_load_fails(const char *from, tte_status want)
+{
+    tte_image image = sentinel_image();
+    tte_table t;
+    memset(&t, 0xA5, sizeof t);
+    CHECK_STATUS(tte_load(from, &image, &t), want);
+    CHECK(is_sentinel(&image) && is_untouched(&t, sizeof t) && heap.live == 0);
+    CHECK_STATUS(tte_load(from, &image, NULL), want);
+    CHECK(is_sentinel(&image) && heap.live == 0);
+}
+
+/* ---- where nothing fails ----------------------------------------------------------------------------- */
+
+static void round_trip(void)
+{
+    const tte_image *const images[] = {&before, &after, &large[0], &before};
+    begin_with(NULL);
+    for (int i = 0; i < 4; i++) { /* each one over the one before */
+        tte_image loaded = sentinel_image();
+        tte_table t, other = open_image(images[i]);
+        CHECK_STATUS(tte_save(path, images[i]), TTE_OK);
+        CHECK(holds(images[i]));
+        if (CHECK_STATUS(tte_load(path, &loaded, &t), TTE_OK)) {
+            float *rows = lookup_all(&t), *want = lookup_all(&other);
+            CHECK(same_image(images[i], &loaded) && heap.live == 1);
+            CHECK(t.data == loaded.data && memcmp(rows, want, other.vocab * 40 * sizeof *rows) == 0);
+            free(rows), free(want);
+            tte_free(&loaded);
+        }
+        if (CHECK_STATUS(tte_load(path, &loaded, NULL), TTE_OK)) {
+            CHECK(same_image(images[i], &loaded) && heap.live == 1);
+            tte_free(&loaded);
+        }
+        CHECK(heap.live == 0);
+    }
+}
+
+/* Whoever has the old file open goes on reading it whole: the new one is another file. */
+static void replaced_as_a_whole(void)
+{
+    unsigned char *bytes = (unsigned char *)test_alloc(before.size);
+    FILE *reader;
+    begin_with(&before);
+    reader = fopen(path, "rb");
+    if (CHECK(reader != NULL)) {
+        setvbuf(reader, NULL, _IONBF, 0);
+        CHECK(fread(bytes, 1, 100, reader) == 100);
+        CHECK_STATUS(tte_save(path, &after), TTE_OK);
+        CHECK(fread(bytes + 100, 1, before.size - 100, reader) == before.size - 100);
+        CHECK(memcmp(bytes, before.data, before.size) == 0);
+        fclose(reader);
+    }
+    CHECK(holds(&after));
+    free(bytes);
+}
+
+static void bad_arguments(void)
+{
+    tte_image none = {NULL, 0}, out = sentinel_image();
+    begin_with(NULL);
+    CHECK_STATUS(tte_save(NULL, &before), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_save(path, NULL), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_save(path, &none), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_load(NULL, &out, NULL), TTE_ERR_ARGUMENT);
+    CHECK_STATUS(tte_load(path, NULL, NULL), TTE_ERR_ARGUMENT);
+    CHECK(is_sentinel(&out) && files_in(folder) == 0);
+}
+
+static void paths_that_lead_nowhere(void)
+{
+    static const char *const nowhere[] = {"nowhere/table.tte", "missing.tte"};
+    const char *inner = path_of("folder");
+    begin_with(NULL);
+    for (int i = 0; i < 2; i++) {
+        errno = 0;
+        check_load_fails(path_of(nowhere[i]), TTE_ERR_IO);
+        CHECK(errno == ENOENT);
+    }
+    errno = 0;
+    CHECK_STATUS(tte_save(path_of(nowhere[0]), &before), TTE_ERR_IO);
+    CHECK(errno == ENOENT);
+    check_load_fails("", TTE_ERR_IO);
+    CHECK_STATUS(tte_save("", &before), TTE_ERR_IO);
+    CHECK(mkdir(inner, 0700) == 0);
+    CHECK_STATUS(tte_save(inner, &before), TTE_ERR_IO);
+    check_load_fails(inner, TTE_ERR_IO);
+    CHECK(files_in(folder) == 1 && files_in(inner) == 0 && heap.live == 0);
+    CHECK(rmdir(inner) == 0);
+}
+
+static void files_that_are_no_images(void)
+{
+    static const struct { size_t at; unsigned char turned; tte_status status; } damages[] = {
+        {AT_RECORDED, 1, TTE_ERR_CHECKSUM}, {AT_VERSION, 0x40, TTE_ERR_VERSION}, {0, 1, TTE_ERR_FORMAT}};
+    unsigned char *bytes = (unsigned char *)test_alloc(before.size + 3000);
+    tte_status status;
+    tte_image out = sentinel_image();
+    begin_with(NULL);
+    for (size_t size = 0; size < 12; size++) {
+        write_file(path, "\x89TTE text, and no more", size);
+        status = tte_load(path, &out, NULL);
+        CHECK((status == TTE_ERR_FORMAT || status == TTE_ERR_TRUNCATED) && is_sentinel(&out) && heap.live == 0);
+    }
+    for (int i = 0; i < 3000; i++)
+        bytes[i] = (unsigned char)(rng_next() & 0xFF);
+    write_file(path, bytes, 3000);
+    check_load_fails(path, TTE_ERR_FORMAT);
+    memcpy(bytes, before.data, before.size);
+    write_file(path, bytes, before.size - 1);
+    check_load_fails(path, TTE_ERR_TRUNCATED);
+    write_file(path, bytes, before.size / 2);
+    check_load_fails(path, TTE_ERR_TRUNCATED);
+    write_file(path, bytes, before.size + 1);
+    check_load_fails(path, TTE_ERR_FORMAT);
+    for (int i = 0; i < 4; i++) { /* the last one is in a record, which tte_open does not read */
+        size_t at = i < 3 ? damages[i].at : before.size / 2;
+        unsigned char turned = i < 3 ? damages[i].turned : 0x10;
+        bytes[at] ^= turned;
+        write_file(path, bytes, before.size);
+        check_load_fails(path, i < 3 ? damages[i].status : TTE_ERR_CHECKSUM);
+        bytes[at] ^= turned;
+    }
+    free(bytes);
+}
+
+/* A name as long as the file system allows leaves no room for a suffix: saved or refused, but no rest stays. */
+static void long_names(void)
+{
+    char name[300];
+    begin_with(NULL);
+    for (size_t length = 230; length < 260; length++) {
+        tte_status status;
+        memset(name, 'n', length);
+        name[length] = 0;
+        status = tte_save(path_of(name), &before);
+        CHECK(status == TTE_OK || status == TTE_ERR_IO);
+        CHECK(files_in(folder) == (status == TTE_OK));
+        if (status == TTE_OK)
+            CHECK(file_is(path_of(name), &before) && remove(path_of(name)) == 0);
+    }
+}
 
 /* ---- faults ------------------------------------------------------------------------------------------ */
 
@@ -171,67 +327,41 @@ static void free_both(tte_image *a, tte_image *b) { free(a->data), free(b->data)
 static void each_call_fails(void)
 {
     static const int reasons[] = {ENOSPC, EIO, EDQUOT, EACCES, EMFILE, EROFS, EINTR};
-    const char *path = path_of("table.tte");
-    tte_image before, after;
-    two_images(0, &before, &after);
     for (int e = 0; e < 7; e++) {
         long n, failed = 0;
         tte_status status = TTE_ERR_IO;
-        empty_the_folder();
-        no_faults();
-        CHECK_STATUS(tte_save(path, &before), TTE_OK);
         for (n = 1; n < 1000; n++) {
             int error;
-            no_faults();
+            begin_with(&before);
             fault.most = after.size / 7, fault.fail_at = n, fault.error = reasons[e];
             errno = 0;
             status = tte_save(path, &after);
             error = errno;
-            CHECK(fault.open_files == 0 && heap.live == 0 && follows('r', 's') && follows('S', 'r'));
+            CHECK(follows('r', 's') && follows('S', 'r'));
             if (fault.calls < n)
                 break;
-            CHECK(files_in(folder) == 1);
-            CHECK(status == TTE_OK || status == TTE_ERR_IO);
-            if (status == TTE_OK) {
-                CHECK(file_is(path, &after));
-                no_faults();
-                CHECK_STATUS(tte_save(path, &before), TTE_OK);
-                continue;
-            }
-            failed++;
-            CHECK(error == reasons[e]);
-            CHECK(file_is(path, strchr(fault.trace, 'r') != NULL ? &after : &before));
-            no_faults();
-            CHECK_STATUS(tte_save(path, &before), TTE_OK);
+            CHECK(status == TTE_OK || (status == TTE_ERR_IO && error == reasons[e]));
+            CHECK(holds(status == TTE_OK || strchr(fault.trace, 'r') != NULL ? &after : &before));
+            failed += status != TTE_OK;
         }
         CHECK(n > 13 && failed >= (reasons[e] == EINTR ? 1 : 9));
         CHECK_STATUS(status, TTE_OK);
-        CHECK(file_is(path, &after));
+        CHECK(holds(&after));
     }
-    no_faults();
-    free_both(&before, &after);
 }
 
 static void short_writes(void)
 {
     static const size_t most[] = {1, 7, 512, 4095};
-    const char *path = path_of("table.tte");
-    tte_image before, after;
-    two_images(0, &before, &after);
-    empty_the_folder();
     for (int i = 0; i < 4; i++) {
-        no_faults();
-        CHECK_STATUS(tte_save(path, &before), TTE_OK);
+        begin_with(&before);
         fault.most = most[i];
         CHECK_STATUS(tte_save(path, &after), TTE_OK);
-        CHECK(file_is(path, &after) && files_in(folder) == 1 && follows('r', 's'));
+        CHECK(holds(&after) && follows('r', 's'));
     }
-    no_faults();
     fault.most = 0; /* a file that takes nothing more, and does not say why */
     CHECK_STATUS(tte_save(path, &before), TTE_ERR_IO);
-    CHECK(file_is(path, &after) && files_in(folder) == 1 && fault.open_files == 0);
-    no_faults();
-    free_both(&before, &after);
+    CHECK(holds(&after));
 }
 
 /* What is renamed has been seen through to the disk: after a power cut the new name means the new bytes.
@@ -240,25 +370,21 @@ static void disk_before_name(void)
 {
     char back[1000];
     struct stat about;
-    tte_image before, after;
-    two_images(1, &before, &after);
-    empty_the_folder();
-    no_faults();
-    CHECK_STATUS(tte_save(path_of("table.tte"), &before), TTE_OK);
-    CHECK(strcmp(fault.trace, "wsrS") == 0 && fault.open_files == 0);
-    fault.most = after.size / 3;
-    CHECK_STATUS(tte_save(path_of("table.tte"), &after), TTE_OK);
-    CHECK(strcmp(fault.trace, "wsrSwsrS") == 0 && fault.open_files == 0);
+    begin_with(NULL);
+    CHECK_STATUS(tte_save(path, &large[0]), TTE_OK);
+    CHECK(strcmp(fault.trace, "wsrS") == 0);
+    fault.most = large[1].size / 3;
+    CHECK_STATUS(tte_save(path, &large[1]), TTE_OK);
+    CHECK(strcmp(fault.trace, "wsrSwsrS") == 0);
     CHECK(stat(folder, &about) == 0);
     CHECK(fault.synced.st_ino == about.st_ino && fault.synced.st_dev == about.st_dev);
     memset(&fault.synced, 0, sizeof fault.synced);
     if (CHECK(getcwd(back, sizeof back) != NULL && chdir(folder) == 0)) { /* a path of a name alone */
-        CHECK_STATUS(tte_save("table.tte", &before), TTE_OK);
+        CHECK_STATUS(tte_save("table.tte", &large[0]), TTE_OK);
         CHECK(fault.synced.st_ino == about.st_ino && fault.synced.st_dev == about.st_dev);
         CHECK(chdir(back) == 0);
     }
-    CHECK(file_is(path_of("table.tte"), &before));
-    free_both(&before, &after);
+    CHECK(holds(&large[0]));
 }
 
 /* A file system that has no fsync for folders is none of ours to blame; a disk that fails is. */
@@ -267,34 +393,24 @@ static void folders_that_cannot_sync(void)
     static const struct { int error; tte_status status; } answers[] = {
         {EINVAL, TTE_OK}, {ENOTSUP, TTE_OK}, {EBADF, TTE_OK}, {ENOSYS, TTE_OK},
         {EIO, TTE_ERR_IO}, {ENOSPC, TTE_ERR_IO}, {EDQUOT, TTE_ERR_IO}};
-    const char *path = path_of("table.tte");
-    tte_image before, after;
-    two_images(0, &before, &after);
-    empty_the_folder();
     for (int i = 0; i < 7; i++) {
-        no_faults();
+        begin_with(&before);
         fault.folder_error = answers[i].error;
-        CHECK_STATUS(tte_save(path, i % 2 ? &before : &after), answers[i].status);
+        CHECK_STATUS(tte_save(path, &after), answers[i].status);
         CHECK(answers[i].status == TTE_OK || errno == answers[i].error);
-        CHECK(file_is(path, i % 2 ? &before : &after) && files_in(folder) == 1);
-        CHECK(strcmp(fault.trace, "wsrS") == 0 && fault.open_files == 0 && heap.live == 0);
+        CHECK(holds(&after) && strcmp(fault.trace, "wsrS") == 0);
     }
-    no_faults();
-    free_both(&before, &after);
 }
 
 /* As somebody to whom folders can be closed; root goes there in a child that gives its rights away. */
 static void folders_that_are_closed(void)
 {
-    const char *inner = path_of("closed"), *path = path_of("closed/table.tte");
-    tte_image before, after;
+    const char *inner = path_of("closed"), *file = path_of("closed/table.tte");
     int how = 1;
     pid_t child;
-    two_images(0, &before, &after);
-    empty_the_folder();
+    begin_with(NULL);
     CHECK(mkdir(inner, 0700) == 0);
-    no_faults();
-    CHECK_STATUS(tte_save(path, &before), TTE_OK);
+    CHECK_STATUS(tte_save(file, &before), TTE_OK);
     child = fork();
     if (child == 0) {
         if (chdir(inner) != 0 || (geteuid() == 0 && (chown(".", 12345, 12345) != 0 || setuid(12345) != 0)))
@@ -310,64 +426,52 @@ static void folders_that_are_closed(void)
     }
     CHECK(child > 0 && waitpid(child, &how, 0) == child && WIFEXITED(how));
     CHECK(WEXITSTATUS(how) == 0);
-    CHECK(file_is(path, &after) && files_in(inner) == 1);
-    CHECK(remove(path) == 0 && rmdir(inner) == 0);
-    free_both(&before, &after);
+    CHECK(file_is(file, &after) && files_in(inner) == 1);
+    CHECK(remove(file) == 0 && rmdir(inner) == 0);
 }
 
-/* /dev/full takes no byte: a full disk of the system's own making, where it has one. */
-static void full_device(void)
+/* A name that is taken, whatever it is, is not written through; here by a device that takes no byte. */
+static void names_that_are_taken(void)
 {
-    tte_image before, after;
     struct stat about;
-    two_images(0, &before, &after);
-    empty_the_folder();
-    no_faults();
-    if (stat("/dev/full", &about) == 0 && symlink("/dev/full", path_of("table.tte.tmp00")) == 0) {
-        /* a name that is taken, whatever it is, is not written through */
-        CHECK_STATUS(tte_save(path_of("table.tte"), &before), TTE_OK);
-        CHECK(file_is(path_of("table.tte"), &before));
-        CHECK(stat("/dev/full", &about) == 0 && S_ISCHR(about.st_mode));
-    }
-    CHECK_STATUS(tte_save(path_of("other.tte"), &before), TTE_OK);
-    empty_the_folder();
-    free_both(&before, &after);
+    begin_with(NULL);
+    CHECK(symlink("/dev/full", path_of("table.tte.tmp00")) == 0);
+    CHECK_STATUS(tte_save(path, &before), TTE_OK);
+    CHECK(file_is(path, &before));
+    CHECK(stat("/dev/full", &about) != 0 || S_ISCHR(about.st_mode));
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------ */
-
-/* A file so long that its buffer grows more than once: each of the requests fails in turn. */
-static void memory_for_a_long_file(void)
+/* Each request fails in turn; a long file's buffer grows more than once. */
+static void memory_that_runs_out(void)
 {
-    const char *path = path_of("table.tte");
-    tte_image before, after, out = sentinel_image();
     tte_status status = TTE_ERR_MEMORY;
-    two_images(1, &before, &after);
-    empty_the_folder();
-    no_faults();
-    CHECK_STATUS(tte_save(path, &before), TTE_OK);
-    for (heap.refuse = 1; heap.refuse < 100; heap.refuse++) {
+    begin_with(NULL);
+    for (heap.refuse = 1; status == TTE_ERR_MEMORY && heap.refuse < 100; heap.refuse++) {
         heap.requests = 0;
-        status = tte_load(path, &out);
-        if (heap.requests < heap.refuse)
-            break;
-        CHECK_STATUS(status, TTE_ERR_MEMORY);
-        CHECK(is_sentinel(&out) && heap.live == 0);
+        status = tte_save(path, &large[0]);
+        CHECK(heap.live == 0 && files_in(folder) == (status == TTE_OK));
+    }
+    CHECK_STATUS(status, TTE_OK);
+    for (heap.refuse = 1, status = TTE_ERR_MEMORY; status == TTE_ERR_MEMORY && heap.refuse < 100; heap.refuse++) {
+        tte_image out = sentinel_image();
+        heap.requests = 0;
+        status = tte_load(path, &out, NULL);
+        if (status == TTE_ERR_MEMORY) {
+            CHECK(is_sentinel(&out) && heap.live == 0);
+        } else if (CHECK_STATUS(status, TTE_OK)) {
+            CHECK(same_image(&out, &large[0]));
+            tte_free(&out);
+        }
     }
     CHECK(heap.refuse > 3);
     heap.refuse = 0;
-    if (CHECK_STATUS(status, TTE_OK)) {
-        CHECK(same_image(&out, &before));
-        tte_free(&out);
-    }
-    CHECK(heap.live == 0);
-    free_both(&before, &after);
+    CHECK(holds(&large[0]));
 }
 
 /* ---- the process is killed ------------------------------------------------------------------------------ */
 
 /* A child saves `after`, or goes on saving one and the other; 0 when it was killed. */
-static int save_in_a_child(const char *path, const tte_image *images, int for_ever, long microseconds)
+static int save_in_a_child(const tte_image *images, int for_ever, long microseconds)
 {
     int how = 0;
     pid_t child = fork();
@@ -397,38 +501,30 @@ static int save_in_a_child(const char *path, const tte_image *images, int for_ev
  * file. */
 static void killed_at_each_call(void)
 {
-    const char *path = path_of("table.tte");
     tte_image images[2];
     int done = 0;
     long n;
-    two_images(0, &images[0], &images[1]);
-    empty_the_folder();
+    images[0] = before, images[1] = after;
+    begin_with(NULL);
     for (n = 1; n < 1000 && !done; n++) {
         no_faults();
-        CHECK_STATUS(tte_save(path, &images[0]), TTE_OK);
-        CHECK(files_in(folder) == 1); /* what was left behind is gone again */
+        CHECK_STATUS(tte_save(path, &before), TTE_OK);
+        CHECK(holds(&before)); /* what was left behind is gone again */
         no_faults();
-        fault.most = images[1].size / 7, fault.kill_at = n;
-        done = save_in_a_child(path, images, 0, 0);
-        CHECK(file_is(path, &images[done]) || file_is(path, &images[1]));
+        fault.most = after.size / 7, fault.kill_at = n;
+        done = save_in_a_child(images, 0, 0);
+        CHECK(file_is(path, &images[done]) || file_is(path, &after));
         CHECK(files_in(folder) <= 2);
     }
     CHECK(done && n > 10);
-    no_faults();
-    free_both(&images[0], &images[1]);
 }
 
 /* Killed at any moment, again and again: the path holds one image or the other, whole, and what is left
  * behind does not pile up. */
 static void killed_at_any_moment(void)
 {
-    const char *path = path_of("table.tte");
     int times = test.small ? 100 : 1000, most = 0, saw[2] = {0, 0}, longest = 4000;
-    tte_image images[2];
-    two_images(1, &images[0], &images[1]);
-    empty_the_folder();
-    no_faults();
-    CHECK_STATUS(tte_save(path, &images[0]), TTE_OK);
+    begin_with(&large[0]);
     /* On a machine that is busy a child may take long to save anything: then it gets more time. */
     for (int round = 0; round < times + 1000 && test.bad == 0; round++) {
         int which, files;
@@ -437,9 +533,9 @@ static void killed_at_any_moment(void)
         if (round >= times && longest < 500000)
             longest *= 2;
         fault.most = rng_int(0, 1) ? SIZE_MAX : 4096;
-        (void)save_in_a_child(path, images, 1, rng_int(0, longest));
-        which = file_is(path, &images[1]);
-        CHECK(which || file_is(path, &images[0]));
+        (void)save_in_a_child(large, 1, rng_int(0, longest));
+        which = file_is(path, &large[1]);
+        CHECK(which || file_is(path, &large[0]));
         saw[which]++;
         files = files_in(folder);
         most = files > most ? files : most;
@@ -447,32 +543,27 @@ static void killed_at_any_moment(void)
     CHECK(saw[0] > 0 && saw[1] > 0); /* the kills fell on different moments */
     CHECK(most <= 2);
     no_faults();
-    CHECK_STATUS(tte_save(path, &images[1]), TTE_OK);
-    CHECK(file_is(path, &images[1]) && files_in(folder) == 1);
-    free_both(&images[0], &images[1]);
+    CHECK_STATUS(tte_save(path, &large[1]), TTE_OK);
+    CHECK(holds(&large[1]));
 }
 
-/* Two processes save the same path at the same time, over and over: each succeeds, and neither takes the
- * other's unfinished file for one that was left behind. */
-static void two_at_a_time(void)
+/* Three processes save the same path at the same time, over and over: each succeeds, and none takes
+ * another's unfinished file for one that was left behind. */
+static void three_at_a_time(void)
 {
-    const char *path = path_of("table.tte");
-    tte_image images[2];
     pid_t child[3];
-    two_images(0, &images[0], &images[1]);
-    empty_the_folder();
-    no_faults();
+    begin_with(NULL);
     for (int c = 0; c < 3; c++) {
         child[c] = fork();
         if (child[c] == 0) {
             tte_image seen;
             fault.most = 500;
             for (int i = 0; i < (test.small ? 100 : 1000); i++) {
-                if (tte_save(path, &images[c % 2]) != TTE_OK)
+                if (tte_save(path, c % 2 ? &after : &before) != TTE_OK)
                     _exit(1);
-                if (tte_load(path, &seen) != TTE_OK)
+                if (tte_load(path, &seen, NULL) != TTE_OK)
                     _exit(2);
-                if (!same_image(&seen, &images[0]) && !same_image(&seen, &images[1]))
+                if (!same_image(&seen, &before) && !same_image(&seen, &after))
                     _exit(3);
                 tte_free(&seen);
             }
@@ -486,7 +577,6 @@ static void two_at_a_time(void)
         CHECK(WEXITSTATUS(how) == 0);
     }
     CHECK(files_in(folder) == 1);
-    free_both(&images[0], &images[1]);
 }
 
 int main(int argc, char **argv)
@@ -494,17 +584,28 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "test_faults");
     if (!make_the_folder("faults"))
         return 2;
+    snprintf(the_path, sizeof the_path, "%s", path_of("table.tte"));
+    path = the_path;
+    before = some_image(30, TTE_F32), after = some_image(30, TTE_F16);
+    large[0] = some_image(2000, TTE_F32), large[1] = some_image(2000, TTE_F16);
+    RUN(round_trip);
+    RUN(replaced_as_a_whole);
+    RUN(bad_arguments);
+    RUN(paths_that_lead_nowhere);
+    RUN(files_that_are_no_images);
+    RUN(long_names);
     RUN(each_call_fails);
     RUN(short_writes);
     RUN(disk_before_name);
     RUN(folders_that_cannot_sync);
     RUN(folders_that_are_closed);
-    RUN(full_device);
-    RUN(memory_for_a_long_file);
+    RUN(names_that_are_taken);
+    RUN(memory_that_runs_out);
     RUN(killed_at_each_call);
     RUN(killed_at_any_moment);
-    RUN(two_at_a_time);
+    RUN(three_at_a_time);
     empty_the_folder();
     (void)rmdir(folder);
+    free(before.data), free(after.data), free(large[0].data), free(large[1].data);
     return test_end();
 }

@@ -1,11 +1,12 @@
 #!/bin/sh
-# test_size.sh: what the decoder costs on a microcontroller. Builds it at -Os for a Cortex-M4F and a
+# test_size.sh: what the reader costs on a microcontroller. Builds it at -Os for a Cortex-M4F and a
 # Cortex-M0+, prints code sizes, stack and what it needs from outside, and checks them against the limits
 # below. Needs arm-none-eabi-gcc. Ends with 'size: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
 root=$(pwd)
-cc=${CROSS-arm-none-eabi-}gcc
+tools=${CROSS-arm-none-eabi-}
+cc=${tools}gcc
 if ! command -v "$cc" >/dev/null 2>&1; then
     echo "size: skipped, there is no $cc"
     exit 0
@@ -38,31 +39,27 @@ same() {
     fi
 }
 
-cat >"$tmp/unit.c" <<'END_C'
-#define TT_EMBED_IMPLEMENTATION
-#define TT_EMBED_DECODE_ONLY
-#include "tt_embed.h"
-END_C
-
-build() { # build OBJECT FLAGS..: one decoder, every function in a section of its own
-    out=$1
-    shift
-    rm -f "$tmp/$out.o" "$tmp/$out.ci"
+build() { # build NAME MACRO: the reader, every function in a section of its own
+    printf '#define TT_EMBED_IMPLEMENTATION\n#define %s\n#include "tt_embed.h"\n' "$2" >"$tmp/unit.c"
+    # shellcheck disable=SC2086
     (cd "$tmp" && "$cc" -std=c99 -Os -mthumb -ffunction-sections -fdata-sections -fcallgraph-info=su \
-        -Wall -Wextra -Werror $cpu "$@" -I"$root" -c unit.c -o "$out.o")
+        -Wall -Wextra -Werror $cpu -I"$root" -c unit.c -o "$1.o")
 }
 
-text_of() { "${CROSS-arm-none-eabi-}size" "$1" | awk 'NR == 2 { print $1 }'; }
+text_of() { "${tools}size" "$1" | awk 'NR == 2 { print $1 }'; }
 
-# What an application links that calls tte_open and tte_lookup, without libgcc and libc.
-linked() { # linked OBJECT
-    "$cc" $cpu -mthumb -nostdlib -Wl,--gc-sections -Wl,-e,tte_open -Wl,-u,tte_lookup \
-        -Wl,--unresolved-symbols=ignore-all "$tmp/$1.o" -o "$tmp/$1.elf" 2>/dev/null && text_of "$tmp/$1.elf"
+# Bytes that an application links which calls these functions, without libgcc and libc.
+linked() { # linked NAME FUNCTIONS..
+    object=$tmp/$1.o
+    shift
+    # shellcheck disable=SC2086,SC2046
+    "$cc" $cpu -mthumb -nostdlib -Wl,--gc-sections -Wl,-e,tte_open $(printf ' -Wl,-u,%s' "$@") \
+        -Wl,--unresolved-symbols=ignore-all "$object" -o "$tmp/linked.elf" 2>/dev/null && text_of "$tmp/linked.elf"
 }
 
 # The deepest stack of every public function, from the compiler's call graph; a cycle or a call through a
 # pointer would have no bound. What libgcc and libc take is not in it.
-stacks() { # stacks OBJECT
+stacks() { # stacks NAME
     awk -F'"' '
         function deepest(f,    i, n, callee, most, d) {
             if (open[f]) { print "cycle", f; exit }
@@ -79,47 +76,51 @@ stacks() { # stacks OBJECT
         END { for (f in own) if (f ~ /^tte_/) print deepest(f), f }' "$tmp/$1.ci" | sort -rn
 }
 
-allowed='memcpy|memset|memmove|__aeabi_f(add|sub|mul|cmp(eq|lt|le|ge|gt))|__aeabi_(u?i2f|f2u?iz|u?idiv|u?idivmod|lmul)'
-reading=$(sed -n "/^reading='/,/'\$/p" tests/run.sh | grep -o 'tte_[a-z_0-9]*' | sort | tr '\n' ' ')
+# All public functions of the reading side, as the header declares them.
+printf '#include "tt_embed.h"\n' >"$tmp/api.c"
+reading=$("$cc" -E -P -DTT_EMBED_DECODE_ONLY -I"$root" "$tmp/api.c" | grep -o '\<tte_[a-z0-9_]*(' | tr -d '(' |
+    sort | tr '\n' ' ')
+allowed='memcpy|memset|memmove|memcmp|__aeabi_f(add|sub|mul|div|cmp(eq|lt|le|ge|gt))|__aeabi_(u?i2f|ul2f|f2u?iz|f2ulz)'
+allowed="$allowed|__aeabi_(u?idiv|u?idivmod|uldivmod|lmul|llsr|llsl)"
 
-check_stack() { # check_stack OBJECT
+# What holds of every reader: no state, nothing of the writer, no heap, no double, no recursion.
+sound() { # sound NAME
+    same "$1: data and bss" '0 0' "$("${tools}size" "$tmp/$1.o" | awk 'NR == 2 { print $2, $3 }')"
+    same "$1: public functions" "$reading" \
+        "$("${tools}nm" "$tmp/$1.o" | awk '$2 == "T" { print $3 }' | sort | tr '\n' ' ')"
     stacks "$1" >"$tmp/stacks"
-    check "deepest stack: $(awk 'NR == 1 { print $2 }' "$tmp/stacks")" \
-        "$(awk 'NR == 1 { print $1 }' "$tmp/stacks")" 512
-    same "$name: no recursion, no unknown call" '' "$(grep -v '^[0-9]' "$tmp/stacks")"
+    same "$1: no recursion, no unknown call" '' "$(grep -v '^[0-9]' "$tmp/stacks")"
 }
 
-measure() { # measure NAME LIMIT_F32 LIMIT_OTHER COMPILER_FLAGS..
-    name=$1 f32=$2 others=$3
-    shift 3
+measure() { # measure PROCESSOR LIMITS COMPILER_FLAGS..: of lookup, of all that scores too, of everything, of stack
+    echo "$1"
+    limit_lookup=$2 limit_scores=$3 limit_all=$4 limit_stack=$5
+    shift 5
     cpu=$*
-    echo "$name"
-    build all || { failed=$((failed + 1)); return; }
-    check 'everything' "$(text_of "$tmp/all.o")" 9216
-    same "$name: data and bss" '0 0' "$("${CROSS-arm-none-eabi-}size" "$tmp/all.o" | awk 'NR == 2 { print $2, $3 }')"
-    same "$name: public functions" "$reading" \
-        "$("${CROSS-arm-none-eabi-}nm" "$tmp/all.o" | awk '$2 == "T" { print $3 }' | sort | tr '\n' ' ')"
-    needs=$("${CROSS-arm-none-eabi-}nm" -u "$tmp/all.o" | awk '{ print $2 }')
-    same "$name: needs from outside" '' "$(echo "$needs" | grep -Evx "$allowed")"
-    echo "  needs $(echo $needs)"
-    check_stack all
-    for coding in F32 F16 I8 I4; do
-        build token -DTT_EMBED_ONLY_LAYOUT=TTE_PER_TOKEN -DTT_EMBED_ONLY_CODING=TTE_$coding
-        limit=$others
-        if [ $coding = F32 ]; then limit=$f32; fi
-        check "open and lookup, per token, $coding" "$(linked token)" "$limit"
-        check_stack token
-    done
-    build table -DTT_EMBED_ONLY_CODING=TTE_ENTROPY
-    check 'open and lookup, per table, ENTROPY' "$(linked table)" 4096
-    build table -DTT_EMBED_ONLY_LAYOUT=TTE_PER_TABLE
-    check_stack table
-    printf '  %-46s %6d bytes\n' 'open and lookup, per table, any coding' "$(linked table)"
-    printf '  %-46s %6d bytes\n' 'open and lookup, any image' "$(linked all)"
+    if ! build decoder TT_EMBED_DECODE_ONLY || ! build reader TT_EMBED_READ_ONLY; then
+        failed=$((failed + 1))
+        return
+    fi
+    check 'open and lookup' "$(linked decoder tte_lookup)" "$limit_lookup"
+    check 'open, lookup, logits and top-k' "$(linked decoder tte_lookup tte_logits tte_top_k)" \
+        "$limit_scores"
+    check 'everything' "$(text_of "$tmp/decoder.o")" "$limit_all"
+    sound decoder
+    check "deepest stack: $(awk 'NR == 1 { print $2 }' "$tmp/stacks")" \
+        "$(awk 'NR == 1 { print $1 }' "$tmp/stacks")" "$limit_stack"
+    needs=$("${tools}nm" -u "$tmp/decoder.o" | awk '{ print $2 }')
+    same 'decoder: needs from outside' '' "$(echo "$needs" | grep -Evx "$allowed")"
+    echo "  needs $(echo "$needs" | tr '\n' ' ')"
+    sound reader
+    printf '  %-46s %6d bytes\n' 'open, lookup, logits and top-k, READ_ONLY' \
+        "$(linked reader tte_lookup tte_logits tte_top_k)"
+    printf '  %-46s %6d bytes\n' 'deepest stack, READ_ONLY' "$(awk 'NR == 1 { print $1 }' "$tmp/stacks")"
+    same 'reader: no heap, no files' '' \
+        "$("${tools}nm" -u "$tmp/reader.o" | grep -Ew 'malloc|calloc|realloc|free|fopen|fread|fwrite|printf')"
 }
 
-measure 'Cortex-M4F' 2560 2560 -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard
-measure 'Cortex-M0+' 2560 2720 -mcpu=cortex-m0plus -mfloat-abi=soft
+measure 'Cortex-M4F' 6656 8192 12288 512 -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard
+measure 'Cortex-M0+' 7168 8960 12288 576 -mcpu=cortex-m0plus -mfloat-abi=soft
 
 printf 'size: %s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

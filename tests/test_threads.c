@@ -1,5 +1,5 @@
-/* test_threads.c: many readers of one view, and the same bytes from any number of OpenMP's threads.
- * Needs POSIX threads. The readers are for ThreadSanitizer as well:
+/* test_threads.c: many readers of one view, writers beside each other, and the same bytes from any number of
+ * OpenMP's threads. Needs POSIX threads. The first two are for ThreadSanitizer as well:
  *     clang -std=c99 -g -O1 -fsanitize=thread -DTT_EMBED_STATIC -pthread tests/test_threads.c -lm
  * (STATIC leaves out functions in two versions, whose choice runs before the sanitizer does). It does not
  * know gcc's OpenMP; built with that, images are compared instead. */
@@ -12,27 +12,13 @@
 #include "harness.h"
 #include "tables.h"
 
-/* Both layouts in every coding; adapted ranks where they are a matter of each row. */
-enum { KINDS = 4 + 4 + 5, VOCAB = 150, DIM = 21 };
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
-static tte_options kind_options(int kind)
-{
-    static const int dims[3] = {3, 4, 2};
-    tte_shape shape = make_shape(3, dims);
-    tte_options options = make_options((tte_coding)(kind % 4), kind < 4 ? 2 : 0, kind < 4 ? 0 : 0.5f,
-                                       &shape);
-    if (kind >= 8) {
-        options = make_options((tte_coding)(kind - 8), 0, 0.2f, NULL);
-        options.layout = TTE_PER_TABLE;
-    }
-    return options;
-}
+enum { READERS = 4, VOCAB = 150, BATCH = 40, K = 7 };
 
-/* ---- readers ----------------------------------------------------------------------------------- */
-
-enum { READERS = 4, BATCH = 40, K = 7 };
-
-/* All answers of one view: rows, a batch, products, scores, the best; info and checksums. */
+/* All answers of one view. */
 typedef struct answers {
     float rows[VOCAB * DIM], batch[BATCH * DIM], inner[VOCAB], scores[VOCAB], best_scores[K];
     uint32_t best[K];
@@ -53,17 +39,14 @@ static void *read_all(void *user)
     float *scratch = (float *)malloc(tte_scratch_len(r->t) * sizeof(float)), query[DIM];
     uint32_t tokens[BATCH];
     memset(a, 0, sizeof *a);
-    for (int j = 0; j < DIM; j++)
-        query[j] = (float)(j % 5) - 1.5f;
-    for (uint32_t i = 0; i < BATCH; i++)
-        tokens[i] = i * 61 % VOCAB;
+    for (int j = 0; j < DIM; j++) query[j] = (float)(j % 5) - 1.5f;
+    for (uint32_t i = 0; i < BATCH; i++) tokens[i] = i * 61 % VOCAB;
     r->bad = scratch == NULL;
     for (int round = 0; round < (test.small ? 2 : 20) && !r->bad; round++) {
         for (uint32_t i = 0; i < VOCAB; i++) { /* each begins elsewhere */
             const uint32_t token = (i + (uint32_t)r->number * 37) % VOCAB;
             r->bad |= tte_lookup(r->t, token, a->rows + token * DIM, scratch) != TTE_OK;
-            r->bad |= tte_inner_tokens(r->t, token, (token + 1) % VOCAB, &a->inner[token],
-                                       scratch) != TTE_OK;
+            r->bad |= tte_inner_tokens(r->t, token, (token + 1) % VOCAB, &a->inner[token], scratch) != TTE_OK;
         }
         r->bad |= tte_lookup_batch(r->t, tokens, BATCH, a->batch, scratch) != TTE_OK;
         r->bad |= tte_logits(r->t, query, 0, VOCAB, a->scores, scratch) != TTE_OK;
@@ -77,113 +60,93 @@ static void *read_all(void *user)
 
 static void readers_share_a_view(void)
 {
-    float *table = mixed_table(VOCAB, DIM);
-    reader *readers = (reader *)test_alloc((READERS + 1) * sizeof *readers);
-    for (int kind = 0; kind < KINDS; kind++) {
-        tte_options options = kind_options(kind);
-        tte_image image = make_image(table, VOCAB, DIM, &options);
+    fixture f = make_fixture(VOCAB);
+    reader *readers = (reader *)test_alloc((READERS + 1) * sizeof *readers), *first = &readers[READERS];
+    for (int n = 0; n < SETTINGS; n++) {
+        tte_options options = setting(n, &f);
+        tte_image image = make_image(f.table, VOCAB, DIM, &options);
         tte_table t = open_image(&image);
         pthread_t threads[READERS];
-        readers[READERS].t = &t, readers[READERS].want = NULL, readers[READERS].number = 0;
-        (void)read_all(&readers[READERS]);
-        CHECK(!readers[READERS].bad);
-        for (int n = 0; n < READERS; n++) {
-            readers[n].t = &t, readers[n].want = &readers[READERS].got, readers[n].number = n;
-            if (!CHECK(pthread_create(&threads[n], NULL, read_all, &readers[n]) == 0))
-                exit(2);
+        first->t = &t, first->want = NULL, first->number = 0;
+        (void)read_all(first);
+        CHECK(!first->bad);
+        for (int i = 0; i < READERS; i++) {
+            readers[i].t = &t, readers[i].want = &first->got, readers[i].number = i;
+            if (!CHECK(pthread_create(&threads[i], NULL, read_all, &readers[i]) == 0)) exit(2);
         }
-        for (int n = 0; n < READERS; n++) {
-            CHECK(pthread_join(threads[n], NULL) == 0);
-            CHECK(!readers[n].bad);
-        }
+        for (int i = 0; i < READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0 && !readers[i].bad);
         free(image.data);
     }
-    free(readers), free(table);
+    free(readers), free_fixture(&f);
 }
 
-/* ---- writers ------------------------------------------------------------------------------------- */
-
-typedef struct writer { const float *table; tte_image image; int kind, bad; } writer;
+typedef struct writer { const fixture *f; tte_image image; int number, bad; } writer;
 
 static void *compress_one(void *user)
 {
     writer *w = (writer *)user;
-    tte_options options = kind_options(w->kind);
-    w->bad = tte_compress(w->table, VOCAB, DIM, &options, &w->image) != TTE_OK;
+    tte_options options = setting(w->number, w->f);
+    w->bad = tte_compress(w->f->table, VOCAB, DIM, &options, &w->image) != TTE_OK;
     return NULL;
 }
 
 static void writers_share_nothing(void)
 {
-    float *table = mixed_table(VOCAB, DIM);
-    for (int kind = 0; kind < KINDS; kind++) {
+    fixture f = make_fixture(VOCAB);
+    for (int n = 0; n < SETTINGS; n++) {
         writer w[3];
         pthread_t threads[2];
-        for (int n = 0; n < 3; n++)
-            w[n].table = table, w[n].kind = kind;
+        for (int i = 0; i < 3; i++) w[i].f = &f, w[i].number = n;
         (void)compress_one(&w[2]);
-        for (int n = 0; n < 2; n++)
-            if (!CHECK(pthread_create(&threads[n], NULL, compress_one, &w[n]) == 0))
-                exit(2);
-        for (int n = 0; n < 2; n++)
-            CHECK(pthread_join(threads[n], NULL) == 0);
-        for (int n = 0; n < 3; n++)
-            if (CHECK(!w[n].bad && !w[2].bad))
-                CHECK(same_image(&w[n].image, &w[2].image));
-        for (int n = 0; n < 3; n++)
-            if (!w[n].bad)
-                tte_free(&w[n].image);
+        for (int i = 0; i < 2; i++)
+            if (!CHECK(pthread_create(&threads[i], NULL, compress_one, &w[i]) == 0)) exit(2);
+        for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+        for (int i = 0; i < 3; i++)
+            if (CHECK(!w[i].bad && !w[2].bad)) CHECK(same_image(&w[i].image, &w[2].image));
+        for (int i = 0; i < 3; i++)
+            if (!w[i].bad) tte_free(&w[i].image);
     }
-    free(table);
+    free_fixture(&f);
 }
 
-/* ---- OpenMP --------------------------------------------------------------------------------------- */
-
 #ifdef _OPENMP
-
 /* Every way to an image, with 1, 2, 3 and 8 threads. */
 static void same_bytes_from_any_number(void)
 {
     static const int threads[4] = {1, 2, 3, 8};
-    const size_t vocab = test.small ? 1100 : 2200;
     const int before = omp_get_max_threads();
-    float *table = mixed_table(vocab, DIM);
-    for (int kind = 0; kind < KINDS; kind++)
+    fixture f = make_fixture(test.small ? 700 : 2200);
+    for (int n = 0; n < SETTINGS; n++)
         for (int call = 0; call < 4; call++) {
-            tte_options options = kind_options(kind);
-            tte_image base = make_image(table, vocab, DIM, &options), first = {NULL, 0};
+            tte_options options = setting(n, &f), less = table_options(6, 0);
+            tte_image base = make_image(f.table, f.vocab / 2, DIM, &options), first = {NULL, 0};
             tte_table t[2];
             t[0] = t[1] = open_image(&base);
-            for (int n = 0; n < 4; n++) {
+            for (int i = 0; i < 4; i++) {
                 tte_image image = sentinel_image();
                 tte_status status;
-                omp_set_num_threads(threads[n]);
-                status = call == 0 ? tte_compress(table, vocab, DIM, &options, &image)
-                       : call == 1 ? tte_append(t, table, 300, &image)
-                       : call == 2 ? tte_recode(t, t->coding == TTE_F32 ? TTE_I8 : TTE_F32, &image)
-                                   : tte_merge(t, 2, &image);
-                if (!CHECK_STATUS(status, TTE_OK))
-                    continue;
-                CHECK(n == 0 || same_image(&image, &first));
-                if (n == 0)
+                omp_set_num_threads(threads[i]);
+                status = call == 0 ? tte_compress(f.table, f.vocab, DIM, &options, &image)
+                       : call == 1 ? tte_append(t, f.table, 300, NULL, &image)
+                       : call == 2 ? tte_shrink(t, &less, &image) : tte_merge(t, 2, &image);
+                if (!CHECK_STATUS(status, TTE_OK)) continue;
+                CHECK(i == 0 || same_image(&image, &first));
+                if (i == 0)
                     first = image;
                 else
                     tte_free(&image);
             }
-            tte_free(&first);
-            free(base.data);
+            tte_free(&first), free(base.data);
             omp_set_num_threads(before);
         }
-    free(table);
+    free_fixture(&f);
 }
-
 #endif
 
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_threads");
-    RUN(readers_share_a_view);
-    RUN(writers_share_nothing);
+    RUN(readers_share_a_view); RUN(writers_share_nothing);
 #ifdef _OPENMP
     RUN(same_bytes_from_any_number);
 #endif

@@ -14,13 +14,10 @@ export LC_ALL
 tool() { "$tmp/ttembed" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 files() { "$tmp/files" "$@" 2>>"$tmp/err"; }
 
-# shellcheck disable=SC2086
 $CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
 report $? 'cc -O2 -o ttembed examples/ttembed.c -lm'
-# shellcheck disable=SC2086
 $CC -O2 -o "$tmp/files" tests/ttembed_files.c -lm >"$tmp/out" 2>&1
 report $? 'ttembed_files.c'
-# shellcheck disable=SC2086
 $CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
 report $? 'patch_file.c'
 if [ "$failed" -ne 0 ]; then finish; fi
@@ -34,8 +31,7 @@ exactly() { # exactly NAME TABLE COLUMNS OPTIONS..
     width=$3
     shift 3
     rm -f "$tmp/exact.tte" "$tmp/exact.npy" "$tmp/exact.vocab"
-    tool compress "$table" "$tmp/exact.tte" --quiet --layout token --coding f32 --ratio 0 \
-        --shape "$width" "$@" &&
+    tool compress "$table" "$tmp/exact.tte" --quiet --coding f32 --shape "$width" --max-rank 1 "$@" &&
         tool export "$tmp/exact.tte" "$tmp/exact.npy" && files same "$tmp/dense" "$tmp/exact.npy"
     report $? "$name"
 }
@@ -272,8 +268,16 @@ refused 1 'part-9' compress "$tmp/sharded/b.index.json" "$no"
 sed 's/part-2/part-1/' "$tmp/sharded/model.safetensors.index.json" >"$tmp/sharded/b.index.json"
 refused 1 'embed_tokens.weight: missing' compress "$tmp/sharded/b.index.json" "$no"
 
-# No budget can be met, and what makes no sense at all.
-refused 1 'no setting' compress "$tmp/t.npy" "$no" --ratio 1000
+# A budget that cannot be met comes with one that can.
+for options in '' '--shape 4x4'; do
+    refused 1 'no setting.*; possible are [0-9,]* bytes' compress "$tmp/t.npy" "$no" --ratio 1000 $options
+    size=$(sed 's/.*possible are \([0-9,]*\) bytes.*/\1/; s/,//g' "$tmp/err")
+    tool compress "$tmp/t.npy" "$no" $options --ratio "$(echo "$size" | awk '{ print 0.99999 * 3840 / $1 }')" &&
+        [ "$(wc -c <"$no")" -le "$size" ]
+    report $? "what is possible: $size $options"
+done
+
+# What makes no sense at all.
 refused 2 'command' ''
 refused 2 'commpress' commpress "$tmp/t.npy" "$no"
 refused 2 'expected TABLE' compress "$tmp/t.npy"
@@ -288,8 +292,13 @@ refused 2 'ratio' compress "$tmp/t.npy" "$no" --ratio 3x
 refused 2 'twice' compress "$tmp/t.npy" "$no" --ratio 3 --ratio 4
 refused 2 'eps' compress "$tmp/t.npy" "$no" --eps 2
 refused 2 'coding' compress "$tmp/t.npy" "$no" --coding f64
-refused 2 'layout table' compress "$tmp/t.npy" "$no" --coding entropy --layout token
+refused 2 'layout table' compress "$tmp/t.npy" "$no" --coding trellis --layout token
 refused 2 'layout table' compress "$tmp/t.npy" "$no" --weights zipf --layout token
+refused 2 'layout table' compress "$tmp/t.npy" "$no" --effort 3 --max-rank 2
+refused 2 'layout token' compress "$tmp/t.npy" "$no" --coding i8
+refused 2 'layout token' compress "$tmp/t.npy" "$no" --shape 4x4 --layout table
+refused 2 'effort' compress "$tmp/t.npy" "$no" --effort 10
+refused 2 'max-rank' train "$tmp/t.npy" "$no" --max-rank 2
 refused 2 'shape' compress "$tmp/t.npy" "$no" --shape 4x
 refused 2 'shape' compress "$tmp/t.npy" "$no" --shape 0x4
 refused 1 'modes' compress "$tmp/t.npy" "$no" --shape 3x5
@@ -299,12 +308,14 @@ refused 2 'rows' compress "$tmp/t.npy" "$no" --rows a:3
 refused 2 'force' compress "$tmp/t.npy" "$no" --force=yes
 refused 2 'two dashes' compress "$tmp/t.npy" "$no" -f
 refused 1 'no/weights' compress "$tmp/t.npy" "$no" --weights no/weights
+refused 1 'no/metric' compress "$tmp/t.npy" "$no" --metric no/metric
+refused 1 't.npy: 60 x 16, expected a metric of 16 x 16' compress "$tmp/t.npy" "$no" --metric "$tmp/t.npy"
 
 # ---- help ------------------------------------------------------------------------------------------
 
 tool --help && [ ! -s "$tmp/err" ] &&
     commands=$(sed -n 's/^    ttembed \([a-z-]*\) .*/\1/p' "$tmp/out") &&
-    [ "$(echo "$commands" | wc -l)" -eq 11 ]
+    [ "$(echo "$commands" | wc -l)" -eq 12 ]
 report $? '--help'
 for command in $commands; do
     tool "$command" --help && grep -q "^usage: ttembed $command " "$tmp/out" &&
@@ -327,16 +338,17 @@ report $? '--force overwrites'
 "$tmp/ttembed" compress "$model" - 2>"$tmp/err" | cmp -s - "$tmp/before.tte"
 report $? 'compress to standard output'
 tool compress "$tmp/t.npy" "$tmp/small.tte" --eps 0.5 --layout token --coding f32 --shape 4x4 &&
-    tool info "$tmp/small.tte" --json && awk -F'[:,]' '/max_row_error/ { good = $2 > 0.1 && $2 <= 0.5 }
+    tool info "$tmp/small.tte" && awk '/^max_row_error/ { good = $2 > 0.1 && $2 <= 0.5 }
         END { exit !good }' "$tmp/out"
 report $? '--eps of every row'
-tool compress "$tmp/t.npy" "$tmp/small.tte" --force --max-rank 3 --coding f32 &&
-    tool info "$tmp/small.tte" && grep -q 'ranks 3 .*at most 3' "$tmp/out"
+tool compress "$tmp/t.npy" "$tmp/small.tte" --force --max-rank 3 --coding f32 --shape 4x4 &&
+    tool info "$tmp/small.tte" && grep -q '^ranks  *\[1, 3, 1\]$' "$tmp/out"
 report $? '--max-rank'
 mv "$tmp/before.tte" "$tmp/gpt2.tte"
 
-tool info "$tmp/gpt2.tte" && bytes=$(wc -c <"$tmp/gpt2.tte") &&
-    awk -v bytes="$bytes" '/^bytes/ { gsub(",", ""); whole = $2 } /^  / { gsub(",", ""); sum += $NF }
+bytes=$(wc -c <"$tmp/gpt2.tte")
+tool info "$tmp/gpt2.tte" &&
+    awk -v bytes="$bytes" '$1 == "bytes" { whole = $2 } /_bytes / { sum += $2 }
         END { exit !(whole == bytes && sum == bytes) }' "$tmp/out"
 report $? 'info: the sections are the whole'
 "$tmp/ttembed" info - <"$tmp/gpt2.tte" >"$tmp/out2" 2>"$tmp/err" && sed 1d "$tmp/out2" >"$tmp/out3" &&
@@ -350,10 +362,11 @@ if $python -c 'import json' 2>/dev/null; then
     $python - "$tmp/info.json" "$bytes" >"$tmp/out" 2>"$tmp/err" <<'END'
 import json, sys
 i = json.load(open(sys.argv[1]))
-assert i["vocab"] == 4096 and i["dim"] == 128 and i["layout"] == "table" and i["coding"] == "entropy"
-assert i["bytes"] == int(sys.argv[2]) == sum(i["sections"].values())
+assert i["vocab"] == 4096 and i["dim"] == 128 and i["layout"] == "table" and i["coding"] == "trellis"
+assert 64 < i["rank"] <= 128 and 1 <= i["classes"] <= 64 and i["centroids"] >= 0 and i["effort"] == 5
+assert i["weighted_error"] == i["rel_error"] and i["record_bytes"] > i["basis_bytes"] > 0
+assert i["bytes"] == int(sys.argv[2]) == sum(n for key, n in i.items() if "_bytes" in key)
 assert abs(i["ratio"] - 4096 * 128 * 4 / i["bytes"]) < 1e-6
-assert len(i["ranks"]) == len(i["shape"]) + 1
 assert [w["error"] for w in i["worst"]] == sorted((w["error"] for w in i["worst"]), reverse=True)
 assert abs(i["worst"][0]["error"] - i["max_row_error"]) < 1e-5 * i["max_row_error"]
 assert len(i["worst"]) == 3 and len(i["deciles"]) == 10
@@ -410,7 +423,7 @@ refused 1 'no/image' info no/image
     echo 'b 2 4 6 -8 10 12.5'
     echo 'c -1 -2 -3 4 -5 -6'
 } >"$tmp/near.txt"
-tool compress "$tmp/near.txt" "$tmp/near.tte" --layout token --coding f32 --ratio 0 --shape 6 &&
+tool compress "$tmp/near.txt" "$tmp/near.tte" --coding f32 --shape 6 --max-rank 1 &&
     tool nearest "$tmp/near.tte" a --count 11 &&
     [ "$(sed -n '1s/^ *10  b  *0.999.*/b/p' "$tmp/out")" = b ] &&
     [ "$(wc -l <"$tmp/out")" -eq 11 ] && sed -n '$p' "$tmp/out" | grep -q ' c  *-1.0000$'
@@ -423,7 +436,7 @@ refused 1 'zebra' lookup "$tmp/near.tte" zebra
 rm -f "$tmp/near.tte"
 refused 1 'near.vocab.*force' compress "$tmp/near.txt" "$tmp/near.tte"
 
-# ---- weights ---------------------------------------------------------------------------------------
+# ---- weights, metric, effort ----------------------------------------------------------------------
 
 tenth() { awk '/ - /{ print $4; exit }' "$tmp/out"; }
 tool compress "$model" "$tmp/zipf.tte" --ratio 16 --weights zipf --quiet && [ ! -s "$tmp/out" ] &&
@@ -431,12 +444,12 @@ tool compress "$model" "$tmp/zipf.tte" --ratio 16 --weights zipf --quiet && [ ! 
     tool compress "$model" "$tmp/flat.tte" --ratio 16 --quiet &&
     tool info "$tmp/flat.tte" --table "$model" --by-frequency && flat=$(tenth) &&
     [ "$(grep -c ' - ' "$tmp/out")" -eq 10 ] &&
-    awk -v a="$weighted" -v b="$flat" 'BEGIN { exit !(a > 0 && a < 0.6 * b) }'
+    awk -v a="$weighted" -v b="$flat" 'BEGIN { exit !(a > 0 && a < 0.75 * b) }'
 report $? '--weights zipf serves the first tenth'
 awk 'BEGIN { for (i = 0; i < 4096; i++) printf "%.9g\n", 1 / sqrt(i + 3) }' >"$tmp/weights"
 tool compress "$model" "$tmp/file.tte" --ratio 16 --weights "$tmp/weights" --quiet &&
     tool info "$tmp/file.tte" --table "$model" --by-frequency &&
-    awk -v a="$weighted" -v b="$(tenth)" 'BEGIN { exit !(b > 0.99 * a && b < 1.01 * a) }'
+    awk -v a="$weighted" -v b="$(tenth)" 'BEGIN { exit !(b > 0.9 * a && b < 1.1 * a) }'
 report $? '--weights FILE'
 sed -n '2001,2500p' "$tmp/weights" >"$tmp/weights.part"
 tool compress "$model" "$tmp/w1.tte" --rows 2000:2500 --weights "$tmp/weights" --quiet &&
@@ -452,11 +465,19 @@ refused 1 'bad: line 4096' compress "$model" "$no" --weights "$tmp/bad"
 sed 1d "$tmp/weights" >"$tmp/bad"
 refused 1 '4095 lines for 4096' compress "$model" "$no" --weights "$tmp/bad"
 
+# A metric that counts the first 64 columns 100 times: errors move to the others, where they count less.
+awk 'BEGIN { for (i = 0; i < 128; i++) { printf "c%d", i; for (j = 0; j < 128; j++)
+    printf " %d", i == j ? (i < 64 ? 100 : 1) : 0; print "" } }' >"$tmp/metric.txt"
+tool compress "$model" "$tmp/metric.tte" --ratio 16 --effort 2 --metric "$tmp/metric.txt" &&
+    sed -n 's/.* relative error \(.*\), weighted \(.*\)$/\1 \2/p' "$tmp/out" |
+    awk '{ good = $1 < 0.9 && $2 > 0 && $2 < 0.8 * $1 } END { exit !good }' && tool info "$tmp/metric.tte" &&
+    grep -q '^effort  *2$' "$tmp/out"
+report $? '--metric, --effort'
+
 # ---- changing images -------------------------------------------------------------------------------
 
 # Shards that are merged are the whole, byte for byte.
 token='--layout token --coding i8 --max-rank 4 --shape 8x16 --quiet'
-# shellcheck disable=SC2086
 tool compress "$model" "$tmp/whole.tte" $token &&
     tool compress "$model" "$tmp/s1.tte" $token --rows :1000 &&
     tool compress "$model" "$tmp/s2.tte" $token --rows 1000:1001 &&
@@ -464,23 +485,25 @@ tool compress "$model" "$tmp/whole.tte" $token &&
     tool merge "$tmp/s1.tte" "$tmp/s2.tte" "$tmp/s3.tte" "$tmp/merged.tte" &&
     cmp -s "$tmp/merged.tte" "$tmp/whole.tte"
 report $? '--layout token: shards and merge'
-tool compress "$model" "$tmp/t1.tte" --like "$tmp/gpt2.tte" --rows :2000 --quiet &&
-    tool compress "$model" "$tmp/t2.tte" --like "$tmp/gpt2.tte" --rows 2000: --quiet &&
-    tool compress "$model" "$tmp/like.tte" --like "$tmp/gpt2.tte" --quiet &&
+zipf='--weights zipf --quiet'
+tool train "$model" "$tmp/basis.tte" --ratio 12 --weights zipf &&
+    grep -q ': 0 x 128, [0-9,]* bytes$' "$tmp/out" &&
+    tool compress "$model" "$tmp/t1.tte" --like "$tmp/basis.tte" $zipf --rows :2000 &&
+    tool compress "$model" "$tmp/t2.tte" --like "$tmp/basis.tte" $zipf --rows 2000: &&
     tool merge "$tmp/t1.tte" "$tmp/t2.tte" "$tmp/joined.tte" &&
-    cmp -s "$tmp/joined.tte" "$tmp/like.tte" &&
-    tool info "$tmp/joined.tte" --json &&
-    awk -F'[:,]' '/rel_error/ { good = $2 > 0.04 && $2 < 0.06 } END { exit !good }' "$tmp/out"
-report $? '--like: shards and merge'
-# shellcheck disable=SC2086
+    tool compress "$model" "$tmp/like.tte" --ratio 12 $zipf &&
+    cmp -s "$tmp/joined.tte" "$tmp/like.tte"
+report $? 'train, compress --like, merge: the bytes of compress'
+refused 1 'no rows' lookup "$tmp/basis.tte" 0
 refused 1 'coding' merge "$tmp/s1.tte" "$tmp/t1.tte" "$no"
 tool compress "$model" "$tmp/own.tte" --rows 2000: --quiet
-refused 1 'own.tte: other shared cores.*--like' merge "$tmp/t1.tte" "$tmp/own.tte" "$no"
+refused 1 'own.tte: another basis.*--like' merge "$tmp/t1.tte" "$tmp/own.tte" "$no"
 tool compress "$model" "$tmp/own.tte" --force --rows 2000: --quiet --layout token --coding i8 \
     --shape 4x4x8 --max-rank 4
-refused 1 'own.tte: shape 4x4x8.*--shape' merge "$tmp/s1.tte" "$tmp/own.tte" "$no"
+refused 1 'own.tte: another shape' merge "$tmp/s1.tte" "$tmp/own.tte" "$no"
 refused 2 'like' compress "$model" "$no" --like "$tmp/gpt2.tte" --ratio 3
-refused 2 'coding' compress "$model" "$no" --like "$tmp/gpt2.tte" --coding i8
+refused 2 'like' compress "$model" "$no" --like "$tmp/gpt2.tte" --max-rank 3
+refused 1 'layout token' compress "$model" "$no" --like "$tmp/whole.tte"
 refused 1 'rows of 128' compress "$tmp/t.npy" "$no" --like "$tmp/gpt2.tte"
 
 # Rows that are appended or replaced read back as a part of the table does.
@@ -506,25 +529,22 @@ refused 1 'rows of 16' append "$tmp/gpt2.tte" "$tmp/t.npy" "$no"
 
 # Words go along.
 rm -f "$tmp/near.vocab"
-tool compress "$tmp/near.txt" "$tmp/near.tte" --layout token --coding f32 --ratio 0 --shape 6 \
-    --rows :10 &&
+tool compress "$tmp/near.txt" "$tmp/near.tte" --coding f32 --shape 6 --max-rank 1 --rows :10 &&
     tool append "$tmp/near.tte" "$tmp/near.txt" "$tmp/near2.tte" --rows 10: &&
     tool merge "$tmp/near2.tte" "$tmp/near.tte" "$tmp/near3.tte" &&
-    tool shrink "$tmp/near3.tte" "$tmp/near4.tte" --coding f16 && tool lookup "$tmp/near4.tte" c 21 &&
+    tool shrink "$tmp/near3.tte" "$tmp/near4.tte" --coding f16 --shape 6 --max-rank 1 &&
+    tool lookup "$tmp/near4.tte" c 21 &&
     [ "$(sed -n 1p "$tmp/out")" = 'c -1 -2 -3 4 -5 -6' ] && [ "$(wc -l <"$tmp/near4.vocab")" -eq 22 ] &&
     [ "$(sed -n 2p "$tmp/out")" = '21 1 2 3 -4 5 6' ] && [ "$(sed -n 22p "$tmp/near4.vocab")" = a ]
 report $? 'append, merge and shrink keep the words'
 
 tool shrink "$tmp/gpt2.tte" "$tmp/shrunk.tte" --ratio 16 && grep -q ' 16.[01][0-9] times' "$tmp/out" &&
-    tool info "$tmp/shrunk.tte" --table "$model" --by-frequency &&
-    awk -F'[ ,]*' '/^error/ { good = $2 > 0.15 && $2 < 0.25 } END { exit !good }' "$tmp/out"
+    tool info "$tmp/shrunk.tte" --table "$model" --by-frequency && # what it tells bounds the errors of parts
+    awk '/^rel_error/ { good = $2 > 0.2 && $2 < 0.3 } / - / { if ($4 > 0.26) good = 0 } END { exit !good }' \
+        "$tmp/out"
 report $? 'shrink --ratio 16'
-tool shrink "$tmp/gpt2.tte" "$tmp/i8.tte" --coding i8 && tool info "$tmp/i8.tte" --json &&
-    grep -q '"coding": "i8"' "$tmp/out" && tool export "$tmp/i8.tte" "$tmp/i8.npy" &&
-    files same "$tmp/gpt2.f32" "$tmp/i8.npy" 0.02
-report $? 'shrink --coding i8'
 refused 2 'how small' shrink "$tmp/gpt2.tte" "$no"
-refused 2 'layout table' shrink "$tmp/whole.tte" "$no" --coding entropy --ratio 3
+refused 2 'layout table' shrink "$tmp/whole.tte" "$no" --layout token --coding trellis --ratio 3
 
 # The array in C, read by the part of the library that a device has.
 tool c-array "$tmp/gpt2.tte" "$tmp/array.h" --name my_table
@@ -547,12 +567,9 @@ int main(void)
     return 0;
 }
 END
-# shellcheck disable=SC2086
 $CC -O1 ${CFLAGS-} -I. -I"$tmp" -o "$tmp/device" "$tmp/device.c" 2>>"$tmp/err" &&
     "$tmp/device" >"$tmp/row" && tool lookup "$tmp/gpt2.tte" 17 &&
-    paste "$tmp/row" "$tmp/out" |
-    awk '{ for (i = 2; i <= 129; i++) { e += ($i - $(i + 129))^2; s += $i^2 } }
-        END { exit !(NF == 258 && s > 0 && e < 1e-10 * s) }'
+    cmp -s "$tmp/row" "$tmp/out"
 report $? 'c-array'
 refused 2 'name' c-array "$tmp/gpt2.tte" "$tmp/no.h" --name 'a b'
 
@@ -572,7 +589,6 @@ refused 1 'damaged.tte: ' info "$tmp/damaged.tte"
 
 if [ -w /dev/full ]; then
     for how in 'lookup 3' 'info' 'nearest 3' 'verify'; do
-        # shellcheck disable=SC2086
         set -- $how
         command=$1
         shift
@@ -597,7 +613,7 @@ limited() { # limited ARGUMENTS..: the last one is the file to be written
 limited compress "$model" "$no"
 limited export "$tmp/gpt2.tte" "$tmp/no.npy"
 limited c-array "$tmp/gpt2.tte" "$tmp/no.h"
-limited shrink "$tmp/gpt2.tte" --coding i8 "$no"
+limited shrink "$tmp/gpt2.tte" --ratio 16 "$no"
 
 # A table of 61 megabytes with 30 of memory: its rows come from the mapped file. To append them all at
 # once is too much, which shows that the limit holds.
@@ -607,8 +623,8 @@ rm -f "$tmp/long.dense" "$tmp"/no.*
 # shellcheck disable=SC3045
 small() { (ulimit -d 30000 2>/dev/null && tool "$@"); }
 if small --help; then
-    small compress "$tmp/long.f32" "$tmp/tall.tte" --dim 64 --layout token --coding i4 --shape 8x8 \
-        --max-rank 1 && grep -q '240,000 x 64, 2,8' "$tmp/out"
+    small compress "$tmp/long.f32" "$tmp/tall.tte" --dim 64 --coding i4 --shape 8x8 --max-rank 1 &&
+        grep -q '240,000 x 64, 2,8' "$tmp/out"
     report $? 'a table larger than memory'
     ! small append "$tmp/tall.tte" "$tmp/long.f32" "$no" && grep -q 'out of memory' "$tmp/err" &&
         [ ! -f "$no" ]

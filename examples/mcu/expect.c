@@ -3,7 +3,8 @@
  *     expect TABLE.tte EXPECTED.h
  *
  * EXPECTED.h holds a few tokens with their rows, a vector, and the five tokens with the largest scores for
- * that vector, as the full library reads them. All floats are given as their bits.
+ * that vector, as the full library reads them. All floats are given as their bits. Prints the table's bytes
+ * and relative error.
  */
 #define TT_EMBED_IMPLEMENTATION
 #include "../../tt_embed.h"
@@ -97,8 +98,7 @@ int main(int argc, char **argv)
 
     if (argc != 3)
         fail("usage", "expect TABLE.tte EXPECTED.h");
-    require(argv[1], tte_load(argv[1], &image));
-    require(argv[1], tte_open(&t, image.data, image.size));
+    require(argv[1], tte_load(argv[1], &image, &t));
     require(argv[1], tte_get_info(&t, &info));
     if (info.vocab < TOKENS)
         fail(argv[1], "fewer than eight rows");
@@ -118,8 +118,10 @@ int main(int argc, char **argv)
           "#include <stdint.h>\n\nenum {\n", out);
     fprintf(out, "    EXPECTED_BYTES = %lu,\n    EXPECTED_VOCAB = %lu,\n",
             (unsigned long)info.bytes, (unsigned long)info.vocab);
-    fprintf(out, "    EXPECTED_DIM = %lu,\n    EXPECTED_TOKENS = %d,\n    EXPECTED_BEST = %d\n};\n",
-            (unsigned long)info.dim, TOKENS, BEST);
+    fprintf(out, "    EXPECTED_DIM = %lu,\n    EXPECTED_NUMBERS = %lu, /* of a row: coefficients, or core entries */\n",
+            (unsigned long)info.dim,
+            (unsigned long)(info.layout == TTE_PER_TABLE ? info.rank : (int32_t)(info.mean_numbers + 0.5)));
+    fprintf(out, "    EXPECTED_TOKENS = %d,\n    EXPECTED_BEST = %d\n};\n", TOKENS, BEST);
     write_tokens(out, "expected_tokens", tokens, TOKENS);
     write_floats(out, "expected_rows", rows, TOKENS * info.dim);
     fprintf(out, "/* The row of token %lu, less the mean row. */\n", (unsigned long)like);
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
     write_floats(out, "expected_scores", scores, BEST);
     if (ferror(out) != 0 || fclose(out) != 0)
         fail(argv[2], "cannot be written");
+    printf("%lu %.4f\n", (unsigned long)info.bytes, info.rel_error);
     free(rows), free(vector), free(scratch);
     tte_free(&image);
     return 0;

@@ -8,7 +8,7 @@
 #   sh examples/mcu/mcu.sh run mps2-an386|microbit
 #       runs it; the exit status is the firmware's, 0 when it agrees with the host
 #   sh examples/mcu/mcu.sh costs
-#       does all this for every layout, coding and ratio, to costs.csv; then what readme does
+#       does all this for both layouts and several ratios, to costs.csv; then what readme does
 #   sh examples/mcu/mcu.sh readme
 #       makes the table in README.md from costs.csv
 #
@@ -21,7 +21,6 @@
 #   CC        the host's compiler; default cc
 #   CROSS     what the names of the other tools begin with; default arm-none-eabi-
 #   OPT       default -Os
-#   DEFINES   macros for the reader; default those for this table's layout and coding alone
 #   FLASH     bytes of the microbit's flash; default 262144
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -68,21 +67,7 @@ table() { # table OPTIONS..: of ttembed compress
     [ $# -gt 0 ] || set -- --ratio 16
     "$OUT/ttembed" compress "$MODEL" "$OUT/table.tte" "$@" &&
         "$OUT/ttembed" c-array "$OUT/table.tte" "$OUT/table.h" --name table --quiet &&
-        "$OUT/expect" "$OUT/table.tte" "$OUT/expected.h"
-}
-
-# Macros for a reader of this table's layout and coding alone, which are bytes 14 and 15 of an image.
-only_this() {
-    set -- $(od -An -tu1 -j14 -N2 "$OUT/table.tte")
-    for layout in TTE_PER_TOKEN TTE_PER_TABLE; do
-        [ "$1" -ne 0 ] || break
-        set -- $(($1 - 1)) "$2"
-    done
-    for coding in TTE_F32 TTE_F16 TTE_I8 TTE_I4 TTE_ENTROPY; do
-        [ "$2" -ne 0 ] || break
-        set -- "$1" $(($2 - 1))
-    done
-    echo "-DTT_EMBED_ONLY_LAYOUT=$layout -DTT_EMBED_ONLY_CODING=$coding"
+        "$OUT/expect" "$OUT/table.tte" "$OUT/expected.h" >"$OUT/table.size"
 }
 
 build() { # build BOARD
@@ -91,7 +76,7 @@ build() { # build BOARD
     set --
     for source in startup "$name" print main reader; do
         "${CROSS}gcc" -std=c99 $warnings $cpu $OPT -ffunction-sections -fdata-sections -I"$OUT" \
-            ${DEFINES-$(only_this)} -c -o "$OUT/$source.o" "$here/$source.c" || exit 1
+            -c -o "$OUT/$source.o" "$here/$source.c" || exit 1
         set -- "$@" "$OUT/$source.o"
     done
     "${CROSS}gcc" $cpu -nostartfiles -specs=nano.specs -Wl,--gc-sections -Wl,--defsym=flash_size="$FLASH" \
@@ -108,30 +93,33 @@ run() { # run BOARD
 
 # ---- costs ---------------------------------------------------------------------------------------
 
-# What a run printed as fields: reader, libraries, scratch, most stack, open, verify, lookup, top_k.
+# What a run printed as fields: reader, libraries, scratch, most stack; instructions of open, verify, lookup,
+# logits, top_k, and of a coefficient.
 fields() {
     awk '/^reader:/ { reader = $2 "," $6 }
         /^scratch:/ { scratch = $2 }
-        /instructions/ { count[$1] = $2; if ($4 > stack) stack = $4 }
+        /^coefficient:/ { each = $2 }
+        /bytes of stack/ { count[$1] = $2; if ($4 > stack) stack = $4 }
         END { print reader "," scratch "," stack "," count["open:"] "," count["verify:"] "," \
-            count["lookup:"] "," count["top_k:"] }' "$1"
+            count["lookup:"] "," count["logits:"] "," count["top_k:"] "," each }' "$1"
 }
 
-measure() { # measure LAYOUT CODING RATIO: lines of costs.csv for both boards
-    table --layout "$1" --coding "$2" --ratio "$3" >"$OUT/made" 2>"$OUT/refused" || {
+measure() { # measure RATIO LAYOUT CODING: lines of costs.csv for both boards
+    set -- "$1" "$2" "${3-}"
+    table --ratio "$1" --layout "$2" ${3:+--coding "$3"} >"$OUT/made" 2>"$OUT/refused" || {
         grep -q 'no setting meets' "$OUT/refused" && return
         cat "$OUT/refused" >&2
         exit 1
     }
-    made=$(sed 's/.* \([0-9,]*\) bytes.*error \([0-9.]*\)$/\1 \2/' "$OUT/made" | tr -d , | tr ' ' ,)
+    made=$(tr ' ' , <"$OUT/table.size")
     for OPT in -Os -O2; do
         for b in mps2-an386 microbit; do
             build $b || exit 1
             run $b >"$OUT/said" || {
                 cat "$OUT/said" >&2
-                die "$1 $2 $3 on $b failed"
+                die "$* on $b failed"
             }
-            echo "$b,$OPT,$1,$2,$3,$made,$(fields "$OUT/said")"
+            echo "$b,$OPT,$2,${3:-trellis},$1,$made,$(fields "$OUT/said")"
         done
     done
 }
@@ -140,11 +128,12 @@ costs() {
     FLASH=1048576 # tables at a ratio of 8 do not fit into the microbit's own flash
     mkdir -p "$OUT" || exit 1
     {
-        printf 'board,optimization,layout,coding,ratio,table_bytes,relative_error,reader_bytes,'
-        echo 'libraries_bytes,scratch_bytes,stack_bytes,open,verify,lookup,top_k'
+        printf 'board,optimization,layout,coding,ratio,table_bytes,relative_error,reader_bytes,libraries_bytes,'
+        echo 'scratch_bytes,stack_bytes,open,verify,lookup,logits_64,top_k,coefficient'
         for ratio in 8 16 38.4; do
-            for coding in entropy i4 i8 f16 f32; do measure table $coding $ratio; done
-            for coding in i4 i8 f16 f32; do measure token $coding $ratio; done
+            measure $ratio table
+            measure $ratio token i4
+            measure $ratio token i8
         done
     } >"$OUT/costs.csv" || exit 1
     cp "$OUT/costs.csv" "$here/costs.csv" && readme
@@ -155,27 +144,31 @@ readme() {
     mkdir -p "$OUT" || exit 1
     awk -F, -v OFS=' | ' '
         function short(n) { return n < 999500 ? sprintf("%.3g k", n / 1e3) : sprintf("%.3g M", n / 1e6) }
+        function both(of) { return of[key, "mps2-an386"] OFS of[key, "microbit"] }
         FNR == NR && $2 == "-Os" {
             key = $3 " " $4 " " $5
             if (!(key in table)) order[++n] = key
             table[key] = $6; error[key] = $7
-            code[key, $1] = $8; all[key, $1] = $8 + $9; ram[key, $1] = $10 + $11
-            lookup[key, $1] = short($14); scan[key, $1] = short($15)
+            ram[key, $1] = $10 + $11; code[$1] = $8; libraries[$1] = $9
+            lookup[key, $1] = short($14); logits[key, $1] = short($15); scan[key, $1] = short($16)
+            each[key, $1] = sprintf("%.1f", $17)
         }
         FNR == NR { next }
         /<!-- costs: / {
             print
-            print "| layout, coding | asked | table, bytes | error | reader M4F | M0 | + libraries M4F" \
-                " | M0 | RAM M4F | M0 | lookup M4F | M0 | scan M4F | M0 |"
+            print "| layout, coding | asked | table, bytes | error | RAM M4F | M0 | lookup M4F | M0" \
+                " | logits M4F | M0 | scan M4F | M0 | coefficient M4F | M0 |"
             print "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
             for (i = 1; i <= n; i++) {
                 key = order[i]
                 split(key, part, " ")
-                m4 = key SUBSEP "mps2-an386"
-                m0 = key SUBSEP "microbit"
-                print "| per " part[1] ", " part[2], part[3] "x", table[key], error[key], code[m4], \
-                    code[m0], all[m4], all[m0], ram[m4], ram[m0], lookup[m4], lookup[m0], scan[m4], scan[m0] " |"
+                print "| per " part[1] ", " part[2], part[3] "x", table[key], error[key], both(ram), \
+                    both(lookup), both(logits), both(scan), both(each) " |"
             }
+            printf "\nThe reader takes %d bytes of flash on the M4F and %d on the M0, of the library%ss code as far as this\n" \
+                "firmware calls it; and %d and %d of libgcc and libc, which on an M0 is mostly arithmetic in float, that\n" \
+                "firmware which computes in float has already.\n", code["mps2-an386"], code["microbit"], "\047", \
+                libraries["mps2-an386"], libraries["microbit"]
             skip = 1
         }
         /<!-- end of costs -->/ { skip = 0 }

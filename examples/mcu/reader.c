@@ -1,4 +1,4 @@
-/* reader.c: the library, reading side only. To leave out more, see build in mcu.sh. */
+/* reader.c: the library, reading side only. */
 #define TT_EMBED_DECODE_ONLY
 #define TT_EMBED_IMPLEMENTATION
 #include "../../tt_embed.h"

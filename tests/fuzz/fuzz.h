@@ -19,6 +19,7 @@
 #define FUZZ_H
 
 #include <time.h>
+#include "../bytes.h"
 
 enum { FUZZ_LARGEST = 1 << 16 };  /* bytes of an input */
 
@@ -51,20 +52,6 @@ static inline float fuzz_take_float(fuzz_input *in)
 }
 
 /* ---- making and changing inputs -------------------------------------------------------------- */
-
-static inline void fuzz_put(unsigned char *bytes, int width, uint64_t value)
-{
-    for (int i = 0; i < width; i++, value >>= 8)
-        bytes[i] = (unsigned char)(value & 0xFF);
-}
-
-static inline uint64_t fuzz_get(const unsigned char *bytes, int width)
-{
-    uint64_t value = 0;
-    while (width-- > 0)
-        value = value << 8 | bytes[width];
-    return value;
-}
 
 /* Where types, blocks and tables end: a power of two, or one beside it; now and then negative. */
 static inline uint64_t fuzz_number(void)
@@ -111,10 +98,10 @@ static inline size_t fuzz_change(unsigned char *bytes, size_t size, size_t capac
         bytes[at] = (unsigned char)rng_int(0, 255);
         break;
     case 5: case 6:
-        fuzz_put(bytes + at, width, fuzz_number());
+        put_number(bytes + at, width, fuzz_number());
         break;
     case 7: case 8:
-        fuzz_put(bytes + at, width, fuzz_get(bytes + at, width) + (uint64_t)rng_int(0, 8) - 4);
+        put_number(bytes + at, width, number_at(bytes + at, width) + (uint64_t)rng_int(0, 8) - 4);
         break;
     case 9:  /* a copy from elsewhere in it, or from the other */
         len = 1 + (size_t)(rng_next() % (size - at < 64 ? size - at : 64));
@@ -150,31 +137,22 @@ enum { FUZZ_AS_IT_IS, FUZZ_HEADER, FUZZ_CHECKSUMS, FUZZ_LAYOUT, FUZZ_REPAIRS };
  * sections; where the sections lie and what the sizes add up to, as far as these bytes go. */
 static inline void fuzz_repair(unsigned char *image, size_t size, int what)
 {
-    size_t header, end, first;
-    if (what == FUZZ_AS_IT_IS || size < 144)
+    size_t end, at;
+    if (what == FUZZ_AS_IT_IS || size < AT_SHAPE || (end = at = header_end(image)) > size)
         return;
-    header = 148 + 8 * (size_t)image[16] + 24 * (size_t)image[17];
-    if (image[17] < 1 || header > size)
-        return;
-    first = header - 24 * (size_t)image[17], end = header;
-    for (size_t entry = first; entry < header && what == FUZZ_LAYOUT; entry += 24) {
-        uint64_t wanted = fuzz_get(image + entry + 8, 8);
-        size_t begin = (end + 63) / 64 * 64, room = size > begin ? size - begin : 0;
-        if (wanted > room || entry + 24 == header) wanted = room;
-        fuzz_put(image + entry, 8, begin);
-        fuzz_put(image + entry + 8, 8, wanted);
-        for (size_t i = end; i < begin && i < size; i++)
-            image[i] = 0;
-        end = begin + (size_t)wanted;
+    for (size_t entry = sections_at(image); entry < end && what == FUZZ_LAYOUT; entry += SECTION) {
+        uint64_t wanted = number_at(image + entry + 8, 8);
+        size_t room = size - at > TAIL ? size - at - TAIL : 0;
+        if (wanted > room || entry + SECTION == end) wanted = room;
+        put_number(image + entry, 8, at);
+        put_number(image + entry + 8, 8, wanted);
+        at += (size_t)wanted;
     }
-    if (what == FUZZ_LAYOUT)
-        fuzz_put(image + 32, 8, end);
-    for (size_t entry = first; entry < header && what >= FUZZ_CHECKSUMS; entry += 24) {
-        uint64_t begin = fuzz_get(image + entry, 8), length = fuzz_get(image + entry + 8, 8);
-        if (begin <= size && length <= size - begin)
-            fuzz_put(image + entry + 16, 4, test_crc32(image + begin, (size_t)length));
+    if (what == FUZZ_LAYOUT) {
+        put_number(image + AT_SIZE, 8, size);
+        memset(image + at, 0, size - at);
     }
-    fuzz_put(image + 8, 4, test_crc32(image + 12, header - 12));
+    seal_image(image, size, what == FUZZ_HEADER);
 }
 
 /* ---- running ---------------------------------------------------------------------------------- */

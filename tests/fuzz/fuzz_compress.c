@@ -1,6 +1,5 @@
-/* fuzz_compress.c: small tables with any options. An input is the options, then what the numbers of the
- * table are like. What comes out is a status, or an image that opens, verifies, reads, and keeps the
- * bounds that were asked for. */
+/* fuzz_compress.c: small tables with any options. An input is what the numbers of the table are like, then the options.
+ * What comes out is a status, or an image that opens, verifies, reads, and keeps the bounds that were asked for. */
 #include "../bodies.h"
 #include "../harness.h"
 #include "../tables.h"
@@ -9,24 +8,26 @@
 #include "fuzz.h"
 #include "images.h"
 
-enum { VOCAB = 90, DIM = 40, PADDED = 100 };
+enum { MOST_ROWS = 90, MOST_COLUMNS = 40, PADDED = 100 };
 
 /* ---- an input's table and options --------------------------------------------------------------- */
 
 typedef struct table {
     size_t vocab, dim;
-    float *rows, *weights;
+    float *rows, *weights, *metric;
     int finite, ordinary;   /* no NaN or infinity; norms between 1e-15 and 1e15, or 0 */
+    int fair;               /* weights and metric are what they should be             */
 } table;
 
-/* Rows of floats as they come, or of one kind: few directions and noise, equal, zeros between. */
+/* Rows of floats as they come, or of one kind: few directions and noise, equal, zeros between; weights; a metric. */
 static table take_table(fuzz_input *in)
 {
     table t;
     const int kind = fuzz_take_int(in, 0, 5), height = fuzz_take_int(in, 0, 15), plain = kind != 0;
-    t.vocab = (size_t)fuzz_take_int(in, 1, VOCAB), t.dim = (size_t)fuzz_take_int(in, 1, DIM);
-    t.rows = new_floats(t.vocab * t.dim), t.weights = new_floats(t.vocab);
-    t.finite = t.ordinary = 1;
+    const int rank = fuzz_take_int(in, 1, 7), damage = fuzz_take_int(in, 0, 39);
+    t.vocab = (size_t)fuzz_take_int(in, 1, MOST_ROWS), t.dim = (size_t)fuzz_take_int(in, 1, MOST_COLUMNS);
+    t.rows = new_floats(t.vocab * t.dim), t.weights = new_floats(t.vocab), t.metric = new_floats(t.dim * t.dim);
+    t.finite = t.ordinary = t.fair = 1;
     test.state = fuzz_take(in, 4);
     for (size_t i = 0; i < t.vocab; i++) {
         double a = rng_normal(), b = rng_normal(), length2 = 0;
@@ -41,14 +42,16 @@ static table take_table(fuzz_input *in)
             if (height == 5) value += 1000;
             t.rows[i * t.dim + j] = plain ? (float)value : fuzz_take_float(in);
         }
-        for (size_t j = 0; j < t.dim; j++)
-            length2 += (double)t.rows[i * t.dim + j] * (double)t.rows[i * t.dim + j];
+        length2 = dot(t.rows + i * t.dim, t.rows + i * t.dim, t.dim);
         t.finite = t.finite && length2 < 1e300;
         t.ordinary = t.ordinary && (length2 == 0 || (length2 > 1e-30 && length2 < 1e30));
-        t.weights[i] = (float)exp(2 * rng_normal());
+        t.weights[i] = (float)exp((1 + 9 * (damage == 3)) * rng_normal());
     }
-    if (fuzz_take_int(in, 0, 9) == 0)
-        t.weights[t.vocab / 2] = fuzz_take_float(in);
+    random_metric(t.metric, t.dim, t.dim < (size_t)rank ? t.dim : (size_t)rank * (size_t)rank);
+    if (damage == 0) t.weights[t.vocab / 2] = fuzz_take_float(in), t.fair = 0;
+    if (damage == 1) t.metric[t.dim * t.dim / 2] = fuzz_take_float(in), t.fair = 0;
+    for (size_t i = 0; i < t.dim * t.dim && damage == 2; i++)  /* of any height, or nothing at all */
+        t.metric[i] *= height % 2 ? 1e18f : height == 4 ? 0 : 1e-18f;
     return t;
 }
 
@@ -61,52 +64,48 @@ static float take_bound(fuzz_input *in, float most)
     return (float)(1 + fuzz_take_int(in, 0, 253)) / 254.0f * most;
 }
 
-static tte_options take_options(fuzz_input *in, const table *t, tte_table *like,
-                                unsigned char **like_bytes)
+static tte_options take_options(fuzz_input *in, const table *t, tte_table *like, unsigned char **like_bytes)
 {
     tte_options options = no_options();
-    int wild = fuzz_take_int(in, 0, 15) == 0, ranks = fuzz_take_int(in, 0, 3);
-    options.layout = (tte_layout)fuzz_take_int(in, 0, wild ? 2 : 1);
-    options.coding = (tte_coding)fuzz_take_int(in, 0, wild ? 5 : options.layout == TTE_PER_TABLE ? 4
-                                               : 3);
-    options.max_rank = ranks == 0 ? fuzz_take_int(in, wild ? -2 : 1, 40) : 0;
+    const int wild = fuzz_take_int(in, 0, 15) == 0, per_token = fuzz_take_int(in, 0, 3) == 0;
+    const int effort = fuzz_take_int(in, 0, 63), what = fuzz_take_int(in, 0, 255);
+    options.layout = (tte_layout)(wild ? fuzz_take_int(in, 0, 3) : per_token ? TTE_PER_TOKEN : what % 2);
+    options.coding = (tte_coding)(wild ? fuzz_take_int(in, 0, 6) : per_token ? fuzz_take_int(in, 0, 4) : what % 3 ? 0 : 5);
+    options.effort = wild ? effort - 2 : per_token ? 0 : effort == 0 && t->vocab * t->dim < 400 ? 9 : 1 + effort % 3;
     options.eps = take_bound(in, 1);
     options.ratio = take_bound(in, 12);
-    if (fuzz_take_int(in, 0, 2) != 0) {  /* modes that cover dim, or nearly always, and not much more */
-        size_t product = 1;
-        options.shape.modes = fuzz_take_int(in, 1, wild ? 17 : 5);
-        for (int k = 0; k < options.shape.modes && k < TTE_MAX_MODES; k++) {
-            int32_t mode = fuzz_take_int(in, wild ? 0 : 1, 8);
-            if (product * (size_t)mode > PADDED) mode = 1;
-            options.shape.dim[k] = mode;
-            product *= (size_t)mode;
-        }
-        if (product < t->dim && !wild)
-            options.shape.dim[0] *= (int32_t)(t->dim / product + 1);
-        if (wild && fuzz_take_int(in, 0, 3) == 0) {
-            options.shape.dim[0] = options.shape.dim[1] = fuzz_take_int(in, 0, 1) ? INT32_MAX : -1;
-            options.shape.modes += options.shape.modes == 1;
+    if (per_token || wild) {
+        options.max_rank = what % 4 == 0 ? fuzz_take_int(in, wild ? -2 : 1, 40) : 0;
+        if (what % 3 != 0) {  /* modes that cover dim, or nearly always, and not much more */
+            size_t product = 1;
+            options.shape.modes = fuzz_take_int(in, 1, wild ? 17 : 5);
+            for (int k = 0; k < options.shape.modes && k < TTE_MAX_MODES; k++) {
+                int32_t mode = fuzz_take_int(in, wild ? 0 : 1, 8);
+                if (product * (size_t)mode > PADDED) mode = 1;
+                options.shape.dim[k] = mode;
+                product *= (size_t)mode;
+            }
+            if (product < t->dim && !wild)
+                options.shape.dim[0] *= (int32_t)(t->dim / product + 1);
+            if (wild && what % 5 == 0)
+                options.shape.dim[0] = options.shape.dim[1] = what % 7 ? INT32_MAX : -1;
         }
     }
-    if (fuzz_take_int(in, 0, 3) == 0)
-        options.row_weight = t->weights;
     *like_bytes = NULL;
-    if (fuzz_take_int(in, 0, 7) == 0) {  /* like a table made of this one, perhaps under other options */
+    if (per_token && !wild)
+        return options;
+    if (what / 16 % 3 == 0) options.row_weight = t->weights;
+    if (what / 16 % 4 == 0) options.metric = t->metric;
+    if (what / 64 == 0) {  /* like a table made of this one under other options */
         tte_options other = no_options();
         tte_image image;
-        other.layout = options.layout;
-        other.coding = (tte_coding)fuzz_take_int(in, 0, 4);
-        other.max_rank = fuzz_take_int(in, 0, 10);
+        other.layout = TTE_PER_TABLE, other.effort = 1, other.ratio = 0.2f + (float)(what % 64) / 16;
         if (tte_compress(t->rows, t->vocab / 2 + 1, t->dim, &other, &image) == TTE_OK) {
             image = exact_image(&image);
             *like_bytes = (unsigned char *)image.data;
             CHECK(tte_open(like, image.data, image.size) == TTE_OK);
             options.like = like;
-            if (fuzz_take_int(in, 0, 3) != 0) {
-                options.coding = other.coding;
-                options.eps = options.ratio = 0;
-                options.max_rank = options.shape.modes = 0;
-            }
+            if (!wild) options.eps = options.ratio = 0, options.effort = 0;
         }
     }
     return options;
@@ -114,51 +113,66 @@ static tte_options take_options(fuzz_input *in, const table *t, tte_table *like,
 
 /* ---- what holds ----------------------------------------------------------------------------------- */
 
-static void check_image(const table *t, const tte_options *options, const tte_image *image)
+static void check_bounds(const table *t, const tte_options *options, const tte_image *image)
 {
     tte_table view;
     tte_info info;
     float *rows;
-    double gaps = 0, total = 0, plain_gaps = 0, plain_total = 0, worst = 0;
+    errors e;
+    double largest = 0, rounding = 0; /* of sums of large numbers to a small row */
+    int per_token;
     if (!CHECK(tte_open(&view, image->data, image->size) == TTE_OK))
         return;
     CHECK(tte_verify(&view) == TTE_OK);
-    info = get_info(&view);
+    info = get_info(&view), per_token = info.layout == TTE_PER_TOKEN;
     CHECK(info.vocab == t->vocab && info.dim == t->dim && info.bytes == image->size);
-    CHECK(info.layout == options->layout && info.coding == options->coding);
+    CHECK(options->layout == TTE_LAYOUT_AUTO || info.layout == options->layout);
+    CHECK(options->coding == TTE_CODING_AUTO || info.coding == options->coding);
     if (options->ratio > 0)
         CHECK((double)image->size * (double)options->ratio <= (double)(t->vocab * t->dim * 4));
-    if (options->max_rank > 0)
-        for (int k = options->layout == TTE_PER_TABLE ? 0 : 1; k < info.shape.modes; k++)
-            CHECK(info.ranks[k] <= options->max_rank);
-    for (int k = 0; k < options->shape.modes && options->like == NULL; k++)
+    for (int k = 1; k < info.shape.modes && options->max_rank > 0; k++)
+        CHECK(info.ranks[k] <= options->max_rank);
+    for (int k = 0; k < options->shape.modes; k++)
         CHECK(info.shape.dim[k] == options->shape.dim[k]);
     fuzz_read_everything(&view);
     rows = lookup_all(&view);
-    for (size_t i = 0; i < t->vocab; i++) {
-        const float *row = t->rows + i * t->dim;
-        double gap = distance(row, rows + i * t->dim, t->dim), length = norm(row, t->dim);
-        double weight = options->row_weight != NULL ? (double)t->weights[i] : 1;
-        CHECK(gap < HUGE_VAL);  /* no row of a good image is anything but finite */
-        gaps += weight * gap * gap, total += weight * length * length;
-        plain_gaps += gap * gap, plain_total += length * length;
-        if (length > 0 && gap / length > worst)
-            worst = gap / length;
-    }
-    if (t->ordinary) {
-        double whole = plain_total > 0 ? sqrt(plain_gaps / plain_total) : 0;
-        CHECK_LE(fabs(whole - info.rel_error), 1e-5 + 1e-4 * whole);
-        if (options->layout == TTE_PER_TOKEN)
-            CHECK_LE(fabs(worst - info.max_row_error), 1e-5 + 1e-4 * worst);
-    }
-    if (options->eps > 0 && t->ordinary) {
-        double slack = options->eps < 1e-5f ? 1e-5 : 2e-6;
-        if (options->layout == TTE_PER_TOKEN)
-            CHECK_LE(worst, (double)options->eps + slack);
-        else if (total > 0)
-            CHECK_LE(sqrt(gaps / total), (double)options->eps + slack);
+    e = measure_in(t->rows, rows, t->vocab, t->dim, options->row_weight, options->metric);
+    for (size_t i = 0; i < t->vocab * t->dim; i++)
+        CHECK(fabs((double)rows[i]) <= (double)FLT_MAX);
+    for (size_t i = 0; i < t->vocab; i++)
+        largest = fmax(largest, norm(t->rows + i * t->dim, t->dim));
+    for (size_t i = 0; i < t->vocab; i++)
+        if (norm(t->rows + i * t->dim, t->dim) > 0)
+            rounding = fmax(rounding, 1e-6 * largest / norm(t->rows + i * t->dim, t->dim));
+    if (!(e.weighted >= 0)) e.weighted = 0; /* rounding of x M x' */
+    if (t->ordinary && t->fair) {
+        const double slack = options->eps < 1e-5f ? 1e-5 : 2e-6;
+        CHECK_LE(fabs(e.whole - info.rel_error), 1e-5 + 1e-4 * e.whole);
+        CHECK_LE(fabs(e.worst - info.max_row_error), 1e-5 + 1e-4 * e.worst + rounding);
+        if (!per_token)
+            CHECK_LE(fabs(e.weighted * e.weighted - info.weighted_error * info.weighted_error),
+                     1e-5 + 2e-3 * e.weighted * e.weighted); /* entries of the metric are rounded */
+        if (options->eps > 0)
+            CHECK_LE(per_token ? e.worst : e.weighted, (double)options->eps + slack);
     }
     free(rows);
+}
+
+/* "The smallest image that would do" does. */
+static void check_smallest(const table *t, const tte_options *asked, size_t size)
+{
+    tte_options options = *asked;
+    tte_image image = sentinel_image();
+    tte_status status;
+    options.ratio = (float)((double)(4 * t->vocab * t->dim) / (double)size * (1 - 1e-6));
+    status = tte_compress(t->rows, t->vocab, t->dim, &options, &image);
+    if (CHECK(status == TTE_OK)) {
+        CHECK(image.size <= size);
+        tte_free(&image);
+    } else {
+        fprintf(stderr, "    %u bytes would do, it said; and now %s, %u\n", (unsigned)size, test_status_name(status),
+                (unsigned)image.size);
+    }
 }
 
 static void fuzz_one(const unsigned char *data, size_t size)
@@ -172,38 +186,45 @@ static void fuzz_one(const unsigned char *data, size_t size)
     tte_image image = sentinel_image();
     tte_status status = tte_compress(t.rows, t.vocab, t.dim, &options, &image);
     CHECK(status == TTE_OK || status == TTE_ERR_ARGUMENT || status == TTE_ERR_SHAPE
-          || status == TTE_ERR_NOT_FINITE || status == TTE_ERR_BUDGET);
+          || status == TTE_ERR_NOT_FINITE || status == TTE_ERR_BUDGET || (status == TTE_ERR_CONVERGENCE && !t.fair));
+    CHECK(heap.live == (status == TTE_OK));
     if (status == TTE_ERR_NOT_FINITE)
         CHECK(!t.ordinary);
     if (!t.finite)
         CHECK(status != TTE_OK);
     if (status == TTE_OK) {
         image = exact_image(&image);
-        check_image(&t, &options, &image);
+        check_bounds(&t, &options, &image);
         free(image.data);
     } else {
-        CHECK(is_sentinel(&image));
+        CHECK(is_sentinel(&image) || (status == TTE_ERR_BUDGET && image.data == NULL));
     }
-    free(t.rows), free(t.weights), free(like_bytes);
+    if (status == TTE_ERR_BUDGET && image.data == NULL && image.size > 0 && image.size < SIZE_MAX / 2 && options.eps == 0 && options.layout != TTE_PER_TOKEN && options.max_rank == 0 && options.shape.modes == 0)
+        check_smallest(&t, &options, image.size);
+    if (test.bad > 0)
+        fprintf(stderr, "    %u x %u, layout %d, coding %d, ratio %g, eps %g, effort %d, rank %d, %d modes%s%s%s: %s\n", (unsigned)t.vocab,
+                (unsigned)t.dim, options.layout, options.coding, (double)options.ratio, (double)options.eps,
+                options.effort, options.max_rank, options.shape.modes, options.row_weight != NULL ? ", weights" : "", options.metric != NULL ? ", metric" : "",
+                options.like != NULL ? ", like" : "", test_status_name(status));
+    free(t.rows), free(t.weights), free(t.metric), free(like_bytes);
     test.state = state;
 }
 
 static size_t fuzz_make(unsigned char *out, size_t capacity)
 {
-    size_t size = 0, head = 3 + (size_t)rng_int(0, 1);
-    while (size < 8)
+    size_t size = 0, tail = 60;
+    while (size < 10)
         out[size++] = (unsigned char)rng_int(0, 255);
-    if (out[0] % 6 == 0) {  /* raw floats; smaller, so that they suffice */
-        out[2] = (unsigned char)rng_int(0, 19);
-        for (int n = rng_int(0, 400), wild = rng_int(0, 3); n > 0 && size + 4 + 40 < capacity; n--,
-             size += 4) {
+    if (out[0] % 6 == 0) {  /* raw floats; fewer rows, so that they suffice */
+        out[4] = (unsigned char)rng_int(0, 19);
+        for (int n = rng_int(0, 400), wild = rng_int(0, 3); n > 0 && size + 4 + tail < capacity; n--, size += 4) {
             float value = wild == 0 ? fuzz_number_f32() : (float)ldexp(rng_normal(), wild == 1 ? 30 : 0);
             uint32_t bits;
             memcpy(&bits, &value, sizeof bits);
-            fuzz_put(out + size, 4, bits);
+            put_number(out + size, 4, bits);
         }
     }
-    for (head += 40; head > 0 && size < capacity; head--)
+    for (; tail > 0 && size < capacity; tail--)
         out[size++] = (unsigned char)rng_int(0, 255);
     return size;
 }

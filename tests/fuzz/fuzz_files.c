@@ -114,7 +114,7 @@ static size_t numbers(unsigned char *out, size_t size)
 
 static size_t gguf_string(unsigned char *out, const char *text)
 {
-    fuzz_put(out, 8, strlen(text));
+    put_number(out, 8, strlen(text));
     memcpy(out + 8, text, strlen(text));
     return 8 + strlen(text);
 }
@@ -126,17 +126,17 @@ static size_t make_gguf(unsigned char *out)
     size_t at = 24;
     memset(out, 0, 400);
     memcpy(out, "GGUF", 4);
-    fuzz_put(out + 4, 4, (uint64_t)rng_int(2, 3)), fuzz_put(out + 8, 8, 1), fuzz_put(out + 16, 8, 3);
+    put_number(out + 4, 4, (uint64_t)rng_int(2, 3)), put_number(out + 8, 8, 1), put_number(out + 16, 8, 3);
     at += gguf_string(out + at, "general.alignment");
-    fuzz_put(out + at, 4, 4), fuzz_put(out + at + 4, 4, 32), at += 8;
+    put_number(out + at, 4, 4), put_number(out + at + 4, 4, 32), at += 8;
     at += gguf_string(out + at, "general.name");
-    fuzz_put(out + at, 4, 8), at += 4, at += gguf_string(out + at, "x");
+    put_number(out + at, 4, 8), at += 4, at += gguf_string(out + at, "x");
     at += gguf_string(out + at, "tokens"); /* an array of strings */
-    fuzz_put(out + at, 4, 9), fuzz_put(out + at + 4, 4, 8), fuzz_put(out + at + 8, 8, 2), at += 16;
+    put_number(out + at, 4, 9), put_number(out + at + 4, 4, 8), put_number(out + at + 8, 8, 2), at += 16;
     at += gguf_string(out + at, "a"), at += gguf_string(out + at, "bc");
     at += gguf_string(out + at, "token_embd.weight");
-    fuzz_put(out + at, 4, 2), fuzz_put(out + at + 4, 8, cols), fuzz_put(out + at + 12, 8, rows);
-    fuzz_put(out + at + 20, 4, (uint64_t)(kind->gguf < 0 ? 0 : kind->gguf)), fuzz_put(out + at + 24, 8,
+    put_number(out + at, 4, 2), put_number(out + at + 4, 8, cols), put_number(out + at + 12, 8, rows);
+    put_number(out + at + 20, 4, (uint64_t)(kind->gguf < 0 ? 0 : kind->gguf)), put_number(out + at + 24, 8,
                                                                                       0), at += 32;
     at = (at + 31) / 32 * 32;
     return at + numbers(out + at, rows * cols / kind->numbers * kind->size);
@@ -157,7 +157,7 @@ static size_t make_text(int format, unsigned char *out, size_t capacity)
                           rng_int(0, 1) ? "\"__metadata__\":{\"format\":\"pt\"}," : "", types[type],
                               rows, cols,
                           rows * cols * bytes_of, rows * cols * bytes_of, rows * cols * bytes_of + 8);
-        fuzz_put(out, 8, (uint64_t)length);
+        put_number(out, 8, (uint64_t)length);
         return 8 + (size_t)length + numbers(out + 8 + length, (size_t)(rows * cols * bytes_of + 8));
     case 1:
         length = snprintf(text, capacity,
@@ -173,7 +173,7 @@ static size_t make_text(int format, unsigned char *out, size_t capacity)
             text[10 + length++] = ' ';
         text[10 + length++] = '\n';
         memcpy(out, "\x93NUMPY\1\0", 8);
-        fuzz_put(out + 8, 2, (uint64_t)length);
+        put_number(out + 8, 2, (uint64_t)length);
         return 10 + (size_t)length + numbers(out + 10 + length, (size_t)(rows * cols * 4));
     case 4:
         return make_gguf(out);

@@ -247,7 +247,7 @@ static size_t fuzz_make(unsigned char *out, size_t capacity)
     if (capacity < HEAD + of_words + of_merges + 1000)
         return 0;
     out[0] = (unsigned char)what;
-    fuzz_put(out + 1, 2, vocab - 1), fuzz_put(out + 3, 2, of_words), fuzz_put(out + 5, 2, of_merges);
+    put_number(out + 1, 2, vocab - 1), put_number(out + 3, 2, of_words), put_number(out + 5, 2, of_merges);
     memcpy(out + size, words, of_words), size += of_words;
     memcpy(out + size, merges, of_merges), size += of_merges;
     if (what == TOKENIZER) size += make_text_of_words(out + size);

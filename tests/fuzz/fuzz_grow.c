@@ -1,6 +1,6 @@
-/* fuzz_grow.c: append, replace, merge and `like` on images that need not be good ones. An input is a
- * byte for what is done, one for how the images are repaired, the length of the first image in two
- * bytes, then the first image and the second. */
+/* fuzz_grow.c: append, replace, merge, `like` and shrink on images that need not be good ones. An input is a byte for what
+ * is done, two for how, one for how the images are repaired, the length of the first image in two bytes, then the first
+ * image and the second. */
 #include "../bodies.h"
 #include "../harness.h"
 #include "../tables.h"
@@ -9,7 +9,20 @@
 #include "fuzz.h"
 #include "images.h"
 
-enum { APPEND, REPLACE, MERGE, MERGE_THREE, LIKE, CALLS };
+enum { APPENDED, REPLACED, MERGED, MERGED_THREE, AS_LIKE, SHRUNK, CALLS };
+
+/* Options of any kind that suit a table of that many rows. */
+static tte_options some_options(unsigned how, const tte_info *info, const float *weights)
+{
+    tte_options options = no_options();
+    options.layout = (tte_layout)(how % 3);
+    options.effort = options.layout == TTE_PER_TOKEN ? 0 : how >> 15 && info->vocab * info->dim < 500 ? 5 : 1;
+    options.coding = options.layout == TTE_PER_TOKEN ? (tte_coding)(how >> 2 & 3) : TTE_CODING_AUTO;
+    if (how >> 4 & 1) options.ratio = 0.5f + (float)(how >> 5 & 31) / 6;
+    if (how >> 10 & 1) options.eps = (float)(1 + (how >> 11 & 3)) / 5;
+    if (how >> 13 & 1 && options.layout != TTE_PER_TOKEN) options.row_weight = weights;
+    return options;
+}
 
 static tte_status grow(int call, unsigned how, const tte_table *a, const tte_table *b, tte_image *out)
 {
@@ -18,24 +31,30 @@ static tte_status grow(int call, unsigned how, const tte_table *a, const tte_tab
     tte_table parts[3];
     tte_options options = no_options();
     size_t count = how % 4 + 1;
-    float *rows = new_floats(count * info.dim);
+    float *rows = new_floats(count * info.dim), *weights = new_floats(info.vocab + 4);
     tte_status status;
     for (size_t i = 0; i < count * info.dim; i++)
         rows[i] = heights[how >> 2 & 3] * (float)((int)(i * 37 % 11) - 5);
+    for (size_t i = 0; i < info.vocab + 4; i++)
+        weights[i] = (float)(1 + i * 7 % 5) * heights[how >> 4 & 3] + 1e-35f;
     parts[0] = parts[2] = *a, parts[1] = *b;
     switch (call) {
-    case APPEND:  status = tte_append(a, rows, count, out); break;
-    case REPLACE: status = tte_replace(a, (uint32_t)((how >> 4) * (info.vocab - 1) / 15), rows,
-                                       out); break;
-    case MERGE:   status = tte_merge(parts, 2, out); break;
-    case MERGE_THREE: status = tte_merge(parts, 3, out); break;
+    case APPENDED: status = tte_append(a, rows, count, how >> 6 & 1 ? weights : NULL, out); break;
+    case REPLACED: status = tte_replace(a, (uint32_t)((how >> 6) % (info.vocab + 1)), rows,
+                                        how >> 5 & 1 ? weights[0] : 0, out); break;
+    case MERGED:   status = tte_merge(parts, 2, out); break;
+    case MERGED_THREE: status = tte_merge(parts, 3, out); break;
+    case SHRUNK:
+        options = some_options(how, &info, weights);
+        status = tte_shrink(a, &options, out);
+        break;
     default:
         options.layout = TTE_PER_TABLE;
-        options.coding = info.coding;
         options.like = b;
+        options.row_weight = how >> 6 & 1 ? weights : NULL;
         status = tte_compress(rows, count, info.dim, &options, out);
     }
-    free(rows);
+    free(rows), free(weights);
     return status;
 }
 
@@ -49,9 +68,10 @@ static void check_grown(int call, unsigned how, const tte_table *a, const tte_ta
     if (CHECK(tte_open(&t, image->data, image->size) == TTE_OK)) {
         CHECK(tte_verify(&t) == TTE_OK);
         grown = get_info(&t);
-        vocab = call == APPEND ? vocab + how % 4 + 1 : call == MERGE ? vocab + other.vocab
-              : call == MERGE_THREE ? 2 * vocab + other.vocab : call == LIKE ? how % 4 + 1 : vocab;
-        CHECK(grown.vocab == vocab && grown.dim == info.dim && grown.coding == info.coding);
+        vocab = call == APPENDED ? vocab + how % 4 + 1 : call == MERGED ? vocab + other.vocab
+              : call == MERGED_THREE ? 2 * vocab + other.vocab : call == AS_LIKE ? how % 4 + 1 : vocab;
+        CHECK(grown.vocab == vocab && grown.dim == info.dim);
+        CHECK(call >= AS_LIKE || grown.coding == info.coding);
         fuzz_read_everything(&t);
     }
     free(image->data);
@@ -61,7 +81,7 @@ static void fuzz_one(const unsigned char *data, size_t size)
 {
     fuzz_input in = {data, size};
     const int call = fuzz_take_int(&in, 0, CALLS - 1);
-    const unsigned how = (unsigned)fuzz_take(&in, 1), repair = (unsigned)fuzz_take(&in, 1);
+    const unsigned how = (unsigned)fuzz_take(&in, 2), repair = (unsigned)fuzz_take(&in, 1);
     size_t length = (size_t)fuzz_take(&in, 2), rest;
     unsigned char *first, *second;
     tte_table a, b;
@@ -75,14 +95,18 @@ static void fuzz_one(const unsigned char *data, size_t size)
         int two = tte_open(&b, second, rest) == TTE_OK && fuzz_is_small(&b);
         tte_info info = get_info(&a);
         if (!two) b = a;
-        if (info.dim <= 256 && info.vocab <= 256) {
+        if (info.dim <= 256 && info.vocab <= 300) {
             tte_image image = sentinel_image();
             tte_status status = grow(call, how, &a, &b, &image);
-            CHECK(status != TTE_ERR_MEMORY && status != TTE_ERR_IO && status != TTE_ERR_CANCELLED);
+            CHECK(status != TTE_ERR_MEMORY && status != TTE_ERR_IO && status != TTE_ERR_CANCELLED
+                  && status != TTE_ERR_FORMAT && status != TTE_ERR_CHECKSUM);
+            CHECK(heap.live == (status == TTE_OK));
             if (status == TTE_OK)
                 check_grown(call, how, &a, &b, &image);
             else
-                CHECK(is_sentinel(&image));
+                CHECK(is_sentinel(&image) || (status == TTE_ERR_BUDGET && image.data == NULL));
+            if (test.bad > 0)
+                fprintf(stderr, "    call %d, how %u, %s\n", call, how, test_status_name(status));
         }
     }
     free(first), free(second);
@@ -91,22 +115,19 @@ static void fuzz_one(const unsigned char *data, size_t size)
 /* The second image is often the first once more, each with its own changes: only likes merge. */
 static size_t fuzz_make(unsigned char *out, size_t capacity)
 {
-    size_t first, second, other_size;
-    const unsigned char *image = fuzz_some_image(&first), *other = fuzz_some_image(&other_size),
-        *again = image;
-    unsigned char *at = out + 5;
+    unsigned char *at = out + 6, *other;
+    size_t first, second, room = capacity / 3;
     out[0] = (unsigned char)rng_int(0, CALLS - 1);
-    out[1] = (unsigned char)rng_int(0, 255);
-    out[2] = (unsigned char)rng_int(0, 15);
+    put_number(out + 1, 2, rng_next());
+    out[3] = (unsigned char)(rng_int(0, 1) ? FUZZ_CHECKSUMS * 5 : rng_int(0, 15));
+    first = fuzz_changed_image(at, room, 2);
+    put_number(out + 4, 2, first);
+    other = at + first;
+    if (rng_int(0, 3) == 0)
+        return 6 + first + fuzz_changed_image(other, room, 2);
+    memcpy(other, at, first);
     second = first;
-    if (rng_int(0, 3) == 0) again = other, second = other_size;
-    memcpy(at, image, first);
-    for (int n = rng_int(0, 3); n > 0; n--)
-        first = fuzz_change(at, first, capacity / 4, other, other_size);
-    fuzz_put(out + 3, 2, first);
-    at += first;
-    memcpy(at, again, second);
     for (int n = rng_int(0, 2); n > 0; n--)
-        second = fuzz_change(at, second, capacity / 4, other, other_size);
-    return 5 + first + second;
+        second = fuzz_change(other, second, room, at, first);
+    return 6 + first + second;
 }

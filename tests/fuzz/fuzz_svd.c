@@ -225,12 +225,12 @@ static size_t fuzz_make(unsigned char *out, size_t capacity)
                 : ldexp(rng_normal(), 8 * scale);
             uint64_t bits;
             memcpy(&bits, &value, sizeof bits);
-            fuzz_put(out + size, 8, bits), size += 8;
+            put_number(out + size, 8, bits), size += 8;
         } else {
             float value = wild ? fuzz_number_f32() : (float)ldexp(rng_normal(), scale);
             uint32_t bits;
             memcpy(&bits, &value, sizeof bits);
-            fuzz_put(out + size, 4, bits), size += 4;
+            put_number(out + size, 4, bits), size += 4;
         }
         if (size > 64 && rng_int(0, 5) == 0) {  /* rows alike, so that ranks are low */
             size_t len = (size_t)rng_int(1, 40);
