@@ -7534,7 +7534,8 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
             ttei_gram_add(now, dim, centers->rows + i * dim, weight, l->work[1]);
         }
         ttei_mirror(dim, l->work[1]);
-        for (i = 0; i < dim * dim; ++i) l->work[0][i] -= l->work[1][i];
+        /* a quarter of what the centroids take away stays, so that the basis has their directions, too */
+        for (i = 0; i < dim * dim; ++i) l->work[0][i] -= 0.75 * l->work[1][i];
         return ttei_learn_spectrum(l);
     }
     return TTE_OK;

@@ -204,7 +204,8 @@ header_symbols() {
 
 # Its macros begin with TTE_ or TT_EMBED_; private ones are gone at its end.
 macros_are_prefixed() {
-    for file in errno fcntl float limits math stddef stdint stdio stdlib string sys/file sys/stat sys/types unistd; do
+    for file in errno fcntl float limits math stddef stdint stdio stdlib string sys/file sys/stat sys/types unistd \
+        $(echo '#include <immintrin.h>' | $CC -E - >/dev/null 2>&1 && echo immintrin); do
         echo "#include <$file.h>"
     done >"$tmp/without.c"
     { # vector units: <immintrin.h> and <arm_neon.h> bring names of the compiler's own

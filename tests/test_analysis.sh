@@ -22,21 +22,13 @@ cat >"$tmp/exceptions" <<'END'
 clang-analyzer-core.NullDereference | tt_embed.h | uint32_t)p[0] | ranks_good walks t->index, which the header's check has found where the flag is set
 clang-analyzer-core.NullDereference | tt_embed.h | x[0] * x[0] < 1 / TTEI_SQUARE_MIN | row is NULL only in the last column, which leaves the loop before
 clang-analyzer-core.NullDereference | tt_embed.h | *beta = x[0]; | the same
-clang-analyzer-core.NullDereference | tt_embed.h | TTEI_N(abs)(x[0]) > top | the same
 clang-analyzer-core.NullDereference | tt_embed.h | -old * pending[ | old is 0 until pending is set; analyzers do not follow floats
 -Wanalyzer-null-dereference | tt_embed.h | -old * pending[ | the same
 clang-analyzer-deadcode.DeadStores | tt_embed.h | now = left; | the initial value is for modes == 1, where the loop runs not at all
-clang-analyzer-deadcode.DeadStores | tt_embed.h | row = ttei_add(t->numbers, t->work) | the decoder makes one row at a time, whatever its length
-clang-analyzer-deadcode.DeadStores | tt_embed.h | (entry -= TTEI_SECTION_BYTES) + 8 | the last step back is written as the one before
-clang-analyzer-optin.portability.UnixAPI | tt_embed.h | TT_EMBED_MALLOC(room_size) | a table has at least one column and one coefficient
 clang-analyzer-core.UndefinedBinaryOperatorResult | tt_embed.h | ranks[k] > b->largest[k] | every caller that is not of one train for the table gives ranks 1 .. modes - 1
-clang-analyzer-core.uninitialized.Assign | tt_embed.h | dim = c->plan[0].dim; | there is at least one candidate
-clang-analyzer-core.uninitialized.Assign | tt_embed.h | bytes[i] = record.bytes; | count is at least 1, so the first turn finds a record
-clang-analyzer-core.DivideZero | tt_embed.h | TTEI_SAMPLE / f->dim | dim is not 0: checked where options are
-clang-analyzer-core.DivideZero | tt_embed.h | (n + piece - 1) / piece | ttei_together is at least 1: row < room there
-bugprone-branch-clone | tt_embed.h | TTEI_ROWS : 1; | the same only where there are no vectors
 objectIndex | tt_embed.h | ((const int32_t *)&bits)[lane] | bits is a vector of eight integers
-ctuuninitvar | tt_embed.h | ttei_mul(groups, l->group) | group is set in the line above the call
+uninitvar | tt_embed.h | i = before_of[i] | a class's list reaches only rows that were put into it above
+uninitvar | tt_embed.h | together[n++] = records[i] | the same
 END
 cat >>"$tmp/exceptions" <<'END'
 clang-analyzer-core.UndefinedBinaryOperatorResult | examples/tensor_files.h | hex_digit(s[0]) << 12 | where strings were parsed, all four were found to be digits

@@ -123,7 +123,7 @@ done
 for cc in $compilers; do
     for flags in -DNDEBUG '-funsigned-char -fshort-enums' '-fno-strict-aliasing -fwrapv' '-O2 -D_FORTIFY_SOURCE=3' \
         -fno-builtin -ffast-math -fopenmp '-m32 -msse2' '-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64'; do
-        echo '#include <stdio.h>' >"$tmp/probe.c"
+        printf '#include <errno.h>\n#include <math.h>\n' >"$tmp/probe.c"
         if [ "$flags" = -fopenmp ]; then echo '#include <omp.h>' >"$tmp/probe.c"; fi
         if compile $cc c99 $flags -fsyntax-only "$tmp/probe.c" >/dev/null 2>&1; then
             check "$cc $flags" compile $cc c17 $flags -fsyntax-only "$tmp/flags"/*.c
@@ -188,7 +188,8 @@ fi
 
 # ---- names that a file gets from the header ----------------------------------------------------------
 
-for file in assert errno fcntl float limits math stddef stdint stdio stdlib string sys/file sys/stat sys/types unistd; do
+for file in assert errno fcntl float limits math stddef stdint stdio stdlib string sys/file sys/stat sys/types unistd \
+    $(echo '#include <immintrin.h>' | $c -fsyntax-only -x c - 2>/dev/null && echo immintrin); do
     echo "#include <$file.h>"
 done >"$tmp/system.c"
 
@@ -339,7 +340,7 @@ int main(int argc, char **argv)
 END
 ends_well() { # ends_well PROGRAM..
     "$@" >"$tmp/out" 2>&1 </dev/null || { cat "$tmp/out" && return 1; }
-    grep -q '^[a-z]*: [1-9][0-9]* passed, 0 failed$' "$tmp/out"
+    grep -q '^[a-z_]*: [1-9][0-9]* passed, 0 failed$' "$tmp/out"
 }
 for one in STATIC READ_ONLY DECODE_ONLY; do
     { define $i STATIC $one | sort -u && printf '#define UNIT unit_%s\n#include "unit.h"\n' $one; } >"$tmp/$one.c"
@@ -358,15 +359,13 @@ done
 rows() { # rows COMPILER FLAGS..
     cc=$1
     shift
-    compile "$cc" c99 "$@" -w -o "$tmp/rows" tests/test_machines.c -lm && ends_well "$tmp/rows" &&
-        grep -q 'test_machines: [12] passed' "$tmp/out"
+    compile "$cc" c99 "$@" -w -o "$tmp/rows" tests/test_machines.c -lm && ends_well "$tmp/rows"
 }
 for cc in gcc clang; do
     has $cc || continue
-    flags='-fshort-enums -funsigned-char -fno-strict-aliasing -fwrapv -DNDEBUG -fstack-protector-strong -ftrapv'
-    check "$cc $flags: rows" rows $cc -O1 $flags
+    odd='-fshort-enums -funsigned-char -fno-strict-aliasing -fwrapv -DNDEBUG -fstack-protector-strong -ftrapv'
     for only in READ_ONLY DECODE_ONLY; do
-        for flags in "$flags" -O0 -O3 -Os; do check "$cc $flags: rows, $only" rows $cc -DTT_EMBED_$only $flags; done
+        for flags in "$odd" -O0 -O3 -Os; do check "$cc $flags: rows, $only" rows $cc -DTT_EMBED_$only $flags; done
     done
 done
 

@@ -193,7 +193,7 @@ static void progress_rises_and_cancels(void)
 /* Every request for memory in turn is refused. */
 static void memory_that_runs_out(void)
 {
-    ways *w = make_ways(test.small ? 40 : 80);
+    ways *w = make_ways(test.small ? 64 : 80);
     for (int n = 0; n < SETTINGS * WAYS; n++) {
         source rows = {NULL, 0, 0, 0};
         tte_image image = sentinel_image();
