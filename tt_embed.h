@@ -2114,7 +2114,7 @@ TTEI_AVX2_INLINE __m256i ttei_wrapped_avx2(const ttei_plan_avx2 *v, const unsign
     const int a = (int)ttei_min(left, 100), b = a - (int)v->apart;
     const __m256i rest = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_set1_epi8((char)a)),
                                                  _mm_set1_epi8((char)b), 1);
-    const __m256i inside = _mm256_cmpgt_epi8(rest, v->index), ones = _mm256_set1_epi8(-1);
+    const __m256i inside = _mm256_cmpgt_epi8(rest, v->index), ones = _mm256_set1_epi8((char)-1);
     const __m256i before = _mm256_or_si256(v->index, _mm256_xor_si256(inside, ones));
     const __m256i after = _mm256_or_si256(_mm256_sub_epi8(v->index, rest), inside);
     return _mm256_or_si256(_mm256_shuffle_epi8(ttei_load_avx2(p, v->apart), before),

