@@ -61,6 +61,9 @@ static void compress_stops(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_convergence");
-    RUN(svd_stops_f32); RUN(svd_stops_f64); RUN(decompose_stops); RUN(compress_stops);
+    RUN(svd_stops_f32);
+    RUN(svd_stops_f64);
+    RUN(decompose_stops);
+    RUN(compress_stops);
     return test_end();
 }

@@ -157,6 +157,8 @@ static void trains_and_halves(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_decoder");
-    RUN(images_made_by_hand); RUN(images_of_the_library_whole_and_damaged); RUN(trains_and_halves);
+    RUN(images_made_by_hand);
+    RUN(images_of_the_library_whole_and_damaged);
+    RUN(trains_and_halves);
     return test_end();
 }

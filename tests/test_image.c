@@ -569,9 +569,18 @@ static void every_alignment(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_image");
-    RUN(the_header); RUN(rows_of_images_made_by_hand); RUN(rows_of_images_that_the_library_makes);
-    RUN(rows_of_trains); RUN(plans_that_contradict_themselves); RUN(numbers_at_the_end); RUN(every_length);
-    RUN(every_byte_changed); RUN(checksums_and_versions); RUN(lying_numbers); RUN(random_damage);
-    RUN(ranks_above_the_largest); RUN(every_alignment);
+    RUN(the_header);
+    RUN(rows_of_images_made_by_hand);
+    RUN(rows_of_images_that_the_library_makes);
+    RUN(rows_of_trains);
+    RUN(plans_that_contradict_themselves);
+    RUN(numbers_at_the_end);
+    RUN(every_length);
+    RUN(every_byte_changed);
+    RUN(checksums_and_versions);
+    RUN(lying_numbers);
+    RUN(random_damage);
+    RUN(ranks_above_the_largest);
+    RUN(every_alignment);
     return test_end();
 }

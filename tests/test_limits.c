@@ -152,7 +152,10 @@ static void joining_beyond_the_limit(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_limits");
-    RUN(svd_up_to_the_limit); RUN(cores_up_to_the_limit); RUN(decompose_up_to_the_limit);
-    RUN(tables_up_to_the_limit); RUN(joining_beyond_the_limit);
+    RUN(svd_up_to_the_limit);
+    RUN(cores_up_to_the_limit);
+    RUN(decompose_up_to_the_limit);
+    RUN(tables_up_to_the_limit);
+    RUN(joining_beyond_the_limit);
     return test_end();
 }

@@ -259,7 +259,9 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "test_pages");
 #ifdef HAS_PAGES
     handle_faults();
-    RUN(verify_touches_all); RUN(opening_and_asking); RUN(rows_and_scores_touch_their_records);
+    RUN(verify_touches_all);
+    RUN(opening_and_asking);
+    RUN(rows_and_scores_touch_their_records);
     for (int kind = 0; kind < KINDS; kind++) free(big_image(kind)->data);
 #else
     printf("test_pages: skipped, this system has no pages to protect\n");

@@ -470,8 +470,15 @@ static void any_number_of_threads(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_reading");
-    RUN(batches); RUN(scores); RUN(scores_of_tables); RUN(largest_sums); RUN(best_of_many);
-    RUN(best_of_strange_scores); RUN(every_half); RUN(refused_calls); RUN(not_finite);
+    RUN(batches);
+    RUN(scores);
+    RUN(scores_of_tables);
+    RUN(largest_sums);
+    RUN(best_of_many);
+    RUN(best_of_strange_scores);
+    RUN(every_half);
+    RUN(refused_calls);
+    RUN(not_finite);
     RUN(reading_allocates_nothing);
 #ifdef _OPENMP
     RUN(any_number_of_threads);

@@ -782,10 +782,28 @@ static void texts_of_statuses(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_table");
-    RUN(defaults); RUN(bad_options); RUN(bad_weights_and_metrics); RUN(ratio_is_kept); RUN(near_the_bound);
-    RUN(eps_is_kept); RUN(ratio_and_eps); RUN(tables_of_every_kind); RUN(every_dim); RUN(tables_of_every_scale);
-    RUN(largest_rows); RUN(not_finite); RUN(enormous_sizes); RUN(weights_are_heeded); RUN(metric_is_heeded);
-    RUN(effort_pays); RUN(figures_of_tensorgpt); RUN(every_coding_by_rank_cap); RUN(rows_are_independent);
-    RUN(codings_round_well); RUN(eps_adapts_to_each_row); RUN(the_search_for_shapes); RUN(texts_of_statuses);
+    RUN(defaults);
+    RUN(bad_options);
+    RUN(bad_weights_and_metrics);
+    RUN(ratio_is_kept);
+    RUN(near_the_bound);
+    RUN(eps_is_kept);
+    RUN(ratio_and_eps);
+    RUN(tables_of_every_kind);
+    RUN(every_dim);
+    RUN(tables_of_every_scale);
+    RUN(largest_rows);
+    RUN(not_finite);
+    RUN(enormous_sizes);
+    RUN(weights_are_heeded);
+    RUN(metric_is_heeded);
+    RUN(effort_pays);
+    RUN(figures_of_tensorgpt);
+    RUN(every_coding_by_rank_cap);
+    RUN(rows_are_independent);
+    RUN(codings_round_well);
+    RUN(eps_adapts_to_each_row);
+    RUN(the_search_for_shapes);
+    RUN(texts_of_statuses);
     return test_end();
 }

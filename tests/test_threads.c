@@ -146,7 +146,8 @@ static void same_bytes_from_any_number(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_threads");
-    RUN(readers_share_a_view); RUN(writers_share_nothing);
+    RUN(readers_share_a_view);
+    RUN(writers_share_nothing);
 #ifdef _OPENMP
     RUN(same_bytes_from_any_number);
 #endif

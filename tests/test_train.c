@@ -518,8 +518,17 @@ static void bad_ranks(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_train");
-    RUN(sizes_of_tensorgpt); RUN(every_tensor); RUN(eps_at_the_edge); RUN(low_rank_is_found); RUN(known_ranks);
-    RUN(two_modes_are_optimal); RUN(inner_products); RUN(not_finite); RUN(largest_numbers); RUN(bad_shapes);
-    RUN(bad_arguments); RUN(bad_ranks);
+    RUN(sizes_of_tensorgpt);
+    RUN(every_tensor);
+    RUN(eps_at_the_edge);
+    RUN(low_rank_is_found);
+    RUN(known_ranks);
+    RUN(two_modes_are_optimal);
+    RUN(inner_products);
+    RUN(not_finite);
+    RUN(largest_numbers);
+    RUN(bad_shapes);
+    RUN(bad_arguments);
+    RUN(bad_ranks);
     return test_end();
 }
