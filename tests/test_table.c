@@ -196,6 +196,7 @@ static void ratio_is_kept(void)
             int made = 0;
             for (int r = 0; r < 11; r++) {
                 attempt got;
+                memset(&got, 0, sizeof got);
                 if (try_options(table, vocab, dim, kind_options(kind, ratios[r], 0), &got) != TTE_OK) continue;
                 CHECK_LE(last, got.e.whole * 1.02 + 1e-4);
                 last = got.e.whole, made++;
@@ -218,6 +219,7 @@ static void near_the_bound(void)
     for (int r = 0; r < 5; r++) {
         tte_options options = table_options(ratios[r], 0);
         attempt got;
+        memset(&got, 0, sizeof got);
         options.effort = 4;
         if (CHECK_STATUS(try_options(table, vocab, dim, options, &got), TTE_OK))
             CHECK_LE(got.e.whole, pow(2, 0.3 - 8.0 * ((double)got.size - 1.3 * (double)(dim * dim)) / (double)(vocab * dim)));
@@ -238,6 +240,7 @@ static void eps_is_kept(void)
         for (int i = 0; i < 11; i++) {
             tte_options options = kind_options(kind, 0, eps[i]);
             attempt got;
+                memset(&got, 0, sizeof got);
             tte_status status;
             options.shape = make_shape(kind > 0 && i % 2 ? 3 : 0, dims);
             status = try_options(table, vocab, dim, options, &got);
@@ -265,6 +268,7 @@ static void ratio_and_eps(void)
     for (int kind = 0; kind < KINDS; kind++) {
         tte_options options = kind_options(kind, 0, 0.01f);
         attempt got;
+                memset(&got, 0, sizeof got);
         for (int i = 0; i < 6; i++) {
             tte_status status = try_options(table, vocab, dim, kind_options(kind, ratios[i], eps[i]), &got);
             CHECK(status == TTE_OK ? i < 5 : status == TTE_ERR_BUDGET && (kind > 0 || i > 2));
@@ -295,6 +299,7 @@ static void tables_of_every_kind(void)
             for (int n = 0; n < 4 * KINDS; n++) {
                 tte_options options = kind_options(n % KINDS, ratios[n / KINDS], eps[n / KINDS]);
                 attempt got;
+                memset(&got, 0, sizeof got);
                 tte_status status;
                 options.max_rank = n / KINDS == 3 && n % KINDS > 0 ? 1 : 0;
                 status = try_options(table, vocab, dim, options, &got);
@@ -312,6 +317,7 @@ static void every_dim(void)
         const size_t vocab = dim / 2 + 200 / dim; /* fewer rows than columns, too */
         float *table = make_table(DECAYING, vocab, dim);
         attempt got;
+                memset(&got, 0, sizeof got);
         for (int kind = 0; kind < KINDS; kind++)
             CHECK_STATUS(try_options(table, vocab, dim, kind_options(kind, 0, 0.5f), &got), TTE_OK);
         free(table);
