@@ -6793,27 +6793,18 @@ static const float ttei_gauss_spreads[12][5] = {
     {2.278f, 1.564f, 1.457f, 1.397f, 1.312f},
 };
 
-/* The same of plain codes of 2 to 14 bits, exact. */
-static const float ttei_plain_errors[13] = {
-    1.1885e-01f, 3.7440e-02f, 1.1543e-02f, 3.4952e-03f, 1.0400e-03f, 3.0433e-04f, 8.7686e-05f,
-    2.4919e-05f, 6.9970e-06f, 1.9444e-06f, 5.3554e-07f, 1.4637e-07f, 3.9739e-08f};
-static const float ttei_plain_spreads[13] = {
-    73.58f, 43.31f, 24.77f, 13.9f, 7.69f, 4.203f, 2.273f,
-    1.219f, 0.6492f, 0.3436f, 0.1809f, 0.09486f, 0.04955f};
-
-/* The error of rate number i, relative to the variance; the spread of its code integers for unit variance. */
+/* The error of rate number i of the trellis, relative to the variance; the spread of its code integers for unit
+   variance. */
 static double ttei_gauss_error(int i, int state_bits)
 {
     const int low = (state_bits - 8) / 2;
     if (i == 0) return 1;
-    if (i >= TTEI_RATES) return (double)ttei_plain_errors[i - TTEI_RATES];
     if (state_bits % 2 == 0) return (double)ttei_gauss_errors[i - 1][low];
     return sqrt((double)ttei_gauss_errors[i - 1][low] * (double)ttei_gauss_errors[i - 1][low + 1]);
 }
 
 static double ttei_gauss_spread(int i, int state_bits)
 {
-    if (i >= TTEI_RATES) return (double)ttei_plain_spreads[i - TTEI_RATES] / 147.8;
     return (double)ttei_gauss_spreads[i - 1][(state_bits - 8) / 2] / 147.8;
 }
 
@@ -6826,7 +6817,7 @@ static double ttei_water(const double *v, size_t n, double bits)
     double low = -200, high = 200;
     int i;
     for (i = 0; i < 100; ++i) {
-        const double level = ldexp(exp2((low + high) / 2), 0);
+        const double level = exp2((low + high) / 2);
         double sum = 0;
         size_t j;
         for (j = 0; j < n; ++j)
@@ -7614,8 +7605,6 @@ static uint32_t ttei_bf16_encode(double x)
     return (bits + 0x8000u) >> 16;
 }
 
-static float ttei_bf16_decode(uint32_t half) { return ttei_f32_of(half << 16); }
-
 /* The byte of the nearest spread. */
 static unsigned ttei_spread_encode(double spread)
 {
@@ -7655,7 +7644,7 @@ static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, i
     step = plain ? (double)ttei_top_f32(dim, row) / (ldexp(1, rate - TTEI_PLAIN) - 1)
                  : sqrt(sum / (double)dim) * ttei_gauss_spread(ttei_rate_index(rate), coder->trellis.bits);
     ttei_put16(scale_bytes, ttei_bf16_encode(plain ? step * 1.004 : step));
-    scale = ttei_bf16_decode(ttei_get16(scale_bytes));
+    scale = ttei_get_bf16(scale_bytes);
     for (i = 0; i < dim; ++i) target[i] = row[i] / scale;
     target[dim] = 0;
     run.rate = rate;
@@ -7706,25 +7695,29 @@ static void ttei_plan_basis_rates(const ttei_learning *l, double water, double s
     if (plan->rates[0] < TTEI_PLAIN + 8) plan->rates[0] = TTEI_PLAIN + 8;
 }
 
-static size_t ttei_plan_basis_bytes(const ttei_learning *l, const ttei_plan_basis *plan, size_t *runs)
+static size_t ttei_plan_basis_bytes(const ttei_learning *l, const ttei_plan_basis *plan)
 {
     const size_t first = plan->has_mean ? 0 : 1;
-    size_t j, bytes = 1;
-    *runs = 0;
+    size_t j, runs = 0, bytes = 1;
     for (j = first; j <= plan->rank; ++j) {
-        if (j == first || plan->rates[j] != plan->rates[j - 1]) ++*runs;
+        if (j == first || plan->rates[j] != plan->rates[j - 1]) ++runs;
         bytes += 2 + ttei_basis_row_bytes(plan->rates[j], l->dim);
     }
-    return bytes + TTEI_RUN_BYTES * *runs;
+    return bytes + TTEI_RUN_BYTES * runs;
 }
 
-/* Section 4, and the basis as readers see it, to the model. */
+/* Section 4, and the basis as readers see it, to the model. work[1] is free for the rows U S^-1. */
 static void ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, const ttei_plan_basis *plan,
                              ttei_model *m, unsigned char *p)
 {
     const size_t dim = l->dim, first = plan->has_mean ? 0 : 1, rows = plan->rank + 1 - first;
     unsigned char *head = p++, *scales, *record;
-    size_t j, i, k, at = first;
+    size_t j, i, at = first;
+    const double *axes = l->work[0];
+    if (l->inverse != NULL) {
+        ttei_square_product(dim, l->work[0], l->inverse, l->work[1]);
+        axes = l->work[1];
+    }
     *head = 0;
     for (j = first + 1; j <= plan->rank + 1; ++j)
         if (j == plan->rank + 1 || plan->rates[j] != plan->rates[at]) {
@@ -7741,10 +7734,7 @@ static void ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, co
     for (j = first; j <= plan->rank; ++j) {
         float *row = j == 0 ? m->mean : m->basis + (j - 1) * dim;
         for (i = 0; i < dim; ++i) {
-            double x = j == 0 ? l->first[i] : l->work[0][(j - 1) * dim + i];
-            if (j > 0 && l->inverse != NULL)
-                for (x = 0, k = 0; k < dim; ++k) x += l->work[0][(j - 1) * dim + k] * l->inverse[k * dim + i];
-            row[i] = (float)(j == 0 ? x : x * sqrt(l->values[j - 1]));
+            row[i] = (float)(j == 0 ? l->first[i] : axes[(j - 1) * dim + i] * sqrt(l->values[j - 1]));
         }
         ttei_basis_row(coder, 0, dim, plan->rates[j], row, scales, record);
         scales += 2;
@@ -7773,7 +7763,7 @@ static const unsigned char *ttei_class_read(const unsigned char *p, ttei_class *
 {
     size_t i;
     c->level = (int)ttei_get16(p);
-    c->scale = ttei_bf16_decode(ttei_get16(p + 2));
+    c->scale = ttei_get_bf16(p + 2);
     c->run_count = p[4];
     c->bytes = ttei_class_record(p);
     p += TTEI_CLASS_HEAD;
@@ -7918,6 +7908,17 @@ static void ttei_code_row(const ttei_coder *coder, int quick, size_t thread, con
     ttei_class_values(c, scale, codes, base, rank, values);
 }
 
+/* The largest magnitude among coefficients first .. last - 1 of the centroids. */
+static double ttei_centroid_top(const ttei_model *m, size_t first, size_t last)
+{
+    double top = 0;
+    size_t j, k;
+    for (j = first; j < last; ++j)
+        for (k = 0; k < m->centroid_count; ++k)
+            top = fabs((double)m->centroids[k * m->rank + j]) > top ? fabs((double)m->centroids[k * m->rank + j]) : top;
+    return top;
+}
+
 /* Section 5 and the class of the centroids. With noise of variance n added to coefficient j by its centroid, all rows pay
    n / (2 ln 2 max(1, d_j)) bits for it; see ttei_cluster_gain. */
 static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *coder, const ttei_centers *centers,
@@ -7948,11 +7949,8 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
             gain += variance[j] / (d > 1 ? d : 1);
         }
         gain *= (double)l->s->vocab / (double)centers->count / (double)(last - g * step);
-        for (top = 0, j = g * step; j < last; ++j) {
-            spreads[g] += variance[j] / (double)(last - g * step);
-            for (k = 0; k < centers->count; ++k)
-                top = fabs((double)m->centroids[k * rank + j]) > top ? fabs((double)m->centroids[k * rank + j]) : top;
-        }
+        for (j = g * step; j < last; ++j) spreads[g] += variance[j] / (double)(last - g * step);
+        top = rank < 16 ? ttei_centroid_top(m, g * step, last) : 0;  /* only plain codes look at it */
         for (i = 0; i < TTEI_RATES_ALL; ++i)
             error[i] = i < TTEI_RATES ? gain * ttei_gauss_error(i, coder->trellis.bits)
                        : spreads[g] > 0 ? gain * ttei_plain_error(i, top) / spreads[g] : 0;
@@ -7966,11 +7964,10 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
             rates[g] = 4;
         }
     for (g = 0; g * step < rank; ++g) {
-        for (top = 0, j = g * step; j < ttei_min(rank, (g + 1) * step); ++j)
-            for (k = 0; k < centers->count; ++k)
-                top = fabs((double)m->centroids[k * rank + j]) > top ? fabs((double)m->centroids[k * rank + j]) : top;
-        spreads[g] = rates[g] == 0 ? 0 : rates[g] < TTEI_RATES ? sqrt(spreads[g]) * ttei_gauss_spread(rates[g], coder->trellis.bits)
-                                                               : ttei_plain_spread(rates[g], top);
+        if (rates[g] >= TTEI_RATES)
+            spreads[g] = ttei_plain_spread(rates[g], ttei_centroid_top(m, g * step, ttei_min(rank, (g + 1) * step)));
+        else
+            spreads[g] = rates[g] > 0 ? sqrt(spreads[g]) * ttei_gauss_spread(rates[g], coder->trellis.bits) : 0;
     }
     class_->level = 0;
     class_->scale = 1;
@@ -8405,7 +8402,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
 
     for (i = 0; i < 1 << m->gain_bits; ++i, p += 2) {
         ttei_put16(p, ttei_bf16_encode((double)m->gains[i]));
-        m->gains[i] = ttei_bf16_decode(ttei_get16(p));
+        m->gains[i] = ttei_get_bf16(p);
     }
     for (c = 0; c < a.count; ++c) {
         unsigned char *start = p;
@@ -8457,7 +8454,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     ttei_class centroid_class;
     unsigned char class_bytes[TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX], *rates;
     double *doubles, basis_bytes = 0, other = 0;
-    size_t *sizes, runs = 0, class_size = 0, j, basis_size = 0;
+    size_t *sizes, class_size = 0, j, basis_size = 0;
     void *block = NULL, *center_block = NULL;
     int pass, turn;
     tte_status status = TTE_OK;
@@ -8485,7 +8482,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
             water = ttei_water(l->values, dim, left > 0 ? left : 0);
         }
         ttei_plan_basis_rates(l, water, 0.7, &plan);
-        basis_size = ttei_plan_basis_bytes(l, &plan, &runs);
+        basis_size = ttei_plan_basis_bytes(l, &plan);
         basis_bytes = (double)basis_size;
         if (turn != 2) continue;
         ttei_next_part(&l->progress, 0.2);
@@ -8494,7 +8491,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
                                         0.25 * (double)plan.rank * (double)centers.count : 0;
     }
     m->dim = dim;
-    m->water = ttei_bf16_decode(ttei_bf16_encode(water));
+    m->water = ttei_f32_of(ttei_bf16_encode(water) << 16);
     m->rank = plan.rank;
     m->centroid_count = centers.count > 1 ? centers.count : (size_t)plan.has_mean;
     m->metric = l->metric;
