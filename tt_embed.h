@@ -3378,7 +3378,7 @@ static void ttei_batch_columns(const ttei_batch *b, size_t number)
     size_t i, k, row = 0;
     int r;
     if (n < TTEI_PANEL) memset(panel, 0, b->pairs * 2 * TTEI_PANEL * sizeof *panel);
-    else memset(panel + (b->pairs - 1) * 2 * TTEI_PANEL, 0, 2 * TTEI_PANEL * sizeof *panel);
+    else if (b->pairs > 0) memset(panel + (b->pairs - 1) * 2 * TTEI_PANEL, 0, 2 * TTEI_PANEL * sizeof *panel);
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
         const size_t rows = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
         ttei_basis_columns(t, run[0], record, rows, bytes, column, n, row, panel);
@@ -7616,7 +7616,10 @@ static unsigned ttei_spread_encode(double spread)
 static int ttei_rate_near(double bits, size_t dim)
 {
     int i, best = 2;
-    if (bits > 8.25 || dim < 16) return TTEI_PLAIN + (bits < 12 ? (int)ceil(bits + (dim < 16 ? 1.5 : 0.5)) : 14);
+    if (bits > 8.25 || dim < 16) {
+        const double plain = ceil(bits + (dim < 16 ? 1.5 : 0.5));
+        return TTEI_PLAIN + (plain > 2 ? plain < 14 ? (int)plain : 14 : 2);
+    }
     for (i = 2; i < TTEI_RATES; ++i)
         if (fabs(ttei_gauss_bits(i) - bits) < fabs(ttei_gauss_bits(best) - bits)) best = i;
     return ttei_rates[best];
