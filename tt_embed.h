@@ -7555,10 +7555,17 @@ typedef struct ttei_coder {
     void *block;
 } ttei_coder;
 
-#define TTEI_QUICK_BITS 8
-
-static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, size_t dim)
+/* State bits of the small trellis. A better one tells better which scale a row wants, and finds more of the luck that
+   there is among records that are about equally good. */
+static int ttei_quick_bits(int effort, int state_bits)
 {
+    const int bits = effort < 6 ? 8 : effort < 7 ? 10 : 12;
+    return bits < state_bits ? bits : state_bits;
+}
+
+static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort, size_t dim)
+{
+    const int quick_bits = ttei_quick_bits(effort, state_bits);
     int pass, i;
     coder->threads = ttei_thread_count();
     coder->block = NULL;
@@ -7566,7 +7573,7 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, size_t dim
     for (pass = 0; pass < 2; ++pass) {
         ttei_carve carve = ttei_carve_begin(coder->block);
         void *codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
-        void *quick = ttei_take(&carve, ttei_trellis_bytes(TTEI_QUICK_BITS), 1);
+        void *quick = ttei_take(&carve, ttei_trellis_bytes(quick_bits), 1);
         coder->paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
         coder->quick_paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
         coder->targets = (float *)ttei_take(&carve, ttei_mul((size_t)coder->threads, dim + 2), sizeof(float));
@@ -7574,14 +7581,15 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, size_t dim
         coder->records = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)coder->threads, 2 * dim + 32), 1);
         for (i = 0; i < coder->threads; ++i) {
             void *path = ttei_take(&carve, ttei_path_bytes(state_bits, dim), 1);
-            void *other = ttei_take(&carve, ttei_path_bytes(TTEI_QUICK_BITS, dim), 1);
+            void *other = ttei_take(&carve, ttei_path_bytes(quick_bits, dim), 1);
             if (pass == 0) continue;
             ttei_path_init(state_bits, dim, path, &coder->paths[i]);
-            ttei_path_init(TTEI_QUICK_BITS, dim, other, &coder->quick_paths[i]);
+            ttei_path_init(quick_bits, dim, other, &coder->quick_paths[i]);
         }
         if (pass == 1) {
             ttei_trellis_init(state_bits, codes, &coder->trellis);
-            ttei_trellis_init(TTEI_QUICK_BITS, quick, &coder->quick);
+            ttei_trellis_init(quick_bits, quick, &coder->quick);
+            coder->trellis.reach = effort < 7 ? TTEI_REACH : TTEI_REACH_MAX;
         } else {
             coder->block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
             if (coder->block == NULL) return TTE_ERR_MEMORY;
@@ -7893,10 +7901,10 @@ TTEI_UNFUSED static void ttei_class_values(const ttei_class *c, float scale, con
     for (; j < rank; ++j) z[j] = base != NULL ? base[j] : 0;
 }
 
-/* Coefficients z to a record of a class at a scale, by the small trellis if `quick`; values[j]: what readers make of it,
-   plus base (NULL: 0). z and values may be the same. */
-static void ttei_code_row(const ttei_coder *coder, int quick, size_t thread, const ttei_class *c, float scale,
-                          const float *z, const float *base, unsigned char *record, float *values, size_t rank)
+/* Coefficients z to a record of a class at a scale; values[j]: what readers make of it, plus base (NULL: 0). z and values
+   may be the same. */
+static void ttei_code_row(const ttei_coder *coder, size_t thread, const ttei_class *c, float scale, const float *z,
+                          const float *base, unsigned char *record, float *values, size_t rank)
 {
     float *target = coder->targets + thread * (coder->dim + 2);
     int16_t *codes = coder->codes + thread * 2 * (coder->dim + 2);
@@ -7905,10 +7913,37 @@ static void ttei_code_row(const ttei_coder *coder, int quick, size_t thread, con
         const float step = scale * c->runs[r].spread, inverse = step > 0 ? 1 / step : 0;
         for (i = 0; i < c->runs[r].count; ++i, ++j) target[j] = z[j] * inverse;
     }
-    ttei_record_encode(quick ? &coder->quick : &coder->trellis,
-                       quick ? &coder->quick_paths[thread] : &coder->paths[thread], c->runs, c->run_count, target,
-                       record, codes);
+    ttei_record_encode(&coder->trellis, &coder->paths[thread], c->runs, c->run_count, target, record, codes);
     ttei_class_values(c, scale, codes, base, rank, values);
+}
+
+/* The error that a row's coefficients z would have at a scale: sum of energy_j (z_j - code_j step)^2 over those that have bits,
+   found with the small trellis, whose steps are as much larger as suits fewer states. */
+static double ttei_trial_error(const ttei_coder *coder, size_t thread, const ttei_class *c, float scale, const float *z,
+                               const float *energy)
+{
+    float *target = coder->targets + thread * (coder->dim + 2), step[TTEI_RUNS_MAX];
+    int16_t *codes = coder->codes + thread * 2 * (coder->dim + 2);
+    double error = 0;
+    size_t r, i, j;
+    for (r = j = 0; r < c->run_count; ++r) {
+        const int rate = c->runs[r].rate;
+        float inverse;
+        step[r] = scale * c->runs[r].spread;
+        if (rate > 0 && rate < TTEI_PLAIN)
+            step[r] *= (float)(ttei_gauss_spread(ttei_rate_index(rate), coder->quick.bits) /
+                               ttei_gauss_spread(ttei_rate_index(rate), coder->trellis.bits));
+        inverse = step[r] > 0 ? 1 / step[r] : 0;
+        for (i = 0; i < c->runs[r].count; ++i, ++j) target[j] = z[j] * inverse;
+    }
+    ttei_record_encode(&coder->quick, &coder->quick_paths[thread], c->runs, c->run_count, target,
+                       coder->records + thread * (2 * coder->dim + 32), codes);
+    for (r = j = 0; r < c->run_count; ++r)
+        for (i = 0; i < c->runs[r].count; ++i, ++j) {
+            const double d = (double)z[j] - (double)((float)codes[j] * step[r]);
+            error += (double)energy[j] * d * d;
+        }
+    return error;
 }
 
 /* The largest magnitude among coefficients first .. last - 1 of the centroids. */
@@ -7982,7 +8017,7 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
 #endif
     for (number = 0; number < (long long)centers->count; ++number) {
         const size_t at = (size_t)number;
-        ttei_code_row(coder, 0, ttei_thread(), class_, class_->scale, m->centroids + at * rank, NULL,
+        ttei_code_row(coder, ttei_thread(), class_, class_->scale, m->centroids + at * rank, NULL,
                       records + at * class_->bytes, m->centroids + at * rank, rank);
     }
 }
@@ -8308,7 +8343,7 @@ static int ttei_learn_gains(const ttei_census *census, const ttei_allocation *a,
     deviation = rows > 0 && square > 0 ? sqrt(square / rows) : 0;  /* in octaves of scale */
     if (deviation > 0.3) bits = 3;
     ratio = 4 * deviation / (double)(1 << bits);
-    if (ratio < 0.25) ratio = 0.25;
+    if (ratio < 0.15) ratio = 0.15;
     for (i = 0; i < 1 << bits; ++i) gains[i] = (float)exp2(ratio * (i - 0.5 * ((1 << bits) - 1) + 0.4));
     top += 0.25;  /* the largest gain is for the largest row of a class */
     if (exp2(top) > 1.2 * (double)gains[(1 << bits) - 1]) gains[(1 << bits) - 1] = (float)exp2(top);
@@ -9082,7 +9117,7 @@ typedef struct ttei_encoder {
     ttei_train_encoder train;       /* TTE_PER_TOKEN                                              */
     ttei_rows_tile tile;                 /* TTE_PER_TABLE, and all below                               */
     float *scaled, *values, *back;  /* TTEI_ROWS_TILE x dim: times 2^-exponent; x (rank + 1); x dim    */
-    float *weighed, *trial;         /* TTEI_ROWS_TILE x dim, with a metric; rank                       */
+    float *weighed;                 /* TTEI_ROWS_TILE x dim, with a metric                             */
 } ttei_encoder;
 
 static void ttei_encoder_carve(const ttei_builder *b, ttei_carve *carve, ttei_encoder *e)
@@ -9097,13 +9132,12 @@ static void ttei_encoder_carve(const ttei_builder *b, ttei_carve *carve, ttei_en
     e->values = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank + 1), sizeof(float));
     e->back = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
     e->weighed = (float *)ttei_take(carve, m->metric != NULL ? ttei_mul(TTEI_ROWS_TILE, m->dim) : 0, sizeof(float));
-    e->trial = (float *)ttei_take(carve, m->rank, sizeof(float));
 }
 
 /* The gain with which a row's coefficients z are coded best: the one nearest to its energy and that one's neighbours,
    tried with a small trellis. */
 static unsigned char ttei_choose_gain(const ttei_model *m, const ttei_coder *coder, size_t thread, const ttei_class *c,
-                                      double energy, const float *z, ttei_encoder *e)
+                                      double energy, const float *z)
 {
     const double wanted = sqrt(energy) / (double)c->scale;
     const int last = (1 << m->gain_bits) - 1;
@@ -9114,14 +9148,7 @@ static unsigned char ttei_choose_gain(const ttei_model *m, const ttei_coder *cod
     if (m->effort < 2) return (unsigned char)g;
     best = g;
     for (near = g > 0 ? g - 1 : 0; near <= g + 1 && near <= last; ++near) {
-        double error = 0;
-        size_t j;
-        ttei_code_row(coder, 1, thread, c, c->scale * m->gains[near], z, NULL,
-                      coder->records + thread * (2 * coder->dim + 32), e->trial, m->rank);
-        for (j = 0; j < m->rank; ++j) {
-            const double d = (double)z[j] - (double)e->trial[j];
-            error += (double)m->energy[j] * d * d;
-        }
+        const double error = ttei_trial_error(coder, thread, c, c->scale * m->gains[near], z, m->energy);
         if (least < 0 || error < least) {
             least = error;
             best = near;
@@ -9175,8 +9202,8 @@ static void ttei_tile_encode(const ttei_model *m, const ttei_coder *coder, size_
         slot->centroid = e->tile.centroid[i];
         c = &m->classes[slot->class_];
         slot->size = c->bytes;
-        slot->gain = ttei_choose_gain(m, coder, thread, c, e->tile.energy[i], z, e);
-        ttei_code_row(coder, 0, thread, c, c->scale * m->gains[slot->gain], z,
+        slot->gain = ttei_choose_gain(m, coder, thread, c, e->tile.energy[i], z);
+        ttei_code_row(coder, thread, c, c->scale * m->gains[slot->gain], z,
                       m->centroid_count > 1 ? m->centroids + (size_t)slot->centroid * rank : NULL,
                       records + i * record_size, a + first, rank);
         if (first > 0) a[0] = 1;
@@ -9438,7 +9465,7 @@ static tte_status ttei_like_compress(const ttei_settings *s, tte_image *out)
     tte_status status = ttei_model_of(s->o.like, s->o.metric, &m, &shared, &block);
     if (status != TTE_OK) return status;
     progress.to = 1;
-    status = ttei_coder_begin(&coder, m.state_bits, s->dim);
+    status = ttei_coder_begin(&coder, m.state_bits, m.effort, s->dim);
     if (status == TTE_OK) {
         status = ttei_encode_image(s, &coder, &m, &shared, s->vocab, 0, &progress, NULL, out);
         ttei_coder_end(&coder);
@@ -9530,7 +9557,7 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
     block = TT_EMBED_MALLOC(need);
     if (block == NULL) return TTE_ERR_MEMORY;
     (void)ttei_learning_carve(s, block, &l);
-    status = ttei_coder_begin(&coder, s->state_bits, s->dim);
+    status = ttei_coder_begin(&coder, s->state_bits, s->o.effort, s->dim);
     l.progress.to = 0.02;
     if (status == TTE_OK) status = ttei_learn_metric(&l);
     if (status == TTE_OK) status = ttei_learn_extent(&l);
@@ -9715,7 +9742,7 @@ static tte_status ttei_splice(const tte_table *t, size_t before, const float *ro
     if (ttei_too_many(total)) return TTE_ERR_SHAPE;
     if (table) {
         status = ttei_model_of(t, NULL, &m, &shared, &block);
-        if (status == TTE_OK) status = ttei_coder_begin(&coder, m.state_bits, s.dim);
+        if (status == TTE_OK) status = ttei_coder_begin(&coder, m.state_bits, m.effort, s.dim);
     } else {
         plan = ttei_plan_of(t);
     }
@@ -10180,7 +10207,6 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
 #undef TTEI_QUAD
-#undef TTEI_QUICK_BITS
 #undef TTEI_RATES
 #undef TTEI_RATES_ALL
 #undef TTEI_REACH_OF_CODES
