@@ -6144,9 +6144,9 @@ static tte_status ttei_token_plan(tte_rows_fn rows, void *user, size_t vocab, si
     if (sample != NULL) TT_EMBED_FREE(sample);
     return status;
 }
-/* ---- trellis encoder -------------------------------------------------------------------------------- */
-
-/* Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm
+/* ================================================================================================
+   TRELLIS ENCODER
+   Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm
    [For73]. The state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of
    IMAGE FORMAT. Of all bit strings of the record's length the encoder looks for the one that minimizes the
    sum of w (y - t)^2 over its coefficients, y the wished real code integers. Where D_i(s) is the least cost
@@ -6168,14 +6168,11 @@ static tte_status ttei_token_plan(tte_rows_fn rows, void *user, size_t vocab, si
    and clipped, and its square is added to that of d, which still tells clipped values apart. All is integer
    arithmetic: every body gives the same bits.
 
-   Tail-biting [Ma86]. The record is a circle: the state z before the first step is that of the last. A
+   Tail-biting [MW86]. The record is a circle: the state z before the first step is that of the last. A
    search over some steps around the wrap, its ends free, finds z; then one pass from z to z encodes the
    record. On a circle shorter than the search the path passes the wrap several times: each z that it meets
    is tried.
-
-   [Tse24] A. Tseng et al., QTIP, NeurIPS 2024, arXiv 2406.11235. [For73] G. D. Forney, The Viterbi
-   algorithm, Proc. IEEE 61(3), 1973. [Ma86] H. H. Ma, J. K. Wolf, On tail biting convolutional codes, IEEE
-   Trans. Commun. 34(2), 1986. */
+   ============================================================================================= */
 
 typedef struct ttei_step {                  /* one step of the record at hand */
     int16_t want[2];                        /* y of its values, in the unit of the code table */
@@ -6647,6 +6644,26 @@ static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_r
    number of rows; whatever is summed over rows is summed in their order, so that results do not depend on threads.
    ============================================================================================= */
 
+/* Memory for arrays that are named once: `do { takes } while (ttei_carve_again(&carve));` measures, allocates and carves.
+   Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
+static int ttei_carve_again(ttei_carve *carve)
+{
+    void *block = carve->base == NULL && carve->used != TTEI_SIZE_MAX ? TT_EMBED_MALLOC(carve->used) : NULL;
+    if (block != NULL) *carve = ttei_carve_begin(block);
+    return block != NULL;
+}
+
+static tte_status ttei_carve_status(const ttei_carve *carve)
+{
+    if (carve->base != NULL) return TTE_OK;
+    return carve->used == TTEI_SIZE_MAX ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
+}
+
+static void ttei_drop(void *block)
+{
+    if (block != NULL) TT_EMBED_FREE(block);
+}
+
 /* Progress of one call: a caller's function, and which part of the whole is being done. */
 typedef struct ttei_progress {
     tte_progress_fn report;
@@ -6858,21 +6875,19 @@ typedef struct ttei_model {
     float gains[16];
 } ttei_model;
 
-/* Room for everything but the metric; returns its size. */
-static size_t ttei_model_carve(ttei_model *m, void *block)
+/* Room for everything but the metric. */
+static void ttei_model_carve(ttei_model *m, ttei_carve *carve)
 {
-    ttei_carve carve = ttei_carve_begin(block);
     const size_t real = sizeof(float);
     m->near = ttei_min(m->rank, TTEI_NEAR);
-    m->mean = (float *)ttei_take(&carve, m->dim, real);
-    m->basis = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), real);
-    m->dual = (float *)ttei_take(&carve, ttei_mul(m->rank, m->dim), real);
-    m->energy = (float *)ttei_take(&carve, m->rank, real);
-    m->centroids = (float *)ttei_take(&carve, ttei_mul(m->centroid_count, m->rank), real);
-    m->near_weight = (float *)ttei_take(&carve, m->near, real);
-    m->near_points = (float *)ttei_take(&carve, ttei_mul(m->centroid_count, m->near), real);
-    m->near_halves = (float *)ttei_take(&carve, m->centroid_count, real);
-    return carve.used;
+    m->mean = (float *)ttei_take(carve, m->dim, real);
+    m->basis = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
+    m->dual = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
+    m->energy = (float *)ttei_take(carve, m->rank, real);
+    m->centroids = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->rank), real);
+    m->near_weight = (float *)ttei_take(carve, m->near, real);
+    m->near_points = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->near), real);
+    m->near_halves = (float *)ttei_take(carve, m->centroid_count, real);
 }
 
 /* The dual of a basis B that has been rounded, so that its rows are no longer orthogonal: x ~ mean + z B is solved by
@@ -6881,30 +6896,25 @@ static size_t ttei_model_carve(ttei_model *m, void *block)
 static tte_status ttei_model_dual(ttei_model *m)
 {
     const size_t n = m->rank, dim = m->dim;
-    double *gram, *right;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    double *gram, *right, *length;
     float *weighed, *turned;
     size_t i, j;
-    tte_status status = TTE_OK;
-    ttei_carve carve = ttei_carve_begin(NULL);
-    void *block = NULL;
-    int pass;
+    int found;
     if (n == 0) return TTE_OK;
-    for (pass = 0; pass < 2; ++pass) {
+    do {
         gram = (double *)ttei_take(&carve, ttei_mul(n, n), sizeof(double));
         right = (double *)ttei_take(&carve, ttei_mul(n, dim), sizeof(double));
-        weighed = (float *)ttei_take(&carve, ttei_mul(n, ttei_max(n, dim)), sizeof(float));
+        length = (double *)ttei_take(&carve, n, sizeof(double));
+        weighed = (float *)ttei_take(&carve, ttei_mul(n, dim), sizeof(float));
         turned = (float *)ttei_take(&carve, ttei_mul(n, dim), sizeof(float));
-        if (pass == 1) break;
-        if (carve.used == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-        block = TT_EMBED_MALLOC(carve.used);
-        if (block == NULL) return TTE_ERR_MEMORY;
-        carve = ttei_carve_begin(block);
-    }
-    if (m->metric != NULL)
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
+    memcpy(weighed, m->basis, n * dim * sizeof *weighed);
+    if (m->metric != NULL) {
         ttei_product(n, dim, dim, m->basis, dim, 1, m->metric, dim, weighed, dim);
-    for (i = 0; m->metric != NULL && i < n * dim; ++i) weighed[i] += m->ridge * m->basis[i];
-    if (m->metric == NULL)
-        memcpy(weighed, m->basis, n * dim * sizeof *weighed);
+        for (i = 0; i < n * dim; ++i) weighed[i] += m->ridge * m->basis[i];
+    }
     for (j = 0; j < n; ++j) {
         double sum = 0;
         for (i = 0; i < dim; ++i) {
@@ -6912,26 +6922,33 @@ static tte_status ttei_model_dual(ttei_model *m)
             turned[i * n + j] = m->basis[j * dim + i];
         }
         m->energy[j] = sum > 0 ? (float)sum : 0;
+        length[j] = sum > 0 ? sqrt((double)m->energy[j]) : 0;
         for (i = 0; i < dim; ++i)
-            right[j * dim + i] = sum > 0 ? (double)weighed[j * dim + i] / sqrt(sum) : 0;
+            right[j * dim + i] = length[j] > 0 ? (double)weighed[j * dim + i] / length[j] : 0;
     }
-    ttei_product(n, dim, n, weighed, dim, 1, turned, n, m->dual, n);
+    ttei_product(n, dim, n, weighed, dim, 1, turned, n, m->dual, n);  /* for a moment B M B' */
     for (j = 0; j < n; ++j)
         for (i = 0; i < n; ++i) {
-            const double length = sqrt((double)m->energy[i] * (double)m->energy[j]);
-            gram[j * n + i] = length > 0 ? (double)m->dual[j * n + i] / length : 0;
-            if (i == j) gram[j * n + i] = 1 + 1e-5;
+            const double both = length[i] * length[j];
+            gram[j * n + i] = i == j ? 1 + 1e-5 : both > 0 ? (double)m->dual[j * n + i] / both : 0;
         }
-    if (!ttei_cholesky(n, gram)) status = TTE_ERR_CONVERGENCE;
-    if (status == TTE_OK) {
-        ttei_cholesky_solve(n, gram, dim, right, dim);
-        for (i = 0; i < dim; ++i)
-            for (j = 0; j < n; ++j)
-                m->dual[i * n + j] =
-                    m->energy[j] > 0 ? (float)(right[j * dim + i] / sqrt((double)m->energy[j])) : 0;
+    found = ttei_cholesky(n, gram);
+    if (found) ttei_cholesky_solve(n, gram, dim, right, dim);
+    for (i = 0; found && i < dim; ++i)
+        for (j = 0; j < n; ++j) m->dual[i * n + j] = length[j] > 0 ? (float)(right[j * dim + i] / length[j]) : 0;
+    TT_EMBED_FREE(carve.base);
+    return found ? TTE_OK : TTE_ERR_CONVERGENCE;
+}
+
+/* halves[k] = |p_k|^2 / 2 of the columns of p, near x points. */
+static void ttei_half_squares(size_t near, size_t points, const float *p, float *halves)
+{
+    size_t j, k;
+    for (k = 0; k < points; ++k) {
+        double sum = 0;
+        for (j = 0; j < near; ++j) sum += (double)p[j * points + k] * (double)p[j * points + k];
+        halves[k] = (float)(0.5 * sum);
     }
-    TT_EMBED_FREE(block);
-    return status;
 }
 
 /* What chooses a centroid: the first coefficients, weighted between their own lengths and what they cost in bits. */
@@ -6942,15 +6959,10 @@ static void ttei_model_near(ttei_model *m)
         const double energy = (double)m->energy[j], level = energy > (double)m->water ? energy : (double)m->water;
         m->near_weight[j] = level > 0 ? (float)(sqrt(energy) / sqrt(sqrt(level))) : 0;
     }
-    for (k = 0; k < m->centroid_count; ++k) {
-        double sum = 0;
-        for (j = 0; j < m->near; ++j) {
-            const float x = m->centroids[k * m->rank + j] * m->near_weight[j];
-            m->near_points[j * m->centroid_count + k] = x;
-            sum += (double)x * (double)x;
-        }
-        m->near_halves[k] = (float)(0.5 * sum);
-    }
+    for (k = 0; k < m->centroid_count; ++k)
+        for (j = 0; j < m->near; ++j)
+            m->near_points[j * m->centroid_count + k] = m->centroids[k * m->rank + j] * m->near_weight[j];
+    ttei_half_squares(m->near, m->centroid_count, m->near_points, m->near_halves);
 }
 
 /* ids[i] = the nearest of `points` points to the i-th of `count` vectors y (near numbers each): the smallest of
@@ -7059,9 +7071,8 @@ typedef struct ttei_learning {
     float *rows;                /* block_rows x dim                                                        */
 } ttei_learning;
 
-static size_t ttei_learning_carve(const ttei_settings *s, void *block, ttei_learning *l)
+static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_learning *l)
 {
-    ttei_carve carve = ttei_carve_begin(block);
     const size_t dim = s->dim, square = ttei_mul(dim, dim), real = sizeof(double);
     int i;
     memset(l, 0, sizeof *l);
@@ -7071,18 +7082,17 @@ static size_t ttei_learning_carve(const ttei_settings *s, void *block, ttei_lear
     l->limit_centroids = 65536;
     l->dim = dim;
     l->block_rows = ttei_block_rows(dim);
-    l->first = (double *)ttei_take(&carve, dim, real);
-    l->second = (double *)ttei_take(&carve, square, real);
+    l->first = (double *)ttei_take(carve, dim, real);
+    l->second = (double *)ttei_take(carve, square, real);
     if (s->o.metric != NULL) {
-        l->root = (double *)ttei_take(&carve, square, real);
-        l->inverse = (double *)ttei_take(&carve, square, real);
-        l->metric = (float *)ttei_take(&carve, square, sizeof(float));
+        l->root = (double *)ttei_take(carve, square, real);
+        l->inverse = (double *)ttei_take(carve, square, real);
+        l->metric = (float *)ttei_take(carve, square, sizeof(float));
     }
-    for (i = 0; i < 3; ++i) l->work[i] = (double *)ttei_take(&carve, square, real);
-    l->values = (double *)ttei_take(&carve, dim, real);
-    l->eigen_work = ttei_take(&carve, ttei_eigen_work(dim), 1);
-    l->rows = (float *)ttei_take(&carve, ttei_mul(l->block_rows, dim), sizeof(float));
-    return carve.used;
+    for (i = 0; i < 3; ++i) l->work[i] = (double *)ttei_take(carve, square, real);
+    l->values = (double *)ttei_take(carve, dim, real);
+    l->eigen_work = ttei_take(carve, ttei_eigen_work(dim), 1);
+    l->rows = (float *)ttei_take(carve, ttei_mul(l->block_rows, dim), sizeof(float));
 }
 
 /* The power of two that all entries are below. */
@@ -7232,26 +7242,29 @@ static double ttei_learn_level(ttei_learning *l, double eps)
 /* The search for centroids, in the leading coefficients y of a sample. */
 typedef struct ttei_cluster {
     size_t near, sample, most;  /* coefficients; rows; points                                              */
+    double *level, *deviation;  /* near + 1: see ttei_cluster_gain, the last one that of water; near: of y from its point */
     float *axes;                /* dim x near: y = (row - mean) axes                                       */
+    float *best;                /* near x most: the best points so far                                     */
     float *y, *points, *halves, *scores;  /* sample x near; near x most; most; threads x TTEI_ROWS_TILE x most   */
     double *sums, *counts;      /* most x near; most                                                       */
     uint16_t *ids;              /* sample                                                                  */
     int threads;
 } ttei_cluster;
 
-static size_t ttei_cluster_carve(const ttei_learning *l, void *block, ttei_cluster *c)
+static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_cluster *c)
 {
-    ttei_carve carve = ttei_carve_begin(block);
     const size_t real = sizeof(float);
-    c->axes = (float *)ttei_take(&carve, ttei_mul(l->dim, c->near), real);
-    c->y = (float *)ttei_take(&carve, ttei_mul(c->sample, c->near), real);
-    c->points = (float *)ttei_take(&carve, ttei_mul(c->most, c->near), real);
-    c->halves = (float *)ttei_take(&carve, c->most, real);
-    c->scores = (float *)ttei_take(&carve, ttei_mul((size_t)c->threads * TTEI_ROWS_TILE, c->most), real);
-    c->sums = (double *)ttei_take(&carve, ttei_mul(c->most, c->near), sizeof(double));
-    c->counts = (double *)ttei_take(&carve, c->most, sizeof(double));
-    c->ids = (uint16_t *)ttei_take(&carve, ttei_max(c->sample, l->block_rows), sizeof(uint16_t));
-    return carve.used;
+    c->level = (double *)ttei_take(carve, c->near + 1, sizeof(double));
+    c->deviation = (double *)ttei_take(carve, c->near, sizeof(double));
+    c->axes = (float *)ttei_take(carve, ttei_mul(l->dim, c->near), real);
+    c->y = (float *)ttei_take(carve, ttei_mul(c->sample, c->near), real);
+    c->points = (float *)ttei_take(carve, ttei_mul(c->most, c->near), real);
+    c->best = (float *)ttei_take(carve, ttei_mul(c->most, c->near), real);
+    c->halves = (float *)ttei_take(carve, c->most, real);
+    c->scores = (float *)ttei_take(carve, ttei_mul((size_t)c->threads * TTEI_ROWS_TILE, c->most), real);
+    c->sums = (double *)ttei_take(carve, ttei_mul(c->most, c->near), sizeof(double));
+    c->counts = (double *)ttei_take(carve, c->most, sizeof(double));
+    c->ids = (uint16_t *)ttei_take(carve, ttei_max(c->sample, l->block_rows), sizeof(uint16_t));
 }
 
 /* y of `count` rows, which lose the mean on the way. */
@@ -7264,9 +7277,11 @@ static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, 
     ttei_product(count, l->dim, c->near, rows, l->dim, 1, c->axes, c->near, y, c->near);
 }
 
+/* ids of `count` rows. */
 static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t count, const float *y)
 {
     long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
+    ttei_half_squares(c->near, points, c->points, c->halves);
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
 #endif
@@ -7289,37 +7304,25 @@ static void ttei_cluster_means(const ttei_cluster *c, size_t points)
         for (j = 0; j < c->near; ++j) sum[j] += (double)c->y[i * c->near + j];
     }
     for (k = 0; k < points; ++k) {
-        double half = 0;
         const float *row = c->y + (k * 2654435761u % c->sample) * c->near;
-        for (j = 0; j < c->near; ++j) {
-            const double x = c->counts[k] > 0 ? c->sums[k * c->near + j] / c->counts[k] : (double)row[j];
-            c->points[j * points + k] = (float)x;
-            half += 0.5 * x * x;
-        }
-        c->halves[k] = (float)half;
+        for (j = 0; j < c->near; ++j)
+            c->points[j * points + k] =
+                c->counts[k] > 0 ? (float)(c->sums[k * c->near + j] / c->counts[k]) : row[j];
     }
 }
 
 /* Twice as many points: each and a neighbour, a small step to alternating sides away from it. */
-static void ttei_cluster_split(const ttei_cluster *c, size_t points, const double *deviation)
+static void ttei_cluster_split(const ttei_cluster *c, size_t points)
 {
     size_t j, k;
     for (j = c->near; j-- > 0;)  /* from the end, since rows of points grow in place */
         for (k = points; k-- > 0;) {
             const uint32_t hash = (uint32_t)(j * 40503u + k * 2654435761u);
             const float x = c->points[j * points + k],
-                        step = (float)(0.3 * deviation[j]) * ((hash >> 15 & 1u) != 0 ? 1.0f : -1.0f);
+                        step = (float)(0.3 * c->deviation[j]) * ((hash >> 15 & 1u) != 0 ? 1.0f : -1.0f);
             c->points[j * 2 * points + 2 * k + 1] = x + step;
             c->points[j * 2 * points + 2 * k] = x - step;
         }
-    for (k = 0; k < 2 * points; ++k) {
-        double half = 0;
-        for (j = 0; j < c->near; ++j) {
-            const double x = (double)c->points[j * 2 * points + k];
-            half += 0.5 * x * x;
-        }
-        c->halves[k] = (float)half;
-    }
 }
 
 /* Coefficients y are scaled by level[j]^(-1/4), level = max(variance, water): halfway between lengths and bits.
@@ -7327,11 +7330,10 @@ static void ttei_cluster_split(const ttei_cluster *c, size_t points, const doubl
    and u after (u corrected for the means being those of the sample itself), a centroid's coefficient of variance c
    is coded to a noise of about level * points / vocab, which adds to what is left for the rows to code:
        gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits. */
-static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points, const double *level,
-                                double *deviation)
+static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points)
 {
     const double vocab = (double)l->s->vocab, n = (double)c->sample, part = (double)points / n;
-    double gain = 0;
+    double gain = 0, *deviation = c->deviation;
     size_t i, j;
     for (j = 0; j < c->near; ++j) deviation[j] = 0;
     for (i = 0; i < c->sample; ++i)
@@ -7340,7 +7342,7 @@ static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, s
             deviation[j] += d * d;
         }
     for (j = 0; j < c->near; ++j) {
-        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(level[j]), d = level[c->near];
+        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(c->level[j]), d = c->level[c->near];
         const double saved = v > u ? v - u : 0, ideal = (u > d ? u : d) * (double)points / vocab;
         const double noise = saved < ideal ? saved : ideal;
         const double before = v > d ? v : d, after = u + noise > d ? u + noise : d;
@@ -7352,7 +7354,7 @@ static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, s
 }
 
 /* Axes of y, and the sample: groups of 16 rows, evenly over the table. */
-static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c, const double *level)
+static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim, group = c->sample < s->vocab ? 16 : l->block_rows;
@@ -7363,7 +7365,7 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c, c
             double x = u[i];
             if (l->root != NULL)
                 for (x = 0, k = 0; k < dim; ++k) x += l->root[i * dim + k] * u[k];
-            c->axes[i * c->near + j] = (float)(x / sqrt(sqrt(level[j])));
+            c->axes[i * c->near + j] = (float)(x / sqrt(sqrt(c->level[j])));
         }
     for (done = 0; done < c->sample; done += count) {
         size_t first = done;
@@ -7379,32 +7381,32 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c, c
 }
 
 /* The best number of points, 2^b, in c->points; found by splitting [LBG80]. */
-static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c, const double *level,
-                                  double *deviation, float *best)
+static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
 {
     size_t points = 1, chosen = 1;
     double most = 0, gain = 0;
     int turn, worse = 0;
     memset(c->ids, 0, c->sample * sizeof *c->ids);
     ttei_cluster_means(c, 1);
-    (void)ttei_cluster_gain(l, c, 1, level, deviation);
+    (void)ttei_cluster_gain(l, c, 1);
     while (2 * points <= c->most && (worse < 3 || gain > most - 0.01 * (double)l->s->vocab * (double)l->dim)) {
-        ttei_cluster_split(c, points, deviation);
+        ttei_cluster_split(c, points);
         points *= 2;
         for (turn = 0; turn < 4; ++turn) {
             ttei_cluster_assign(c, points, c->sample, c->y);
             ttei_cluster_means(c, points);
         }
         ttei_cluster_assign(c, points, c->sample, c->y);
-        gain = ttei_cluster_gain(l, c, points, level, deviation);
+        gain = ttei_cluster_gain(l, c, points);
         ++worse;
         if (gain > most) {
             most = gain;
             chosen = points;
             worse = 0;
-            memcpy(best, c->points, points * c->near * sizeof *best);
+            memcpy(c->best, c->points, points * c->near * sizeof *c->best);
         }
     }
+    memcpy(c->points, c->best, chosen * c->near * sizeof *c->best);
     return chosen;
 }
 
@@ -7462,12 +7464,9 @@ static size_t ttei_cluster_most(const ttei_learning *l)
 static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_centers *centers, void **block)
 {
     const size_t dim = l->dim;
+    ttei_carve carve = ttei_carve_begin(NULL), kept = ttei_carve_begin(NULL);
     ttei_cluster c;
-    ttei_carve carve;
-    double *level, *deviation;
-    float *best;
-    void *room;
-    size_t size, i, j;
+    size_t i, j;
     tte_status status;
     memset(&c, 0, sizeof c);
     centers->count = 1;
@@ -7476,60 +7475,38 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
     c.sample = ttei_min(l->s->vocab, TTEI_SAMPLE);
     c.threads = ttei_thread_count();
     while (c.near > 0 && !(l->values[c.near - 1] > 0)) --c.near;
-    if (c.most > 1 && c.near > 0) {
-        size = ttei_cluster_carve(l, NULL, &c);
-        room = TT_EMBED_MALLOC(ttei_add(size, ttei_mul(2 * TTEI_NEAR + 2, sizeof(double)) +
-                                                  ttei_mul(ttei_mul(c.most, c.near), sizeof(float))));
-        if (size == TTEI_SIZE_MAX || room == NULL) return TTE_ERR_MEMORY;
-        (void)ttei_cluster_carve(l, room, &c);
-        level = (double *)(void *)((unsigned char *)room + size / 16 * 16);
-        deviation = level + TTEI_NEAR + 1;
-        best = (float *)(void *)(deviation + TTEI_NEAR + 1);
-        level[c.near] = water;
-        for (j = 0; j < c.near; ++j) level[j] = l->values[j] > water ? l->values[j] : water;
-        status = ttei_cluster_sample(l, &c, level);
-        if (status == TTE_OK) centers->count = ttei_cluster_search(l, &c, level, deviation, best);
-        if (status == TTE_OK && centers->count > 1) {
-            for (i = 0; i < centers->count; ++i) {
-                double half = 0;
-                for (j = 0; j < c.near; ++j) {
-                    const double x = (double)best[j * centers->count + i];
-                    half += 0.5 * x * x;
-                }
-                c.halves[i] = (float)half;
-            }
-            memcpy(c.points, best, centers->count * c.near * sizeof *best);
-            carve = ttei_carve_begin(NULL);
-            for (i = 0; i < 2; ++i) {
-                centers->sums = (double *)ttei_take(&carve, ttei_mul(centers->count, dim), sizeof(double));
-                centers->weights = (double *)ttei_take(&carve, centers->count, sizeof(double));
-                centers->rows = (float *)ttei_take(&carve, ttei_mul(centers->count, dim), sizeof(float));
-                if (i == 0) {
-                    *block = TT_EMBED_MALLOC(carve.used);
-                    if (*block == NULL) break;
-                    carve = ttei_carve_begin(*block);
-                }
-            }
-            status = *block == NULL ? TTE_ERR_MEMORY : ttei_centers_pass(l, &c, c.y, centers);
-        }
-        TT_EMBED_FREE(room);
-        if (status != TTE_OK) return status;
+    if (c.most == 1 || c.near == 0) return TTE_OK;
+    do ttei_cluster_carve(l, &carve, &c);
+    while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
+    c.level[c.near] = water;
+    for (j = 0; j < c.near; ++j) c.level[j] = l->values[j] > water ? l->values[j] : water;
+    status = ttei_cluster_sample(l, &c);
+    if (status == TTE_OK) centers->count = ttei_cluster_search(l, &c);
+    if (status == TTE_OK && centers->count > 1) {
+        do {
+            centers->sums = (double *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(double));
+            centers->weights = (double *)ttei_take(&kept, centers->count, sizeof(double));
+            centers->rows = (float *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(float));
+        } while (ttei_carve_again(&kept));
+        *block = kept.base;
+        status = ttei_carve_status(&kept);
+        if (status == TTE_OK) status = ttei_centers_pass(l, &c, c.y, centers);
     }
-    if (centers->count > 1) {
+    TT_EMBED_FREE(carve.base);
+    if (status != TTE_OK || centers->count == 1) return status;
+    memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
+    memset(l->work[1], 0, dim * dim * sizeof *l->work[1]);
+    for (i = 0; i < centers->count; i += 64) {
+        const size_t now = ttei_min(64, centers->count - i);
         float weight[64];
-        memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
-        memset(l->work[1], 0, dim * dim * sizeof *l->work[1]);
-        for (i = 0; i < centers->count; i += 64) {
-            const size_t now = ttei_min(64, centers->count - i);
-            for (j = 0; j < now; ++j) weight[j] = (float)centers->weights[i + j];
-            ttei_gram_add(now, dim, centers->rows + i * dim, weight, l->work[1]);
-        }
-        ttei_mirror(dim, l->work[1]);
-        /* a quarter of what the centroids take away stays, so that the basis has their directions, too */
-        for (i = 0; i < dim * dim; ++i) l->work[0][i] -= 0.75 * l->work[1][i];
-        return ttei_learn_spectrum(l);
+        for (j = 0; j < now; ++j) weight[j] = (float)centers->weights[i + j];
+        ttei_gram_add(now, dim, centers->rows + i * dim, weight, l->work[1]);
     }
-    return TTE_OK;
+    ttei_mirror(dim, l->work[1]);
+    /* a quarter of what the centroids take away stays, so that the basis has their directions, too */
+    for (i = 0; i < dim * dim; ++i) l->work[0][i] -= 0.75 * l->work[1][i];
+    return ttei_learn_spectrum(l);
 }
 
 /* ---- basis and centroids, coded --------------------------------------------------------------------------- */
@@ -7540,7 +7517,7 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
 typedef struct ttei_shared {
     const unsigned char *classes, *basis, *centroids;
     size_t classes_size, basis_size, centroids_size;
-    unsigned char *block;       /* where they lie while an image is made                                   */
+    unsigned char *block;       /* where they lie while an image is made: classes, basis, centroids        */
 } ttei_shared;
 
 /* The trellis for records, a small one for quick trials, and what each thread needs to search them. */
@@ -7566,43 +7543,37 @@ static int ttei_quick_bits(int effort, int state_bits)
 static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort, size_t dim)
 {
     const int quick_bits = ttei_quick_bits(effort, state_bits);
-    int pass, i;
-    coder->threads = ttei_thread_count();
-    coder->block = NULL;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    void *codes, *quick;
+    int i;
     coder->dim = dim;
-    for (pass = 0; pass < 2; ++pass) {
-        ttei_carve carve = ttei_carve_begin(coder->block);
-        void *codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
-        void *quick = ttei_take(&carve, ttei_trellis_bytes(quick_bits), 1);
-        coder->paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
-        coder->quick_paths = (ttei_path *)ttei_take(&carve, (size_t)coder->threads, sizeof(ttei_path));
-        coder->targets = (float *)ttei_take(&carve, ttei_mul((size_t)coder->threads, dim + 2), sizeof(float));
-        coder->codes = (int16_t *)ttei_take(&carve, ttei_mul((size_t)coder->threads, 2 * (dim + 2)), sizeof(int16_t));
-        coder->records = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)coder->threads, 2 * dim + 32), 1);
+    coder->threads = ttei_thread_count();
+    do {
+        const size_t threads = (size_t)coder->threads;
+        codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
+        quick = ttei_take(&carve, ttei_trellis_bytes(quick_bits), 1);
+        coder->paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
+        coder->quick_paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
+        coder->targets = (float *)ttei_take(&carve, ttei_mul(threads, dim + 2), sizeof(float));
+        coder->codes = (int16_t *)ttei_take(&carve, ttei_mul(threads, 2 * (dim + 2)), sizeof(int16_t));
+        coder->records = (unsigned char *)ttei_take(&carve, ttei_mul(threads, 2 * dim + 32), 1);
         for (i = 0; i < coder->threads; ++i) {
             void *path = ttei_take(&carve, ttei_path_bytes(state_bits, dim), 1);
             void *other = ttei_take(&carve, ttei_path_bytes(quick_bits, dim), 1);
-            if (pass == 0) continue;
+            if (carve.base == NULL) continue;
             ttei_path_init(state_bits, dim, path, &coder->paths[i]);
             ttei_path_init(quick_bits, dim, other, &coder->quick_paths[i]);
         }
-        if (pass == 1) {
-            ttei_trellis_init(state_bits, codes, &coder->trellis);
-            ttei_trellis_init(quick_bits, quick, &coder->quick);
-            coder->trellis.reach = effort < 7 ? TTEI_REACH : TTEI_REACH_MAX;
-        } else {
-            coder->block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
-            if (coder->block == NULL) return TTE_ERR_MEMORY;
-        }
-    }
+    } while (ttei_carve_again(&carve));
+    coder->block = carve.base;
+    if (carve.base == NULL) return ttei_carve_status(&carve);
+    ttei_trellis_init(state_bits, codes, &coder->trellis);
+    ttei_trellis_init(quick_bits, quick, &coder->quick);
+    coder->trellis.reach = effort < 7 ? TTEI_REACH : TTEI_REACH_MAX;
     return TTE_OK;
 }
 
-static void ttei_coder_end(ttei_coder *coder)
-{
-    if (coder->block != NULL) TT_EMBED_FREE(coder->block);
-    coder->block = NULL;
-}
+static void ttei_coder_end(ttei_coder *coder) { ttei_drop(coder->block); }
 
 /* A positive number to the nearest bfloat16; never to zero or infinity. */
 static uint32_t ttei_bf16_encode(double x)
@@ -8096,17 +8067,13 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
     ttei_rows_tile *tile;
     size_t first, count, i, j;
     tte_status status = TTE_OK;
-    void *block = NULL;
-    int pass;
-    for (pass = 0; pass < 2; ++pass) {
-        ttei_carve carve = ttei_carve_begin(block);
+    ttei_carve carve = ttei_carve_begin(NULL);
+    do {
         ttei_rows_tile unused;
         tile = (ttei_rows_tile *)ttei_take(&carve, tiles, sizeof *tile);
-        for (i = 0; i < tiles; ++i) ttei_tile_carve(m, &carve, pass == 0 ? &unused : &tile[i]);
-        if (pass == 1) break;
-        block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
-        if (block == NULL) return TTE_ERR_MEMORY;
-    }
+        for (i = 0; i < tiles; ++i) ttei_tile_carve(m, &carve, tile == NULL ? &unused : &tile[i]);
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     for (first = 0; first < s->vocab && status == TTE_OK; first += count) {
         long long t;
         count = ttei_min(l->block_rows, s->vocab - first);
@@ -8145,7 +8112,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
         }
         status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
     }
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     return status;
 }
 
@@ -8390,31 +8357,27 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     const size_t rank = m->rank;
     const double vocab = (double)l->s->vocab, active = l->s->o.ratio > 0 ? 24.0 * (double)l->dim / (double)l->s->o.ratio : 0;
     ttei_allocation a;
-    ttei_carve carve;
-    void *block = NULL;
-    double *room = NULL, *variance = NULL;
-    size_t *sizes = NULL, record[64], g;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    double *room, *variance;
+    size_t *sizes, record[64], g;
     unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
     double low, high = 0, total = 0;
-    int c, i, pass, bits, falling;
+    int c, i, bits, falling;
     memset(&a, 0, sizeof a);
     a.rank = rank;
     a.step = ttei_group(rank);
     a.groups = (rank + a.step - 1) / a.step;
     a.count = ttei_census_classes(census, active > 0 ? (active < (double)rank ? active : (double)rank) : 0.8 * (double)rank, vocab,
                                   a.first);
-    for (pass = 0; pass < 2; ++pass) {
-        carve = ttei_carve_begin(block);
+    do {
         a.errors = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
         a.spreads = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
         variance = (double *)ttei_take(&carve, rank, sizeof(double));
         a.rates = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)a.count, a.groups), 1);
         room = (double *)ttei_take(&carve, rank, sizeof(double));
         sizes = (size_t *)ttei_take(&carve, rank, sizeof(size_t));
-        if (pass == 1) break;
-        block = TT_EMBED_MALLOC(carve.used);
-        if (block == NULL) return TTE_ERR_MEMORY;
-    }
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     bits = m->gain_bits = ttei_learn_gains(census, &a, m->classes, m->gains);
     bits += (int)ttei_bit_length((size_t)(a.count - 1)) + centroid_bits;
     for (falling = 0; falling < 2; ++falling) {
@@ -8456,7 +8419,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     memcpy(p, centroid_class, centroid_class_size);
     if (centroid_class_size > 0) (void)ttei_class_read(p, &m->classes[a.count]);
     *classes_size = (size_t)(p + centroid_class_size - classes);
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     return TTE_OK;
 }
 
@@ -8493,23 +8456,21 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     unsigned char class_bytes[TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX], *rates;
     double *doubles, basis_bytes = 0, other = 0;
     size_t *sizes, class_size = 0, j, basis_size = 0;
-    void *block = NULL, *center_block = NULL;
-    int pass, turn;
-    tte_status status = TTE_OK;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    void *center_block = NULL;
+    int turn;
+    tte_status status;
     memset(&plan, 0, sizeof plan);
     memset(&census, 0, sizeof census);
     memset(&centers, 0, sizeof centers);
-    for (pass = 0; pass < 2; ++pass) {
-        ttei_carve carve = ttei_carve_begin(block);
+    do {
         plan.rates = (int *)ttei_take(&carve, dim + 1, sizeof(int));
         census.shape = (double *)ttei_take(&carve, ttei_mul(TTEI_BINS + TTEI_STRETCHES + 1, rows), sizeof(double));
         doubles = (double *)ttei_take(&carve, ttei_mul(2, dim), sizeof(double));
         sizes = (size_t *)ttei_take(&carve, dim, sizeof(size_t));
         rates = (unsigned char *)ttei_take(&carve, dim, 1);
-        if (pass == 1) break;
-        block = carve.used == TTEI_SIZE_MAX ? NULL : TT_EMBED_MALLOC(carve.used);
-        if (block == NULL) return TTE_ERR_MEMORY;
-    }
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
     status = ttei_learn_spectrum(l);
 
@@ -8535,14 +8496,16 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     m->metric = l->metric;
     m->ridge = l->ridge;
     if (status == TTE_OK) {
-        const size_t need = ttei_model_carve(m, NULL);
-        *model_block = TT_EMBED_MALLOC(need);
-        shared->block = (unsigned char *)TT_EMBED_MALLOC(
-            ttei_add(basis_size + TTEI_CLASSES_MAX, ttei_mul(centers.count, 2 * m->rank + 32)));
-        if (*model_block == NULL || shared->block == NULL) status = TTE_ERR_MEMORY;
+        ttei_carve model = ttei_carve_begin(NULL);
+        do {
+            ttei_model_carve(m, &model);
+            shared->block = (unsigned char *)ttei_take(
+                &model, ttei_add(basis_size + TTEI_CLASSES_MAX, ttei_mul(centers.count, 2 * m->rank + 32)), 1);
+        } while (ttei_carve_again(&model));
+        *model_block = model.base;
+        status = ttei_carve_status(&model);
     }
     if (status == TTE_OK) {
-        (void)ttei_model_carve(m, *model_block);
         for (j = 0; j < dim; ++j) m->mean[j] = 0;
         for (j = 0; j < m->centroid_count * m->rank; ++j) m->centroids[j] = 0;
         shared->classes = shared->block;
@@ -8580,17 +8543,9 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         }
         *size += fixed + (double)shared->classes_size;
     }
-    if (center_block != NULL) TT_EMBED_FREE(center_block);
-    TT_EMBED_FREE(block);
+    ttei_drop(center_block);
+    TT_EMBED_FREE(carve.base);
     return status;
-}
-
-static void ttei_shared_end(ttei_shared *shared, void **model_block)
-{
-    if (*model_block != NULL) TT_EMBED_FREE(*model_block);
-    if (shared->block != NULL) TT_EMBED_FREE(shared->block);
-    *model_block = NULL;
-    memset(shared, 0, sizeof *shared);
 }
 
 /* Rows to a model. The budget is for the whole image; where a basis or centroids leave too little of it for the rows, fewer
@@ -8608,7 +8563,7 @@ static tte_status ttei_learn(ttei_learning *l, const ttei_coder *coder, double b
         m->usual_weight = l->usual_weight;
         status = ttei_learn_once(l, coder, budget, water, m, model_block, shared, size);
         if (status == TTE_OK && (!(budget > 0) || *size <= budget)) return TTE_OK;
-        ttei_shared_end(shared, model_block);
+        ttei_drop(*model_block);
         if (status != TTE_OK) return status;
         if (l->limit_centroids > 1) l->limit_centroids = 1;
         else if (l->limit_rank > 0) l->limit_rank = m->rank / 2;
@@ -8827,8 +8782,8 @@ typedef struct ttei_builder {
 
 static void ttei_builder_drop(ttei_builder *b)
 {
-    if (b->data != NULL) TT_EMBED_FREE(b->data);
-    if (b->notes != NULL) TT_EMBED_FREE(b->notes);
+    ttei_drop(b->data);
+    ttei_drop(b->notes);
     b->data = b->notes = NULL;
 }
 
@@ -9257,10 +9212,9 @@ typedef struct ttei_intake {
     int threads;
 } ttei_intake;
 
-static size_t ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, int in_memory, void *block,
-                               ttei_intake *batch)
+static void ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, int in_memory, ttei_carve *carve,
+                             ttei_intake *batch)
 {
-    ttei_carve carve = ttei_carve_begin(block);
     ttei_encoder unused;
     int i;
     batch->threads = ttei_thread_count();
@@ -9269,13 +9223,12 @@ static size_t ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, 
     for (i = 0; b->plan == NULL && i < b->model->class_count; ++i)
         batch->record_size = ttei_max(batch->record_size, b->model->classes[i].bytes);
     batch->rows = NULL;
-    if (!in_memory) batch->rows = (float *)ttei_take(&carve, ttei_mul(batch->most, dim), sizeof(float));
-    batch->records = (unsigned char *)ttei_take(&carve, ttei_mul(batch->most, batch->record_size), 1);
-    batch->slots = (ttei_slot *)ttei_take(&carve, batch->most, sizeof(ttei_slot));
-    batch->encoders = (ttei_encoder *)ttei_take(&carve, (size_t)batch->threads, sizeof(ttei_encoder));
+    if (!in_memory) batch->rows = (float *)ttei_take(carve, ttei_mul(batch->most, dim), sizeof(float));
+    batch->records = (unsigned char *)ttei_take(carve, ttei_mul(batch->most, batch->record_size), 1);
+    batch->slots = (ttei_slot *)ttei_take(carve, batch->most, sizeof(ttei_slot));
+    batch->encoders = (ttei_encoder *)ttei_take(carve, (size_t)batch->threads, sizeof(ttei_encoder));
     for (i = 0; i < batch->threads; ++i)
-        ttei_encoder_carve(b, &carve, block == NULL ? &unused : &batch->encoders[i]);
-    return carve.used;
+        ttei_encoder_carve(b, carve, carve->base == NULL ? &unused : &batch->encoders[i]);
 }
 
 /* Encodes `count` rows into as many records: every row into its own slot, so that the result does not depend on which
@@ -9318,16 +9271,14 @@ static tte_status ttei_builder_rows(ttei_builder *b, const ttei_coder *coder, co
                                     size_t count, const ttei_progress *progress)
 {
     const int in_memory = s->rows == ttei_array_rows;
+    ttei_carve carve = ttei_carve_begin(NULL);
     ttei_intake batch;
-    size_t done = 0, now, size, i;
-    void *block;
+    size_t done = 0, now, i;
     tte_status status = ttei_report(progress, 0);
     if (status != TTE_OK) return status;
-    size = ttei_batch_carve(b, s->dim, count, in_memory, NULL, &batch);
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(size);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_batch_carve(b, s->dim, count, in_memory, block, &batch);
+    do ttei_batch_carve(b, s->dim, count, in_memory, &carve, &batch);
+    while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     for (; done < count && status == TTE_OK; done += now) {
         const float *source = batch.rows;
         now = ttei_min(count - done, batch.most);
@@ -9344,7 +9295,7 @@ static tte_status ttei_builder_rows(ttei_builder *b, const ttei_coder *coder, co
         }
         if (status == TTE_OK) status = ttei_report(progress, (double)(done + now) / (double)count);
     }
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     return status;
 }
 
@@ -9388,26 +9339,20 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
 {
     const size_t dim = (size_t)t->dim;
     const unsigned char *run, *scales, *record;
-    size_t size, j, i, n = 0;
+    ttei_carve carve = ttei_carve_begin(NULL);
+    size_t j, i, n = 0;
     int16_t *codes;
     int r;
     tte_status status = TTE_OK;
     ttei_model_classes(t, m, shared);
-    *block = NULL;
-    size = ttei_model_carve(m, NULL);
-    if (metric != NULL) size = ttei_add(size, ttei_add(64, ttei_mul(ttei_mul(dim, dim), sizeof(float))));
-    size = ttei_add(size, ttei_mul(dim + 1, sizeof(int16_t)));
-    if (size == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    *block = TT_EMBED_MALLOC(size);
-    if (*block == NULL) return TTE_ERR_MEMORY;
-    size = ttei_model_carve(m, *block);
-    if (metric != NULL) {
-        m->metric = (float *)(void *)((unsigned char *)*block + size);
-        size += dim * dim * sizeof(float);
-        status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
-    }
-    codes = (int16_t *)(void *)((unsigned char *)*block + size);
-
+    do {
+        ttei_model_carve(m, &carve);
+        codes = (int16_t *)ttei_take(&carve, dim + 1, sizeof(int16_t));
+        if (metric != NULL) m->metric = (float *)ttei_take(&carve, ttei_mul(dim, dim), sizeof(float));
+    } while (ttei_carve_again(&carve));
+    *block = carve.base;
+    if (carve.base == NULL) return ttei_carve_status(&carve);
+    if (metric != NULL) status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
     memset(m->mean, 0, dim * sizeof *m->mean);
     scales = ttei_basis_scales(t);
     record = ttei_basis_records(t);
@@ -9431,8 +9376,9 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
         ttei_codes_decode(t->state_bits, type->runs, type->run_count, t->centroids + i * type->bytes, codes);
         ttei_class_values(type, type->scale, codes, NULL, m->rank, m->centroids + i * m->rank);
     }
-    ttei_model_near(m);
-    if (status != TTE_OK) {
+    if (status == TTE_OK) {
+        ttei_model_near(m);
+    } else {
         TT_EMBED_FREE(*block);
         *block = NULL;
     }
@@ -9496,7 +9442,7 @@ static tte_status ttei_table_try(ttei_learning *l, const ttei_coder *coder, int 
         status = ttei_encode_image(s, coder, &m, &shared, 0, 0, &l->progress, NULL, image);
         if (status == TTE_OK) status = ttei_report(&l->progress, 1);
     }
-    ttei_shared_end(&shared, &block);
+    TT_EMBED_FREE(block);
     if (status != TTE_OK) tte_free(image);
     return status;
 }
@@ -9550,13 +9496,11 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
     ttei_coder coder;
     tte_image image = {NULL, 0};
     double size = 0, error = 0;
-    const size_t need = ttei_learning_carve(s, NULL, &l);
-    void *block;
+    ttei_carve carve = ttei_carve_begin(NULL);
     tte_status status;
-    if (need == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(need);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    (void)ttei_learning_carve(s, block, &l);
+    do ttei_learning_carve(s, &carve, &l);
+    while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     status = ttei_coder_begin(&coder, s->state_bits, s->o.effort, s->dim);
     l.progress.to = 0.02;
     if (status == TTE_OK) status = ttei_learn_metric(&l);
@@ -9575,7 +9519,7 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
         status = ttei_table_search(&l, &coder, train, &size, &image);
     }
     ttei_coder_end(&coder);
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     if (status == TTE_OK) {
         *out = image;
         return TTE_OK;
@@ -9596,7 +9540,7 @@ static int ttei_any_not_finite(const ttei_settings *s)
     int found = 0;
     for (i = 0; row != NULL && i < s->vocab && !found; ++i)
         found = s->rows(s->user, i, 1, row) == 0 && !ttei_finite_f32(ttei_top_f32(s->dim, row));
-    if (row != NULL) TT_EMBED_FREE(row);
+    ttei_drop(row);
     return found;
 }
 
@@ -9692,7 +9636,7 @@ tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, con
 void tte_free(tte_image *image)
 {
     if (image == NULL) return;
-    if (image->data != NULL) TT_EMBED_FREE(image->data);
+    ttei_drop(image->data);
     image->data = NULL;
     image->size = 0;
 }
@@ -9758,7 +9702,7 @@ static tte_status ttei_splice(const tte_table *t, size_t before, const float *ro
         ttei_builder_drop(&b);
     }
     ttei_coder_end(&coder);
-    if (block != NULL) TT_EMBED_FREE(block);
+    ttei_drop(block);
     if (status == TTE_ERR_BUDGET) {  /* no size would do */
         out->data = NULL;
         out->size = 0;
