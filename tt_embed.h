@@ -777,20 +777,18 @@ typedef float ttei_lanes;
    the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors. */
 #if defined(__clang__)
 #define TTEI_UNFUSED
-#define TTEI_LOOPS
 #define TTEI_NO_FUSING _Pragma("clang fp contract(off)")
-#elif defined(__GNUC__) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
-#define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off")))
-#define TTEI_NO_FUSING
 #elif defined(__GNUC__)
 #define TTEI_UNFUSED __attribute__((optimize("fp-contract=off")))
-#define TTEI_LOOPS TTEI_UNFUSED
 #define TTEI_NO_FUSING
 #else
 #define TTEI_UNFUSED
-#define TTEI_LOOPS
 #define TTEI_NO_FUSING
+#endif
+#if defined(__GNUC__) && !defined(__clang__) && !defined(TT_EMBED_DECODE_ONLY)
+#define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off")))
+#else
+#define TTEI_LOOPS TTEI_UNFUSED
 #endif
 
 /* Where the processor computes with more digits than float has, as the old one of x86, a result is rounded
@@ -916,6 +914,8 @@ TTEI_INLINE uint32_t ttei_bits_of(float value)
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
+/* 2^e, for -126 <= e <= 127 */
+static float ttei_power(int e) { return ttei_f32_of((uint32_t)(127 + e) << 23); }
 static float ttei_get_f32(const unsigned char *p) { return ttei_f32_of(ttei_get32(p)); }
 /* bfloat16: the upper half of a float32. */
 static float ttei_get_bf16(const unsigned char *p) { return ttei_f32_of(ttei_get16(p) << 16); }
@@ -958,16 +958,18 @@ TTEI_LOOPS void tte_from_bf16(const uint16_t *src, size_t count, float *dst)
 /* Exponent bits all set: NaN or infinity. Comparisons would vanish under -ffast-math. */
 static int ttei_finite_f32(float value) { return (ttei_bits_of(value) & 0x7f800000u) != 0x7f800000u; }
 
-TTEI_CLONES TTEI_LOOPS static int ttei_all_finite_f32(const float *x, size_t n)
+/* The largest magnitude; infinity or NaN where there is one, since bits without the sign are ordered so. */
+TTEI_CLONES TTEI_LOOPS static float ttei_largest(size_t n, const float *x)
 {
-    uint32_t most = 0, bits;  /* of the bits without the sign, which order numbers by magnitude */
+    uint32_t most = 0, bits;
     size_t i;
     for (i = 0; i < n; ++i) {
         bits = ttei_bits_of(x[i]) & 0x7fffffffu;
         most = bits > most ? bits : most;
     }
-    return most < 0x7f800000u;
+    return ttei_f32_of(most);
 }
+static int ttei_all_finite_f32(const float *x, size_t n) { return ttei_finite_f32(ttei_largest(n, x)); }
 
 #ifndef TT_EMBED_READ_ONLY
 
@@ -1052,17 +1054,23 @@ enum {                      /* kinds of sections, numbered from 1 */
     TTEI_RECORDS = 1, TTEI_INDEX = 2, TTEI_CLASSES = 3, TTEI_BASIS = 4, TTEI_CENTROIDS = 5, TTEI_SECTIONS = 5
 };
 
-#define TTEI_VERSION 2u         /* of the format                                          */
-#define TTEI_SECTION_BYTES 24u  /* of a section's entry in the header                     */
-#define TTEI_SPARE 32u          /* zero bytes at the end, which vector loads may touch    */
-#define TTEI_FLAG_ADAPTED 1u
-#define TTEI_GROUP 16u          /* tokens that share an offset in an index of ranks ..    */
-#define TTEI_BLOCK 128u         /* .. and in one of classes                               */
-#define TTEI_DIM_MAX 16384      /* of TTE_PER_TABLE                                       */
-#define TTEI_RUNS_MAX 24        /* runs of a class                                        */
-#define TTEI_SUM_TOP 16         /* exponents of ordered sums lie in -16 .. 16             */
-#define TTEI_EXPONENT_MAX 200
+enum {
+    TTEI_VERSION = 2,           /* of the format                                          */
+    TTEI_SECTION_BYTES = 24,    /* of a section's entry in the header                     */
+    TTEI_FLAG_ADAPTED = 1,
+    TTEI_ENTRIES_MAX = 0x7fffffff, /* prod(dim) and ranks fit an int32_t                  */
+    TTEI_GROUP = 16,            /* tokens that share an offset in an index of ranks ..    */
+    TTEI_BLOCK = 128,           /* .. and in one of classes                               */
+    TTEI_DIM_MAX = 16384,       /* of TTE_PER_TABLE                                       */
+    TTEI_RUNS_MAX = 24,         /* runs of a class                                        */
+    TTEI_RUN_BYTES = 4,
+    TTEI_CLASS_HEAD = 5,        /* bytes of a class before its runs                       */
+    TTEI_PLAIN = 128,           /* in a run's rate: plain codes of so many bits less this */
+    TTEI_SUM_TOP = 16,          /* exponents of ordered sums lie in -16 .. 16             */
+    TTEI_EXPONENT_MAX = 200
+};
 
+#define TTEI_SPARE 32u              /* zero bytes at the end, which vector loads may touch */
 #define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
 #define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
 
@@ -1079,85 +1087,34 @@ static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
     return crc;
 }
 
-#ifdef TT_EMBED_DECODE_ONLY
-
-static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ~ttei_crc32_step(0xffffffffu, p, n); }
-
-#else
-
 /* Sixteen bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
    on the stack. */
-static uint32_t ttei_crc32_part(const unsigned char *p, size_t n)
+static uint32_t ttei_crc32(const unsigned char *p, size_t n)
 {
-    uint32_t far[16][256], crc = 0xffffffffu, word;
-    unsigned char byte;
+    uint32_t crc = 0xffffffffu;
+#ifndef TT_EMBED_DECODE_ONLY
+    uint32_t far[16][256], word;
     size_t i, k;
-    if (n >= 8192) {
-        for (i = 0; i < 256; ++i) {
-            byte = (unsigned char)i;
-            far[0][i] = ttei_crc32_step(0, &byte, 1);
-        }
-        for (k = 1; k < 16; ++k)
-            for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
-        for (; n >= 16; n -= 16) {
-            word = crc ^ ttei_get32(p);
-            crc = 0;
-            for (k = 16; k > 0; k -= 4, p += 4) {
-                if (k < 16) word = ttei_get32(p);
-                crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^
-                       far[k - 3][word >> 16 & 255u] ^ far[k - 4][word >> 24];
-            }
+    for (i = 0; n >= 8192 && i < 256; ++i) {
+        const unsigned char byte = (unsigned char)i;
+        far[0][i] = ttei_crc32_step(0, &byte, 1);
+    }
+    for (k = 1; n >= 8192 && k < 16; ++k)
+        for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
+    for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16) {
+        word = crc ^ ttei_get32(p);
+        crc = 0;
+        for (k = 16; k > 0; k -= 4, p += 4) {
+            if (k < 16) word = ttei_get32(p);
+            crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^ far[k - 3][word >> 16 & 255u] ^
+                   far[k - 4][word >> 24];
         }
     }
+#endif
     return ~ttei_crc32_step(crc, p, n);
 }
 
-#ifdef _OPENMP
-
-/* Product of two polynomials over GF(2) modulo that of the CRC; bit 31 stands for x^0. */
-static uint32_t ttei_crc32_multiply(uint32_t a, uint32_t b)
-{
-    uint32_t product = 0;
-    for (; a != 0; a <<= 1, b = b >> 1 ^ ((b & 1u) != 0 ? 0xedb88320u : 0))
-        if ((a & 0x80000000u) != 0) product ^= b;
-    return product;
-}
-
-/* A CRC after `n` bytes more have passed it: times x^(8 n), by repeated squaring. */
-static uint32_t ttei_crc32_shift(uint32_t crc, size_t n)
-{
-    uint32_t square = 0x00800000u;  /* x^8 */
-    for (; n != 0; n >>= 1, square = ttei_crc32_multiply(square, square))
-        if ((n & 1u) != 0) crc = ttei_crc32_multiply(crc, square);
-    return crc;
-}
-
-/* Long sections in parts, one for each thread: crc(AB) = crc(A) x^(8 |B|) + crc(B). */
-static uint32_t ttei_crc32(const unsigned char *p, size_t n)
-{
-    uint32_t part[16], crc;
-    const int threads = omp_get_max_threads(), parts = threads < 16 ? threads : 16;
-    const size_t size = n / (size_t)parts;
-    int i;
-    if (n < 0x100000 || parts < 2) return ttei_crc32_part(p, n);
-#pragma omp parallel for schedule(static, 1) num_threads(parts)
-    for (i = 0; i < parts; ++i)
-        part[i] = ttei_crc32_part(p + (size_t)i * size, i + 1 < parts ? size : n - (size_t)i * size);
-    for (crc = part[0], i = 1; i < parts; ++i)
-        crc = ttei_crc32_shift(crc, i + 1 < parts ? size : n - (size_t)i * size) ^ part[i];
-    return crc;
-}
-
-#else
-
-static uint32_t ttei_crc32(const unsigned char *p, size_t n) { return ttei_crc32_part(p, n); }
-
-#endif
-#endif
-
 /* ---- shapes and records of TTE_PER_TOKEN ----------------------------------------------------- */
-
-#define TTEI_ENTRIES_MAX 0x7fffffff  /* prod(dim) and ranks fit an int32_t */
 
 /* Checks a shape; its number of entries goes to *entries. */
 static tte_status ttei_shape_check(const tte_shape *shape, size_t *entries)
@@ -1291,9 +1248,6 @@ TTEI_NOINLINE static int ttei_ranks_good(tte_table *t)
 
 /* ---- runs: how many bits each coefficient of a record has ------------------------------------ */
 
-#define TTEI_PLAIN 128  /* in a run's rate: plain codes of so many bits less this */
-#define TTEI_RUN_BYTES 4u
-
 /* `count` coefficients that are coded alike. The rate is that of IMAGE FORMAT: below 128 half bits of the
    trellis, 0 none at all. */
 typedef struct ttei_run {
@@ -1364,20 +1318,12 @@ static size_t ttei_basis_row_bytes(int rate, size_t dim)
 /* ---- classes --------------------------------------------------------------------------------- */
 
 /* Section 3 is gains, then classes: level, scale, number of runs, runs. */
-#define TTEI_CLASS_HEAD 5u
-
 TTEI_NOINLINE static size_t ttei_class_bytes(const unsigned char *p)
 {
-    return TTEI_CLASS_HEAD + TTEI_RUN_BYTES * p[4];
+    return TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)p[4];
 }
 
-/* Where a class begins within section 3, and the bytes of its records. */
-static const unsigned char *ttei_class_at(const tte_table *t, int32_t number)
-{
-    const unsigned char *p = t->classes + ((size_t)2 << t->gain_bits);
-    for (; number > 0; --number) p += ttei_class_bytes(p);
-    return p;
-}
+static const unsigned char *ttei_class_first(const tte_table *t) { return t->classes + ((size_t)2 << t->gain_bits); }
 
 static ttei_extent ttei_class_extent(const unsigned char *p)
 {
@@ -1388,6 +1334,7 @@ static ttei_extent ttei_class_extent(const unsigned char *p)
     return e;
 }
 
+/* Bytes of a record of the class at p. */
 static size_t ttei_class_record(const unsigned char *p)
 {
     const ttei_extent e = ttei_class_extent(p);
@@ -1416,7 +1363,7 @@ static int ttei_class_good(const unsigned char *p, size_t rank)
    Computed once a call. */
 static void ttei_class_list(const tte_table *t, ttei_u32 *list)
 {
-    const unsigned char *p = ttei_class_at(t, 0);
+    const unsigned char *p = ttei_class_first(t);
     int32_t c;
     for (c = 0; c < t->class_count + (t->centroid_count > 1); ++c, p += ttei_class_bytes(p)) {
         *list++ = (uint32_t)(p - t->classes);
@@ -1502,7 +1449,7 @@ TTEI_NOINLINE static int ttei_classes_good(const tte_table *t)
 {
     uint16_t lengths[64];
     uint32_t c;
-    const unsigned char *p = ttei_class_at(t, 0);
+    const unsigned char *p = ttei_class_first(t);
     size_t left = t->vocab, number, i, offset = 0;
     int32_t k;
     if (t->class_bits == 0 && t->offset_bytes == 0) return 1;  /* rows of no bytes, no class ids */
@@ -1577,21 +1524,27 @@ TTEI_NOINLINE static int ttei_train_header(tte_table *t)
 /* Numbers of the second layout, within their ranges. */
 static int ttei_table_header(tte_table *t)
 {
+    static const struct { uint8_t at, bytes, least, most; } ranges[] = {
+        {TTEI_AT_MODES, 1, 0, 0},       {TTEI_AT_FLAGS, 2, 0, 0},   {TTEI_AT_MAX_RANK, 4, 0, 0},
+        {TTEI_AT_EPS, 4, 0, 0},         {TTEI_AT_ZEROS, 4, 0, 0},   {TTEI_AT_STATE_BITS, 1, 8, 16},
+        {TTEI_AT_EFFORT, 1, 1, 9},      {TTEI_AT_CLASSES, 1, 1, 64}, {TTEI_AT_GAIN_BITS, 1, 0, 4}};
     const unsigned char *p = t->data;
     const size_t centroids = ttei_get32(p + TTEI_AT_CENTROIDS);
+    size_t i;
+    for (i = 0; i < sizeof ranges / sizeof *ranges; ++i) {
+        const unsigned char *field = p + ranges[i].at;
+        const uint32_t value =
+            ranges[i].bytes == 1 ? *field : ranges[i].bytes == 2 ? ttei_get16(field) : ttei_get32(field);
+        if (value < ranges[i].least || value > ranges[i].most) return 0;
+    }
     t->rank = ttei_get_count(p + TTEI_AT_RANK);
     t->state_bits = p[TTEI_AT_STATE_BITS];
     t->class_count = p[TTEI_AT_CLASSES];
     t->gain_bits = p[TTEI_AT_GAIN_BITS];
-    t->exponent = (int32_t)ttei_get16(p + TTEI_AT_EXPONENT);
-    if (t->exponent >= 0x8000) t->exponent -= 0x10000;
-    if (p[TTEI_AT_MODES] != 0 || ttei_get16(p + TTEI_AT_FLAGS) != 0 || t->dim > TTEI_DIM_MAX ||
-        ttei_get32(p + TTEI_AT_MAX_RANK) != 0 || ttei_get32(p + TTEI_AT_EPS) != 0 ||
-        t->rank < 0 || t->rank > t->dim || (centroids & (centroids - 1)) != 0 || centroids > 0x10000u ||
-        centroids > 8 * (size_t)t->dim + 256 || t->state_bits < 8 || t->state_bits > 16 ||
-        p[TTEI_AT_EFFORT] < 1 || p[TTEI_AT_EFFORT] > 9 || t->class_count < 1 || t->class_count > 64 ||
-        t->gain_bits > 4 || t->exponent < -TTEI_EXPONENT_MAX || t->exponent > TTEI_EXPONENT_MAX ||
-        ttei_get32(p + TTEI_AT_ZEROS) != 0 ||
+    t->exponent = (int32_t)(ttei_get16(p + TTEI_AT_EXPONENT) ^ 0x8000u) - 0x8000;
+    if (t->dim > TTEI_DIM_MAX || t->rank < 0 || t->rank > t->dim || (centroids & (centroids - 1)) != 0 ||
+        centroids > 0x10000u || centroids > 8 * (size_t)t->dim + 256 || t->exponent < -TTEI_EXPONENT_MAX ||
+        t->exponent > TTEI_EXPONENT_MAX ||
         (t->vocab >> 16) > ttei_get_size(p + TTEI_AT_SIZE))  /* rows of no bytes: work bounded by size */
         return 0;
     t->centroid_count = (int32_t)centroids;
@@ -1727,13 +1680,6 @@ TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
     return ttei_sections_read(t, header);
 }
 
-/* An index is walked where there is one. */
-static int ttei_index_good(tte_table *t)
-{
-    if (t->index == NULL) return 1;
-    return t->layout == TTE_PER_TABLE ? ttei_classes_good(t) : ttei_ranks_good(t);
-}
-
 /* The one judge of images, for strangers' and for what the writers make. */
 tte_status tte_open(tte_table *t, const void *data, size_t size)
 {
@@ -1750,9 +1696,12 @@ tte_status tte_open(tte_table *t, const void *data, size_t size)
     view.data = p;
     view.size = size;
     status = ttei_header_read(&view);
-    if (status == TTE_OK && (!ttei_sections_good(&view) || !ttei_index_good(&view))) status = TTE_ERR_FORMAT;
-    if (status == TTE_OK) *t = view;
-    return status;
+    if (status != TTE_OK) return status;
+    if (!ttei_sections_good(&view)) return TTE_ERR_FORMAT;
+    if (view.index != NULL && !(view.layout == TTE_PER_TABLE ? ttei_classes_good(&view) : ttei_ranks_good(&view)))
+        return TTE_ERR_FORMAT;
+    *t = view;
+    return TTE_OK;
 }
 
 tte_status tte_verify(const tte_table *t)
@@ -1880,8 +1829,12 @@ tte_status tte_get_info(const tte_table *t, tte_info *info)
 #define TTEI_CODE2_A 441949745u   /* .. and of the second            */
 #define TTEI_CODE2_B 3125967622u
 
-#define TTEI_ABREAST 16  /* records that are scored together */
-#define TTEI_PANEL 16u  /* columns of a panel, in which two rows of the basis lie entry beside entry */
+enum {
+    TTEI_ABREAST = 16, /* records that are scored together                                             */
+    TTEI_PANEL = 32,   /* columns of a panel, in which two rows of the basis lie entry beside entry ..  */
+    TTEI_DEPTH = 200,  /* .. and most such pairs of rows: 25 kB, which stay near the processor          */
+    TTEI_TILE = 8      /* rows of the table that are multiplied with a panel at a time                  */
+};
 
 /* Equal steps: `count` windows of bits, `step` apart, the first at bit `at`. */
 typedef struct ttei_steps {
@@ -1896,54 +1849,78 @@ typedef struct ttei_steps {
 
 /* A place in a record, run by run: the plain codes come first, then the circle. */
 typedef struct ttei_cursor {
-    const unsigned char *plain, *circle;
+    const unsigned char *run, *plain, *circle;
     size_t size, plain_at, done;  /* bytes of the circle; bits of plain codes and of steps before */
-    int state_bits, lead;         /* bits of the very first step, whose state begins at bit 0     */
+    int left, state_bits, lead;   /* runs to come; bits of the very first step, whose state begins at bit 0 */
 } ttei_cursor;
 
-TTEI_NOINLINE static ttei_cursor ttei_cursor_of(int state_bits, const ttei_extent *e,
-                                                const unsigned char *record)
+/* A record of the class `type`. */
+TTEI_NOINLINE static ttei_cursor ttei_cursor_begin(int state_bits, const unsigned char *type,
+                                                   const unsigned char *record)
 {
+    const ttei_extent e = ttei_class_extent(type);
     ttei_cursor c;
+    c.run = type + TTEI_CLASS_HEAD;
+    c.left = type[4];
     c.plain = record;
-    c.circle = record + (e->plain + 7) / 8;
-    c.size = (e->circle + 7) / 8;
+    c.circle = record + (e.plain + 7) / 8;
+    c.size = (e.circle + 7) / 8;
     c.plain_at = c.done = 0;
     c.state_bits = state_bits;
     c.lead = 0;
     return c;
 }
 
-/* A record of the class `type`. */
-static ttei_cursor ttei_cursor_begin(int state_bits, const unsigned char *type, const unsigned char *record)
+/* The next run and its steps, none where the rate is 0; returns 0 behind the last run. */
+static int ttei_cursor_next(ttei_cursor *c, ttei_run *run, ttei_steps *s)
 {
-    const ttei_extent e = ttei_class_extent(type);
-    return ttei_cursor_of(state_bits, &e, record);
+    if (c->left-- == 0) return 0;
+    *run = ttei_run_read(c->run);
+    c->run += TTEI_RUN_BYTES;
+    s->step = ttei_rate_bits(run->rate);
+    s->count[1] = ttei_rate_values(run->rate) == 2 ? run->count / 2 : 0;
+    s->count[0] = run->rate > 0 ? run->count - s->count[1] : 0;
+    s->other = 0;
+    s->plain = run->rate >= TTEI_PLAIN;
+    if (s->plain) {
+        s->bits = c->plain;
+        s->size = TTEI_SIZE_MAX / 16;
+        s->at = c->plain_at;
+        s->window = s->step;
+        c->plain_at += s->count[0] * (size_t)s->step;
+    } else {
+        if (c->done == 0) c->lead = s->step;
+        s->bits = c->circle;
+        s->size = c->size;
+        s->at = c->done + (size_t)s->step - (size_t)c->lead;
+        s->window = c->state_bits;
+        c->done += s->count[0] * (size_t)s->step;
+    }
+    return 1;
 }
 
-/* The steps of the next run, whose rate is not 0. */
-static ttei_steps ttei_cursor_next(ttei_cursor *c, int rate, size_t count)
+/* Adds a run of spread 1 to a class that is not of an image. */
+static void ttei_type_add(unsigned char *type, int rate, size_t count)
 {
+    unsigned char *run = type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * type[4]++;
+    run[0] = (unsigned char)rate;
+    run[1] = (unsigned char)(count & 255u);
+    run[2] = (unsigned char)(count >> 8);
+    run[3] = 128;
+}
+
+/* A row of the basis is a record of a class of one run. */
+#define TTEI_TYPE_BYTES (TTEI_CLASS_HEAD + TTEI_RUN_BYTES)
+
+static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned char *record)
+{
+    unsigned char type[TTEI_TYPE_BYTES] = {0};
+    ttei_cursor c;
+    ttei_run run;
     ttei_steps s;
-    s.count[1] = ttei_rate_values(rate) == 2 ? count / 2 : 0;
-    s.count[0] = count - s.count[1];
-    s.step = ttei_rate_bits(rate);
-    s.plain = rate >= TTEI_PLAIN;
-    s.other = 0;
-    if (s.plain) {
-        s.bits = c->plain;
-        s.size = TTEI_SIZE_MAX / 16;
-        s.at = c->plain_at;
-        s.window = s.step;
-        c->plain_at += s.count[0] * (size_t)s.step;
-        return s;
-    }
-    if (c->done == 0) c->lead = s.step;
-    s.bits = c->circle;
-    s.size = c->size;
-    s.at = c->done + (size_t)s.step - (size_t)c->lead;
-    s.window = c->state_bits;
-    c->done += s.count[0] * (size_t)s.step;
+    ttei_type_add(type, rate, (size_t)t->dim);
+    c = ttei_cursor_begin(t->state_bits, type, record);
+    (void)ttei_cursor_next(&c, &run, &s);
     return s;
 }
 
@@ -1954,8 +1931,8 @@ TTEI_INLINE int ttei_code_of(uint32_t state, int other)
     return (int)((pairs + (pairs >> 16)) & 0xffffu) - 510;
 }
 
-/* Bits are taken byte by byte, around the circle. */
-static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *first, ttei_i16 *second)
+/* Codes of steps, the second values behind the first. Bits are taken byte by byte, around the circle. */
+static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *codes)
 {
     const unsigned char *p = s->bits + s->at / 8, *end = s->bits + s->size;
     const uint32_t mask = (1u << s->window) - 1u;
@@ -1968,12 +1945,9 @@ static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *first, ttei_i16 *s
             bits |= (uint32_t)*p << have;
             have += 8;
         }
-        if (s->plain) {
-            first[i] = (int16_t)(2 * (int)(bits & mask) + 1 - (1 << s->window));
-        } else {
-            first[i] = (int16_t)ttei_code_of(bits & mask, s->other);
-            if (i < s->count[1]) second[i] = (int16_t)ttei_code_of(bits & mask, 1);
-        }
+        codes[i] = (int16_t)(s->plain ? 2 * (int)(bits & mask) + 1 - (1 << s->window)
+                                      : ttei_code_of(bits & mask, s->other));
+        if (i < s->count[1]) codes[s->count[0] + i] = (int16_t)ttei_code_of(bits & mask, 1);
         bits >>= s->step;
         have -= s->step;
     }
@@ -1981,502 +1955,322 @@ static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *first, ttei_i16 *s
 
 #if defined(TTEI_X86) || defined(TTEI_NEON)
 
-/* Vectors: the bits of a run lie at the same place within a byte every 8 steps. So one byte shuffle, the same
-   for the whole run, brings to each lane the four bytes where its window begins, and a shift by lane does the
-   rest. Near the end of the circle the shuffle takes what is missing from its beginning.
-   What becomes of the codes is a constant where these functions are called: they are stored as integers, one
-   after the other or as every other one, or sum += code * x[], or to[] += code * factor. */
-enum { TTEI_STORE, TTEI_PAIR, TTEI_DOT, TTEI_ADD };
+/* ---- the same by vectors ------------------------------------------------------------------------
+   The bits of a run lie at the same place within a byte every 8 steps. So one byte shuffle, the same for the
+   whole run, brings to each lane the four bytes where its window begins, and a shift by lane does the rest.
+   With four lanes two shuffles take turns. What differs between vector units:
+     ttei_bytes_..   bytes index[] of the 16 (AVX-512: 32) at p      ttei_sum_..     the four bytes of each lane
+     ttei_load_..    the first n lanes from memory, others 0         ttei_keep_..    .. and to memory
+     ttei_factor_..  q as ttei_mac_.. wants it: sum + code * q       ttei_fma_..     x * y + z
+     ttei_total_..   sum of the lanes */
 
-typedef struct ttei_sink {
-    ttei_i16 *codes[2];  /* of first and second values */
-    const float *x[2];
-    ttei_i32 *to[2];
-    int odd;             /* every other integer, not from the first on but from the second */
-} ttei_sink;
+#define TTEI_VECTOR_TYPES(n)                                                                                 \
+    typedef uint32_t ttei_u32x##n __attribute__((vector_size(4 * n)));                                       \
+    typedef int32_t ttei_i32x##n __attribute__((vector_size(4 * n)));                                        \
+    typedef float ttei_f32x##n __attribute__((vector_size(4 * n)));                                          \
+    typedef int16_t ttei_i16x##n __attribute__((vector_size(2 * n)));                                        \
+    typedef int8_t ttei_i8x##n __attribute__((vector_size(4 * n)));
 
-/* What calls come to, for each kind of vectors: ttei_store_..: steps stored; ttei_pair_..: rows of the
-   basis, each `bytes` behind the one before, stored in a panel; ttei_add_..: rows added, each times its q;
-   ttei_dot_..: rows multiplied with x; ttei_scores_..: whole records of a class, the scores of up to
-   TTEI_ABREAST rows. */
-#define TTEI_USES(isa, vec, TARGET, INLINE)                                                                  \
-    INLINE vec ttei_any_##isa(const ttei_plan_##isa *v, const ttei_steps *s, const unsigned char *circle,    \
-                              const ttei_sink *to, int sink)                                                 \
+#ifdef TTEI_X86
+
+TTEI_VECTOR_TYPES(8)
+#define TTEI_AVX2 __attribute__((target("avx2,fma")))
+#define TTEI_AVX2_INLINE static inline __attribute__((always_inline, target("avx2,fma")))
+
+TTEI_AVX2_INLINE ttei_u32x8 ttei_bytes_avx2(const unsigned char *p, ttei_u32x8 index)
+{
+    const __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    return (ttei_u32x8)_mm256_shuffle_epi8(x, (__m256i)index);
+}
+TTEI_AVX2_INLINE ttei_i32x8 ttei_sum_avx2(ttei_u32x8 x, ttei_i32x8 bias)
+{
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1));
+    return (ttei_i32x8)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)) + bias;
+}
+TTEI_AVX2_INLINE __m256i ttei_first_avx2(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+TTEI_AVX2_INLINE __m256i ttei_load_avx2(const void *p, size_t n)
+{
+    return n >= 8 ? _mm256_loadu_si256((const __m256i *)p)
+                  : _mm256_maskload_epi32((const int *)p, ttei_first_avx2(n));
+}
+TTEI_AVX2_INLINE void ttei_keep_avx2(void *p, size_t n, ttei_i32x8 x)
+{
+    if (n >= 8) _mm256_storeu_si256((__m256i *)p, (__m256i)x);
+    else _mm256_maskstore_epi32((int *)p, ttei_first_avx2(n), (__m256i)x);
+}
+/* Two products of 16 bits a lane: of a code and its sign with q and 0, or of two codes with two q. */
+TTEI_AVX2_INLINE int32_t ttei_factor_avx2(int32_t q) { return q & 0xffff; }
+TTEI_AVX2_INLINE ttei_i32x8 ttei_mac_avx2(ttei_i32x8 sum, ttei_i32x8 code, ttei_i32x8 q)
+{
+    return sum + (ttei_i32x8)_mm256_madd_epi16((__m256i)code, (__m256i)q);
+}
+TTEI_AVX2_INLINE ttei_f32x8 ttei_fma_avx2(ttei_f32x8 x, ttei_f32x8 y, ttei_f32x8 z)
+{
+    return (ttei_f32x8)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
+}
+TTEI_AVX2_INLINE float ttei_total_avx2(ttei_f32x8 x)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+/* Forms with a mask of all lanes, where gcc 12 would warn of its own header for the others. */
+TTEI_VECTOR_TYPES(16)
+#define TTEI_AVX512_TARGET "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni"
+#define TTEI_AVX512 __attribute__((target(TTEI_AVX512_TARGET)))
+#define TTEI_AVX512_INLINE static inline __attribute__((always_inline, target(TTEI_AVX512_TARGET)))
+
+TTEI_AVX512_INLINE ttei_u32x16 ttei_bytes_avx512(const unsigned char *p, ttei_u32x16 index)
+{
+    const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p));
+    return (ttei_u32x16)_mm512_maskz_permutexvar_epi8(~(__mmask64)0, (__m512i)index, x);
+}
+TTEI_AVX512_INLINE ttei_i32x16 ttei_sum_avx512(ttei_u32x16 x, ttei_i32x16 bias)
+{
+    return (ttei_i32x16)_mm512_dpbusd_epi32((__m512i)bias, (__m512i)x, _mm512_set1_epi8(1));
+}
+TTEI_AVX512_INLINE __m512i ttei_load_avx512(const void *p, size_t n)
+{
+    return n >= 16 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1u), p);
+}
+TTEI_AVX512_INLINE void ttei_keep_avx512(void *p, size_t n, ttei_i32x16 x)
+{
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << ttei_min(n, 16)) - 1u), (__m512i)x);
+}
+TTEI_AVX512_INLINE int32_t ttei_factor_avx512(int32_t q) { return q & 0xffff; }
+TTEI_AVX512_INLINE ttei_i32x16 ttei_mac_avx512(ttei_i32x16 sum, ttei_i32x16 code, ttei_i32x16 q)
+{
+    return (ttei_i32x16)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)code, (__m512i)q);
+}
+TTEI_AVX512_INLINE ttei_f32x16 ttei_fma_avx512(ttei_f32x16 x, ttei_f32x16 y, ttei_f32x16 z)
+{
+    return (ttei_f32x16)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
+}
+TTEI_AVX512_INLINE float ttei_total_avx512(ttei_f32x16 x)
+{
+    return ttei_total_avx2((ttei_f32x8)_mm512_maskz_extractf32x8_ps(0xff, (__m512)x, 0) +
+                           (ttei_f32x8)_mm512_maskz_extractf32x8_ps(0xff, (__m512)x, 1));
+}
+
+#else /* TTEI_NEON */
+
+TTEI_VECTOR_TYPES(4)
+#define TTEI_NEON_INLINE static inline __attribute__((always_inline))
+
+TTEI_NEON_INLINE ttei_u32x4 ttei_bytes_neon(const unsigned char *p, ttei_u32x4 index)
+{
+    return (ttei_u32x4)vqtbl1q_u8(vld1q_u8(p), (uint8x16_t)index);
+}
+TTEI_NEON_INLINE ttei_i32x4 ttei_sum_neon(ttei_u32x4 x, ttei_i32x4 bias)
+{
+    return (ttei_i32x4)vpaddlq_u16(vpaddlq_u8((uint8x16_t)x)) + bias;
+}
+TTEI_NEON_INLINE ttei_i32x4 ttei_load_neon(const void *p, size_t n)
+{
+    ttei_i32x4 x = {0, 0, 0, 0};
+    memcpy(&x, p, 4 * ttei_min(n, 4));
+    return x;
+}
+TTEI_NEON_INLINE void ttei_keep_neon(void *p, size_t n, ttei_i32x4 x) { memcpy(p, &x, 4 * ttei_min(n, 4)); }
+TTEI_NEON_INLINE int32_t ttei_factor_neon(int32_t q) { return q; }
+TTEI_NEON_INLINE ttei_i32x4 ttei_mac_neon(ttei_i32x4 sum, ttei_i32x4 code, ttei_i32x4 q) { return sum + code * q; }
+TTEI_NEON_INLINE ttei_f32x4 ttei_fma_neon(ttei_f32x4 x, ttei_f32x4 y, ttei_f32x4 z)
+{
+    return (ttei_f32x4)vfmaq_f32((float32x4_t)z, (float32x4_t)x, (float32x4_t)y);
+}
+TTEI_NEON_INLINE float ttei_total_neon(ttei_f32x4 x) { return vaddvq_f32((float32x4_t)x); }
+
+#endif
+
+static const uint32_t ttei_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* A plan is what all steps of a run share: lane i takes its window from bit (at + i step) mod 8 + ..; then
+     code = byte sum of (a window + b) + bias,  bias -510,   or   2 window + bias,  bias 1 - 2^k, of plain codes.
+   What becomes of the codes is a constant where ttei_walk_.. is called: codes[] are stored, or the result is the
+   sum of code * x[], or sums[] += code * factor. So are plain and two, whether a state has two values. */
+enum { TTEI_STORE, TTEI_DOT, TTEI_ADD };
+
+#define TTEI_TURN(i, lanes) ((lanes) == 4 ? (i) / (lanes) % 2 : 0)
+
+#define TTEI_UNIT(isa, lanes, INLINE)                                                                        \
+    typedef struct ttei_plan_##isa {                                                                         \
+        ttei_u32x##lanes index[2], shift[2], mask, a[2], b[2];                                               \
+        ttei_i32x##lanes bias, factor;                                                                       \
+        size_t reach;  /* bytes from the first window to behind the last */                                  \
+    } ttei_plan_##isa;                                                                                       \
+    INLINE ttei_plan_##isa ttei_begin_##isa(const ttei_steps *s)                                             \
     {                                                                                                        \
-        if (s->plain) return ttei_walk_##isa(v, s, circle, to, sink, 1, 0);                                  \
-        return s->count[1] == 0 ? ttei_walk_##isa(v, s, circle, to, sink, 0, 0)                              \
-                                : ttei_walk_##isa(v, s, circle, to, sink, 0, 1);                             \
+        const int32_t bias = s->plain ? 1 - (1 << s->window) : -510;                                         \
+        ttei_plan_##isa v;                                                                                   \
+        ttei_u32x##lanes lane, bit;                                                                          \
+        int i;                                                                                               \
+        memcpy(&lane, ttei_lane_numbers, sizeof lane);                                                       \
+        for (i = 0; i < 2; ++i) {                                                                            \
+            bit = lane * (uint32_t)s->step + ((uint32_t)s->at + (uint32_t)(i * lanes * s->step)) % 8u;       \
+            v.index[i] = (bit >> 3) * 0x01010101u + 0x03020100u;                                             \
+            v.shift[i] = bit & 7u;                                                                           \
+            v.a[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A);                          \
+            v.b[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B);                          \
+        }                                                                                                    \
+        v.mask = lane * 0u + ((1u << s->window) - 1u);                                                       \
+        v.factor = (ttei_i32x##lanes)(lane * 0u);                                                            \
+        v.bias = v.factor + bias;                                                                            \
+        v.reach = (size_t)(14 + (lanes - 1) * s->step + s->window) / 8;                                      \
+        return v;                                                                                            \
     }                                                                                                        \
-    TARGET static void ttei_store_##isa(const ttei_steps *s, const ttei_sink *to)                            \
+    /* The first n lanes of windows, first or second values, to place i. */                                  \
+    INLINE void ttei_put_##isa(const ttei_plan_##isa *v, ttei_u32x##lanes window, int sink, int plain,       \
+                               int second, ttei_i16 *codes, const float *x, ttei_i32 *sums, size_t i,        \
+                               size_t n, ttei_f32x##lanes *dot)                                              \
     {                                                                                                        \
-        const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
-        (void)ttei_any_##isa(&v, s, s->bits, to, TTEI_STORE);                                                \
+        const ttei_i32x##lanes code =                                                                        \
+            plain ? (ttei_i32x##lanes)(window + window) + v->bias                                            \
+                  : ttei_sum_##isa(window * v->a[second] + v->b[second], v->bias);                           \
+        if (sink == TTEI_STORE) {                                                                            \
+            const ttei_i16x##lanes half = __builtin_convertvector(code, ttei_i16x##lanes);                   \
+            if (n >= lanes) memcpy(codes + i, &half, sizeof half);                                           \
+            else memcpy(codes + i, &half, n * sizeof *codes);                                                \
+        } else if (sink == TTEI_DOT) {                                                                       \
+            *dot = ttei_fma_##isa(__builtin_convertvector(code, ttei_f32x##lanes),                           \
+                                  (ttei_f32x##lanes)ttei_load_##isa(x + i, n), *dot);                        \
+        } else {                                                                                             \
+            const ttei_i32x##lanes sum = (ttei_i32x##lanes)ttei_load_##isa(sums + i, n);                     \
+            ttei_keep_##isa(sums + i, n, ttei_mac_##isa(sum, code, v->factor));                              \
+        }                                                                                                    \
     }                                                                                                        \
-    TARGET static void ttei_pair_##isa(const ttei_steps *s, size_t rows, size_t bytes, ttei_sink to)         \
+    /* The windows of steps i and further in the bytes x: n first values, m second values. */                \
+    INLINE void ttei_step_##isa(const ttei_plan_##isa *v, const ttei_steps *s, ttei_u32x##lanes bytes,       \
+                                int sink, int plain, int two, ttei_i16 *codes, const float *x,               \
+                                ttei_i32 *sums, size_t i, size_t n, size_t m, ttei_f32x##lanes *dot)         \
+    {                                                                                                        \
+        const ttei_u32x##lanes window = (bytes >> v->shift[TTEI_TURN(i, lanes)]) & v->mask;                  \
+        const size_t j = s->count[0] + i;                                                                    \
+        ttei_put_##isa(v, window, sink, plain, 0, codes, x, sums, i, n, &dot[0]);                            \
+        if (two && m > 0) ttei_put_##isa(v, window, sink, plain, 1, codes, x, sums, j, m, &dot[1]);          \
+    }                                                                                                        \
+    /* All steps: whole vectors; then what is left, and windows that go around the end of the circle. */     \
+    INLINE ttei_f32x##lanes ttei_walk_##isa(const ttei_plan_##isa *v, const ttei_steps *s,                   \
+                                            const unsigned char *circle, int sink, int plain, int two,       \
+                                            ttei_i16 *codes, const float *x, ttei_i32 *sums)                 \
+    {                                                                                                        \
+        const size_t count = s->count[0], second = s->count[1], step = (size_t)s->step;                      \
+        ttei_u32x##lanes index, bytes;                                                                       \
+        ttei_f32x##lanes dot[2];                                                                             \
+        size_t i, at;                                                                                        \
+        memset(dot, 0, sizeof dot);                                                                          \
+        for (i = 0; i + lanes <= (two ? second : count); i += lanes) {                                       \
+            at = (s->at + i * step) / 8;                                                                     \
+            if (at + v->reach > s->size) break;                                                              \
+            bytes = ttei_bytes_##isa(circle + at, v->index[TTEI_TURN(i, lanes)]);                            \
+            ttei_step_##isa(v, s, bytes, sink, plain, two, codes, x, sums, i, lanes, lanes, dot);            \
+        }                                                                                                    \
+        for (; i < count; i += lanes) {                                                                      \
+            at = (s->at + i * step) / 8;                                                                     \
+            index = v->index[TTEI_TURN(i, lanes)];                                                           \
+            bytes = ttei_bytes_##isa(circle + at, index);                                                    \
+            if (at + v->reach > s->size) {                                                                   \
+                const int8_t end = (int8_t)ttei_min(s->size - at, 100);                                      \
+                const ttei_i8x##lanes left = (ttei_i8x##lanes)(index * 0u) + end;                            \
+                const ttei_u32x##lanes inside = (ttei_u32x##lanes)((ttei_i8x##lanes)index < left);           \
+                index = (ttei_u32x##lanes)((ttei_i8x##lanes)index - left);                                   \
+                bytes = (bytes & inside) | (ttei_bytes_##isa(circle, index) & ~inside);                      \
+            }                                                                                                \
+            ttei_step_##isa(v, s, bytes, sink, plain, two, codes, x, sums, i, count - i,                     \
+                            second > i ? second - i : 0, dot);                                               \
+        }                                                                                                    \
+        return two ? dot[0] + dot[1] : dot[0];                                                               \
+    }
+
+/* The three uses: of `rows` records of the same steps, each `bytes` behind the one before, codes are stored,
+   `stride` apart, or added, each record's times its q; `n` records of a class are multiplied with x, run by run,
+   since all of them have their runs at the same places. */
+#define TTEI_USES(isa, lanes, INLINE, TARGET)                                                                \
+    INLINE ttei_f32x##lanes ttei_any_##isa(const ttei_plan_##isa *v, const ttei_steps *s,                    \
+                                           const unsigned char *circle, int sink, ttei_i16 *codes,           \
+                                           const float *x, ttei_i32 *sums)                                   \
+    {                                                                                                        \
+        if (s->plain) return ttei_walk_##isa(v, s, circle, sink, 1, 0, codes, x, sums);                      \
+        if (s->count[1] == 0) return ttei_walk_##isa(v, s, circle, sink, 0, 0, codes, x, sums);              \
+        return ttei_walk_##isa(v, s, circle, sink, 0, 1, codes, x, sums);                                    \
+    }                                                                                                        \
+    TARGET static void ttei_store_##isa(const ttei_steps *s, size_t rows, size_t bytes, ttei_i16 *codes,     \
+                                        size_t stride)                                                       \
     {                                                                                                        \
         const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
         const unsigned char *circle = s->bits;                                                               \
-        for (; rows > 0; --rows, circle += bytes) {                                                          \
-            (void)ttei_any_##isa(&v, s, circle, &to, TTEI_PAIR);                                             \
-            to.codes[0] += to.odd ? 2 * TTEI_PANEL : 0;                                                      \
-            to.odd = !to.odd;                                                                                \
-        }                                                                                                    \
+        for (; rows > 0; --rows, circle += bytes, codes += stride)                                           \
+            (void)ttei_any_##isa(&v, s, circle, TTEI_STORE, codes, NULL, NULL);                              \
     }                                                                                                        \
     TARGET static void ttei_add_##isa(const ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q,     \
-                                      const ttei_sink *to)                                                   \
+                                      ttei_i32 *sums)                                                        \
     {                                                                                                        \
         ttei_plan_##isa v = ttei_begin_##isa(s);                                                             \
+        const ttei_i32x##lanes zero = v.factor;                                                              \
         const unsigned char *circle = s->bits;                                                               \
         for (; rows > 0; --rows, circle += bytes, ++q) {                                                     \
-            v.factor = ttei_factor_##isa(*q);                                                                \
-            if (*q != 0) (void)ttei_any_##isa(&v, s, circle, to, TTEI_ADD);                                  \
+            v.factor = zero + ttei_factor_##isa(*q);                                                         \
+            if (*q != 0) (void)ttei_any_##isa(&v, s, circle, TTEI_ADD, NULL, NULL, sums);                    \
         }                                                                                                    \
-    }                                                                                                        \
-    TARGET static void ttei_dot_##isa(const ttei_steps *s, size_t rows, size_t bytes, const ttei_sink *to,   \
-                                      float *out)                                                            \
-    {                                                                                                        \
-        const ttei_plan_##isa v = ttei_begin_##isa(s);                                                       \
-        const unsigned char *circle = s->bits;                                                               \
-        for (; rows > 0; --rows, circle += bytes)                                                            \
-            *out++ = ttei_total_##isa(ttei_any_##isa(&v, s, circle, to, TTEI_DOT));                          \
     }                                                                                                        \
     TARGET static void ttei_scores_##isa(int state_bits, const unsigned char *type,                          \
                                          const unsigned char *const *records, size_t n, const float *x,      \
                                          float *out)                                                         \
     {                                                                                                        \
         ttei_cursor c = ttei_cursor_begin(state_bits, type, records[0]);                                     \
-        vec sum[TTEI_ABREAST];                                                                               \
+        ttei_f32x##lanes sum[TTEI_ABREAST];                                                                  \
+        ttei_steps s;                                                                                        \
+        ttei_run run;                                                                                        \
         size_t i;                                                                                            \
-        int r;                                                                                               \
         memset(sum, 0, sizeof sum);                                                                          \
-        for (r = 0; r < type[4]; ++r) {                                                                      \
-            const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)r);         \
-            if (run.rate > 0) {                                                                              \
-                const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);                              \
-                const ttei_plan_##isa v = ttei_begin_##isa(&s);                                              \
-                const ttei_sink to = {{NULL, NULL}, {x, x + s.count[0]}, {NULL, NULL}, 0};                   \
-                const size_t from = (size_t)(s.bits - records[0]);                                           \
-                for (i = 0; i < n; ++i)                                                                      \
-                    sum[i] = ttei_more_##isa(ttei_any_##isa(&v, &s, records[i] + from, &to, TTEI_DOT),       \
-                                             run.spread, sum[i]);                                            \
-            }                                                                                                \
-            x += run.count;                                                                                  \
+        for (; ttei_cursor_next(&c, &run, &s); x += run.count) {                                             \
+            const ttei_plan_##isa v = ttei_begin_##isa(&s);                                                  \
+            const size_t from = (size_t)(s.bits - records[0]);                                               \
+            for (i = 0; i < n && run.rate > 0; ++i)                                                          \
+                sum[i] += run.spread * ttei_any_##isa(&v, &s, records[i] + from, TTEI_DOT, NULL, x, NULL);   \
         }                                                                                                    \
         for (i = 0; i < n; ++i) out[i] = ttei_total_##isa(sum[i]);                                           \
     }
 
+/* TTEI_VECTORS(use, arguments): one of the above by the widest vectors that this processor has; then the caller
+   returns. */
 #ifdef TTEI_X86
-
-#define TTEI_AVX2 __attribute__((target("avx2,fma")))
-#define TTEI_AVX2_INLINE static inline __attribute__((always_inline, target("avx2,fma")))
-
-/* What the steps of a run need, and all runs of equal step and phase. */
-typedef struct ttei_plan_avx2 {
-    __m256i index, shift, mask, bias, a[2], b[2], factor;
-    size_t apart, reach;  /* bytes from the window of lane 0 to that of lane 4; to behind that of lane 7 */
-} ttei_plan_avx2;
-
-TTEI_AVX2_INLINE ttei_plan_avx2 ttei_begin_avx2(const ttei_steps *s)
-{
-    const int phase = (int)(s->at % 8), half = phase + 4 * s->step, k = s->step, w = s->window, h = half % 8;
-    const __m256i bit = _mm256_setr_epi32(phase, phase + k, phase + 2 * k, phase + 3 * k, h, h + k, h + 2 * k,
-                                          h + 3 * k);
-    ttei_plan_avx2 v;
-    int i;
-    v.index = _mm256_add_epi32(_mm256_mullo_epi32(_mm256_srli_epi32(bit, 3), _mm256_set1_epi32(0x01010101)),
-                               _mm256_set1_epi32(0x03020100));
-    v.shift = _mm256_and_si256(bit, _mm256_set1_epi32(7));
-    v.mask = _mm256_set1_epi32((1 << w) - 1);
-    v.bias = _mm256_set1_epi32(s->plain ? 1 - (1 << w) : -510);
-    v.factor = _mm256_set1_epi32(0);
-    for (i = 0; i < 2; ++i) {
-        v.a[i] = _mm256_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A));
-        v.b[i] = _mm256_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B));
-    }
-    v.apart = (size_t)half / 8;
-    v.reach = (size_t)(phase + 7 * k + w + 7) / 8;
-    return v;
-}
-
-/* A code is a 16-bit integer and its sign, which meet the factor and 0. */
-TTEI_AVX2_INLINE __m256i ttei_factor_avx2(int32_t q) { return _mm256_set1_epi32(q & 0xffff); }
-
-TTEI_AVX2_INLINE __m256i ttei_load_avx2(const unsigned char *p, size_t apart)
-{
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)),
-                                   _mm_loadu_si128((const __m128i *)(p + apart)), 1);
-}
-
-/* The bytes of the windows from p on; `left` bytes until the circle begins again. */
-TTEI_AVX2_INLINE __m256i ttei_wrapped_avx2(const ttei_plan_avx2 *v, const unsigned char *p, size_t left,
-                                           const unsigned char *circle)
-{
-    const int a = (int)ttei_min(left, 100), b = a - (int)v->apart;
-    const __m256i rest = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_set1_epi8((char)a)),
-                                                 _mm_set1_epi8((char)b), 1);
-    const __m256i inside = _mm256_cmpgt_epi8(rest, v->index), ones = _mm256_set1_epi8((char)-1);
-    const __m256i before = _mm256_or_si256(v->index, _mm256_xor_si256(inside, ones));
-    const __m256i after = _mm256_or_si256(_mm256_sub_epi8(v->index, rest), inside);
-    return _mm256_or_si256(_mm256_shuffle_epi8(ttei_load_avx2(p, v->apart), before),
-                           _mm256_shuffle_epi8(ttei_load_avx2(circle, 0), after));
-}
-
-TTEI_AVX2_INLINE __m256i ttei_codes_avx2(const ttei_plan_avx2 *v, __m256i window, int plain, int which)
-{
-    __m256i x;
-    if (plain) return _mm256_add_epi32(_mm256_add_epi32(window, window), v->bias);
-    x = _mm256_add_epi32(_mm256_mullo_epi32(window, v->a[which]), v->b[which]);
-    x = _mm256_madd_epi16(_mm256_maddubs_epi16(x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
-    return _mm256_add_epi32(x, v->bias);
-}
-
-/* The first `n` of eight codes, to their place i. */
-TTEI_AVX2_INLINE void ttei_put_avx2(const ttei_plan_avx2 *v, const ttei_sink *to, int sink, int which,
-                                    __m256i code, size_t i, size_t n, __m256 *sum)
-{
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
-    if (sink == TTEI_DOT) {
-        const float *x = to->x[which] + i;
-        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(code),
-                               n >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, mask), *sum);
-    } else if (sink == TTEI_ADD) {
-        int *at = (int *)(to->to[which] + i);
-        code = _mm256_madd_epi16(code, v->factor);
-        if (n >= 8) {
-            code = _mm256_add_epi32(code, _mm256_loadu_si256((const __m256i *)at));
-            _mm256_storeu_si256((__m256i *)at, code);
-        } else {
-            _mm256_maskstore_epi32(at, mask, _mm256_add_epi32(_mm256_maskload_epi32(at, mask), code));
-        }
-    } else if (sink == TTEI_PAIR) {
-        ttei_i16 *at = to->codes[0] + 2 * i;
-        int *word = (int *)(void *)at;
-        __m256i pair = n >= 8 ? _mm256_loadu_si256((const __m256i *)at) : _mm256_maskload_epi32(word, mask);
-        pair = to->odd ? _mm256_blend_epi16(pair, _mm256_slli_epi32(code, 16), 0xaa)
-                       : _mm256_blend_epi16(pair, code, 0x55);
-        if (n >= 8) _mm256_storeu_si256((__m256i *)at, pair);
-        else _mm256_maskstore_epi32(word, mask, pair);
-    } else {
-        __m128i pack = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packs_epi32(code, code), 8));
-        if (n >= 8) _mm_storeu_si128((__m128i *)(to->codes[which] + i), pack);
-        else memcpy(to->codes[which] + i, &pack, n * sizeof(int16_t));
-    }
-}
-
-/* All steps of one record. */
-TTEI_AVX2_INLINE __m256 ttei_walk_avx2(const ttei_plan_avx2 *v, const ttei_steps *s,
-                                       const unsigned char *circle, const ttei_sink *to, int sink,
-                                       int plain, int two)
-{
-    const size_t step = (size_t)s->step, count = s->count[0], second = s->count[1];
-    const unsigned char *p = circle + s->at / 8;
-    size_t left = s->size - s->at / 8, i;
-    __m256 sum = _mm256_setzero_ps(), more = _mm256_setzero_ps();
-    __m256i x;
-    for (i = 0; i < count; i += 8, p += step, left -= step) {
-        x = left >= v->reach ? _mm256_shuffle_epi8(ttei_load_avx2(p, v->apart), v->index)
-                             : ttei_wrapped_avx2(v, p, left, circle);
-        x = _mm256_and_si256(_mm256_srlv_epi32(x, v->shift), v->mask);
-        ttei_put_avx2(v, to, sink, 0, ttei_codes_avx2(v, x, plain, 0), i, count - i, &sum);
-        if (two && i < second)
-            ttei_put_avx2(v, to, sink, 1, ttei_codes_avx2(v, x, plain, 1), i, second - i, &more);
-    }
-    return two ? _mm256_add_ps(sum, more) : sum;
-}
-
-TTEI_AVX2_INLINE float ttei_total_avx2(__m256 x)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
-}
-
-TTEI_AVX2_INLINE __m256 ttei_more_avx2(__m256 x, float scale, __m256 sum)
-{
-    return _mm256_fmadd_ps(x, _mm256_set1_ps(scale), sum);
-}
-
-TTEI_USES(avx2, __m256, TTEI_AVX2, TTEI_AVX2_INLINE)
-
-/* The same with sixteen lanes, in which a byte comes from anywhere in 64 and four bytes add up at once. */
-#define TTEI_AVX512_TARGET "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni"
-#define TTEI_AVX512 __attribute__((target(TTEI_AVX512_TARGET)))
-#define TTEI_AVX512_INLINE static inline __attribute__((always_inline, target(TTEI_AVX512_TARGET)))
-
-#define TTEI_EVERY 0xffffffffffffffffu  /* bytes; with masks gcc 12 does not warn of its own header */
-
-typedef struct ttei_plan_avx512 {
-    __m512i index, shift, mask, bias, a[2], b[2], factor;
-    size_t reach;  /* bytes from the window of lane 0 to behind that of lane 15 */
-} ttei_plan_avx512;
-
-TTEI_AVX512_INLINE ttei_plan_avx512 ttei_begin_avx512(const ttei_steps *s)
-{
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const int phase = (int)(s->at % 8);
-    const __m512i bit = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(s->step)),
-                                         _mm512_set1_epi32(phase));
-    ttei_plan_avx512 v;
-    int i;
-    v.index = _mm512_mullo_epi32(_mm512_maskz_srli_epi32(0xffff, bit, 3), _mm512_set1_epi32(0x01010101));
-    v.index = _mm512_add_epi32(v.index, _mm512_set1_epi32(0x03020100));
-    v.shift = _mm512_and_si512(bit, _mm512_set1_epi32(7));
-    v.mask = _mm512_set1_epi32((1 << s->window) - 1);
-    v.bias = _mm512_set1_epi32(s->plain ? 1 - (1 << s->window) : -510);
-    v.factor = _mm512_set1_epi32(0);
-    for (i = 0; i < 2; ++i) {
-        v.a[i] = _mm512_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A));
-        v.b[i] = _mm512_set1_epi32((int)(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B));
-    }
-    v.reach = (size_t)(phase + 15 * s->step + s->window + 7) / 8;
-    return v;
-}
-
-TTEI_AVX512_INLINE __m512i ttei_factor_avx512(int32_t q) { return _mm512_set1_epi32(q & 0xffff); }
-
-TTEI_AVX512_INLINE __m512i ttei_load_avx512(const unsigned char *p)
-{
-    return _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p));
-}
-
-TTEI_AVX512_INLINE __m512i ttei_wrapped_avx512(__m512i index, const unsigned char *p, size_t left,
-                                               const unsigned char *circle)
-{
-    const int a = (int)ttei_min(left, 60);
-    const __mmask64 after = _mm512_cmpge_epu8_mask(index, _mm512_set1_epi8((char)a));
-    const __m512i from = _mm512_mask_add_epi8(index, after, index, _mm512_set1_epi8((char)(64 - a)));
-    return _mm512_permutex2var_epi8(ttei_load_avx512(p), from, ttei_load_avx512(circle));
-}
-
-TTEI_AVX512_INLINE __m512i ttei_codes_avx512(const ttei_plan_avx512 *v, __m512i window, int plain, int which)
-{
-    if (plain) return _mm512_add_epi32(_mm512_add_epi32(window, window), v->bias);
-    window = _mm512_add_epi32(_mm512_mullo_epi32(window, v->a[which]), v->b[which]);
-    return _mm512_dpbusd_epi32(v->bias, window, _mm512_set1_epi8(1));
-}
-
-TTEI_AVX512_INLINE void ttei_put_avx512(const ttei_plan_avx512 *v, const ttei_sink *to, int sink, int which,
-                                        __m512i code, size_t i, __mmask16 mask, __m512 *sum)
-{
-    if (sink == TTEI_DOT) {
-        *sum = _mm512_fmadd_ps(_mm512_maskz_cvtepi32_ps(0xffff, code),
-                               _mm512_maskz_loadu_ps(mask, to->x[which] + i), *sum);
-    } else if (sink == TTEI_ADD) {
-        ttei_i32 *at = to->to[which] + i;
-        _mm512_mask_storeu_epi32(
-            at, mask, _mm512_dpwssd_epi32(_mm512_maskz_loadu_epi32(mask, at), code, v->factor));
-    } else if (sink == TTEI_PAIR) {
-        const __mmask32 all = mask == 0xffff ? 0xffffffffu : _mm512_movepi16_mask(_mm512_movm_epi32(mask));
-        if (to->odd) code = _mm512_maskz_slli_epi32(0xffff, code, 16);
-        _mm512_mask_storeu_epi16(to->codes[0] + 2 * i, all & (to->odd ? 0xaaaaaaaau : 0x55555555u), code);
-    } else {
-        _mm256_mask_storeu_epi16(to->codes[which] + i, mask, _mm512_maskz_cvtepi32_epi16(0xffff, code));
-    }
-}
-
-TTEI_AVX512_INLINE __mmask16 ttei_first_avx512(size_t n)
-{
-    return (__mmask16)((1u << ttei_min(n, 16)) - 1u);
-}
-
-TTEI_AVX512_INLINE __m512 ttei_walk_avx512(const ttei_plan_avx512 *v, const ttei_steps *s,
-                                           const unsigned char *circle, const ttei_sink *to, int sink,
-                                           int plain, int two)
-{
-    const size_t step = 2 * (size_t)s->step, count = s->count[0], second = s->count[1];
-    const size_t full = two ? second : count;
-    const unsigned char *p = circle + s->at / 8;
-    size_t left = s->size - s->at / 8, i;
-    __m512 sum = _mm512_setzero_ps(), more = _mm512_setzero_ps();
-    __m512i x;
-    for (i = 0; !two && i + 32 <= full && left >= v->reach + step; i += 32, p += 2 * step, left -= 2 * step) {
-        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p));
-        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
-        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i, 0xffff, &sum);
-        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p + step));
-        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
-        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i + 16, 0xffff, &more);
-    }
-    for (; i + 16 <= full && left >= v->reach; i += 16, p += step, left -= step) {
-        x = _mm512_maskz_permutexvar_epi8(TTEI_EVERY, v->index, ttei_load_avx512(p));
-        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
-        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i, 0xffff, &sum);
-        if (two) ttei_put_avx512(v, to, sink, 1, ttei_codes_avx512(v, x, plain, 1), i, 0xffff, &more);
-    }
-    for (; i < count; i += 16, p += step, left -= step) {
-        x = ttei_wrapped_avx512(v->index, p, left, circle);
-        x = _mm512_and_si512(_mm512_maskz_srlv_epi32(0xffff, x, v->shift), v->mask);
-        ttei_put_avx512(v, to, sink, 0, ttei_codes_avx512(v, x, plain, 0), i,
-                        ttei_first_avx512(count - i), &sum);
-        if (two && i < second)
-            ttei_put_avx512(v, to, sink, 1, ttei_codes_avx512(v, x, plain, 1), i,
-                            ttei_first_avx512(second - i), &more);
-    }
-    return _mm512_add_ps(sum, more);
-}
-
-TTEI_AVX512_INLINE float ttei_total_avx512(__m512 x)
-{
-    return ttei_total_avx2(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, x, 0),
-                                         _mm512_maskz_extractf32x8_ps(0xff, x, 1)));
-}
-
-TTEI_AVX512_INLINE __m512 ttei_more_avx512(__m512 x, float scale, __m512 sum)
-{
-    return _mm512_fmadd_ps(x, _mm512_set1_ps(scale), sum);
-}
-
-TTEI_USES(avx512, __m512, TTEI_AVX512, TTEI_AVX512_INLINE)
-
-#endif /* TTEI_X86 */
-
-#ifdef TTEI_NEON
-
-#define TTEI_NEON_INLINE static inline __attribute__((always_inline))
-
-/* Two vectors, of steps 0 to 3 and 4 to 7. */
-typedef struct ttei_plan_neon {
-    uint8x16_t index[2];
-    int32x4_t shift[2], bias;
-    uint32x4_t mask, a[2], b[2];
-    int32_t factor;
-    size_t apart, reach;
-} ttei_plan_neon;
-
-TTEI_NEON_INLINE ttei_plan_neon ttei_begin_neon(const ttei_steps *s)
-{
-    static const uint32_t lanes[4] = {0, 1, 2, 3};
-    const uint32_t phase = (uint32_t)(s->at % 8), k = (uint32_t)s->step, half = phase + 4 * k;
-    ttei_plan_neon v;
-    int i;
-    for (i = 0; i < 2; ++i) {
-        const uint32x4_t bit = vmlaq_n_u32(vdupq_n_u32(i == 0 ? phase : half % 8), vld1q_u32(lanes), k);
-        v.index[i] = vreinterpretq_u8_u32(
-            vmlaq_n_u32(vdupq_n_u32(0x03020100u), vshrq_n_u32(bit, 3), 0x01010101u));
-        v.shift[i] = vnegq_s32(vreinterpretq_s32_u32(vandq_u32(bit, vdupq_n_u32(7))));
-        v.a[i] = vdupq_n_u32(i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A);
-        v.b[i] = vdupq_n_u32(i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B);
-    }
-    v.mask = vdupq_n_u32((1u << s->window) - 1u);
-    v.bias = vdupq_n_s32(s->plain ? 1 - (1 << s->window) : -510);
-    v.factor = 0;
-    v.apart = half / 8;
-    v.reach = (size_t)(phase + 7 * k + (uint32_t)s->window + 7) / 8;
-    return v;
-}
-
-TTEI_NEON_INLINE int32_t ttei_factor_neon(int32_t q) { return q; }
-
-/* The windows of one of the two vectors; a shuffle gives zeros for places beyond its bytes. */
-TTEI_NEON_INLINE uint32x4_t ttei_windows_neon(const ttei_plan_neon *v, int half, const unsigned char *p,
-                                              size_t left, const unsigned char *circle)
-{
-    uint8x16_t x = vld1q_u8(p + (half ? v->apart : 0));
-    if (left >= v->reach) {
-        x = vqtbl1q_u8(x, v->index[half]);
-    } else {
-        const int8x16_t rest = vdupq_n_s8((int8_t)((int)ttei_min(left, 100) - (half ? (int)v->apart : 0)));
-        const uint8x16_t inside = vcltq_s8(vreinterpretq_s8_u8(v->index[half]), rest);
-        const uint8x16_t after = vsubq_u8(v->index[half], vreinterpretq_u8_s8(rest));
-        x = vorrq_u8(vqtbl1q_u8(x, vornq_u8(v->index[half], inside)),
-                     vqtbl1q_u8(vld1q_u8(circle), vorrq_u8(after, inside)));
-    }
-    return vandq_u32(vshlq_u32(vreinterpretq_u32_u8(x), v->shift[half]), v->mask);
-}
-
-TTEI_NEON_INLINE int32x4_t ttei_codes_neon(const ttei_plan_neon *v, uint32x4_t window, int plain, int which)
-{
-    if (plain) return vaddq_s32(vreinterpretq_s32_u32(vaddq_u32(window, window)), v->bias);
-    window = vmlaq_u32(v->b[which], window, v->a[which]);
-    return vaddq_s32(vreinterpretq_s32_u32(vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(window)))), v->bias);
-}
-
-/* The first `n` of four codes, to their place i. */
-TTEI_NEON_INLINE void ttei_put_neon(const ttei_plan_neon *v, const ttei_sink *to, int sink, int which,
-                                    int32x4_t code, size_t i, size_t n, float32x4_t *sum)
-{
-    const size_t bytes = 4 * ttei_min(n, 4);
-    if (sink == TTEI_DOT) {
-        float32x4_t x = vdupq_n_f32(0);
-        if (n >= 4) x = vld1q_f32(to->x[which] + i);
-        else memcpy(&x, to->x[which] + i, bytes);
-        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(code), x);
-    } else if (sink == TTEI_STORE) {
-        const int16x4_t x = vmovn_s32(code);
-        memcpy(to->codes[which] + i, &x, bytes / 2);
-    } else if (sink == TTEI_ADD) {
-        int32x4_t x = vdupq_n_s32(0);
-        memcpy(&x, to->to[which] + i, bytes);
-        x = vmlaq_n_s32(x, code, v->factor);
-        memcpy(to->to[which] + i, &x, bytes);
-    } else {
-        uint32x4_t x = vdupq_n_u32(0), y = vreinterpretq_u32_s32(code);
-        memcpy(&x, to->codes[0] + 2 * i, bytes);
-        x = to->odd ? vsliq_n_u32(x, y, 16) : vbslq_u32(vdupq_n_u32(0xffffu), y, x);
-        memcpy(to->codes[0] + 2 * i, &x, bytes);
-    }
-}
-
-TTEI_NEON_INLINE float32x4_t ttei_walk_neon(const ttei_plan_neon *v, const ttei_steps *s,
-                                            const unsigned char *circle, const ttei_sink *to, int sink,
-                                            int plain, int two)
-{
-    const size_t step = (size_t)s->step, count = s->count[0], second = s->count[1];
-    const unsigned char *p = circle + s->at / 8;
-    size_t left = s->size - s->at / 8, i, j;
-    float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
-    for (i = 0; i < count; i += 8, p += step, left -= step)
-        for (j = 0; j < 8 && i + j < count; j += 4) {
-            const uint32x4_t x = ttei_windows_neon(v, j > 0, p, left, circle);
-            ttei_put_neon(v, to, sink, 0, ttei_codes_neon(v, x, plain, 0), i + j, count - i - j, &sum[0]);
-            if (two && i + j < second)
-                ttei_put_neon(v, to, sink, 1, ttei_codes_neon(v, x, plain, 1), i + j, second - i - j,
-                              &sum[1]);
-        }
-    return vaddq_f32(sum[0], sum[1]);
-}
-
-TTEI_NEON_INLINE float ttei_total_neon(float32x4_t x) { return vaddvq_f32(x); }
-TTEI_NEON_INLINE float32x4_t ttei_more_neon(float32x4_t x, float scale, float32x4_t sum)
-{
-    return vfmaq_n_f32(sum, x, scale);
-}
-
-TTEI_USES(neon, float32x4_t, , TTEI_NEON_INLINE)
-
-#endif /* TTEI_NEON */
-
-/* The widest vectors that this processor has. */
-#ifdef TTEI_X86
-#define TTEI_VECTORS(use, arguments) \
-    do {                             \
-        const int level = ttei_level(); \
-        if (level > 1) ttei_##use##_avx512 arguments; \
-        else if (level > 0) ttei_##use##_avx2 arguments; \
-        if (level > 0) return; \
+TTEI_UNIT(avx2, 8, TTEI_AVX2_INLINE)
+TTEI_USES(avx2, 8, TTEI_AVX2_INLINE, TTEI_AVX2)
+TTEI_UNIT(avx512, 16, TTEI_AVX512_INLINE)
+TTEI_USES(avx512, 16, TTEI_AVX512_INLINE, TTEI_AVX512)
+#define TTEI_VECTORS(use, arguments)                                                                         \
+    do {                                                                                                     \
+        const int level = ttei_level();                                                                      \
+        if (level > 1) ttei_##use##_avx512 arguments;                                                        \
+        else if (level > 0) ttei_##use##_avx2 arguments;                                                     \
+        if (level > 0) return;                                                                               \
     } while (0)
 #else
-#define TTEI_VECTORS(use, arguments) \
-    do {                             \
-        if (TTEI_LEVEL_MAX < 1) break; \
-        ttei_##use##_neon arguments; \
-        return; \
+TTEI_UNIT(neon, 4, TTEI_NEON_INLINE)
+TTEI_USES(neon, 4, TTEI_NEON_INLINE, )
+#define TTEI_VECTORS(use, arguments)                                                                         \
+    do {                                                                                                     \
+        if (TTEI_LEVEL_MAX < 1) break;                                                                       \
+        ttei_##use##_neon arguments;                                                                         \
+        return;                                                                                              \
     } while (0)
 #endif
 
 #endif /* TTEI_X86 || TTEI_NEON */
 
-/* ---- the four uses of codes, on any machine -------------------------------------------------- */
+/* ---- the three uses of codes, on any machine -------------------------------------------------- */
 
-/* Codes of steps, the second values behind the first. */
-static void ttei_steps_codes(const ttei_steps *s, ttei_i16 *codes)
+/* Codes of `rows` records of the same steps, each `bytes` behind the one before, `stride` apart. Uses s up. */
+static void ttei_rows_codes(ttei_steps *s, size_t rows, size_t bytes, ttei_i16 *codes, size_t stride)
 {
 #ifdef TTEI_VECTORS
-    const ttei_sink to = {{codes, codes + s->count[0]}, {NULL, NULL}, {NULL, NULL}, 0};
-    TTEI_VECTORS(store, (s, &to));
+    TTEI_VECTORS(store, (s, rows, bytes, codes, stride));
 #endif
-    if (s->count[0] > 0) ttei_codes_plainly(s, codes, codes + s->count[0]);
+    for (; rows > 0; --rows, s->bits += bytes, codes += stride) ttei_codes_plainly(s, codes);
 }
 
 TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *codes, int32_t q, ttei_i32 *sums)
@@ -2485,18 +2279,16 @@ TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *code
     for (i = 0; i < n; ++i) sums[i] += q * codes[i];
 }
 
-/* sums[] += q[i] * codes of row i, for `rows` rows of the basis of the same steps, each `bytes` behind the
-   one before; |q| < 2^15. `codes` is room for a row. Uses s up. */
+/* sums[] += q[i] * codes of record i; |q| < 2^15. `codes` is room for one record. Uses s up. */
 static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums,
                           ttei_i16 *codes)
 {
 #ifdef TTEI_VECTORS
-    const ttei_sink to = {{NULL, NULL}, {NULL, NULL}, {sums, sums + s->count[0]}, 0};
-    TTEI_VECTORS(add, (s, rows, bytes, q, &to));
+    TTEI_VECTORS(add, (s, rows, bytes, q, sums));
 #endif
     for (; rows > 0; --rows, s->bits += bytes, ++q) {
         if (*q == 0) continue;
-        ttei_steps_codes(s, codes);
+        ttei_codes_plainly(s, codes);
         ttei_codes_add(s->count[0] + s->count[1], codes, *q, sums);
     }
 }
@@ -2515,22 +2307,8 @@ TTEI_CLONES_FUSED static float ttei_codes_dot(size_t n, const ttei_i16 *codes, c
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-/* out[i] = sum of x[] * codes of row i. */
-static void ttei_rows_dot(ttei_steps *s, size_t rows, size_t bytes, const float *x, float *out,
-                          ttei_i16 *codes)
-{
-#ifdef TTEI_VECTORS
-    const ttei_sink to = {{NULL, NULL}, {x, x + s->count[0]}, {NULL, NULL}, 0};
-    TTEI_VECTORS(dot, (s, rows, bytes, &to, out));
-#endif
-    for (; rows > 0; --rows, s->bits += bytes) {
-        ttei_steps_codes(s, codes);
-        *out++ = ttei_codes_dot(s->count[0] + s->count[1], codes, x);
-    }
-}
-
-/* out[i] = sum over the coefficients of record i of code * spread * x, for `n` records of the class
-   `type`. */
+/* out[i] = sum over the coefficients of record i of code * spread * x, for `n` <= TTEI_ABREAST records of the
+   class `type`. */
 static void ttei_records_dot(int state_bits, const unsigned char *type, const unsigned char *const *records,
                              size_t n, const float *x, float *out, ttei_i16 *codes)
 {
@@ -2541,28 +2319,15 @@ static void ttei_records_dot(int state_bits, const unsigned char *type, const un
     for (i = 0; i < n; ++i) {
         ttei_cursor c = ttei_cursor_begin(state_bits, type, records[i]);
         const float *q = x;
-        int r;
+        ttei_steps s;
+        ttei_run run;
         out[i] = 0;
-        for (r = 0; r < type[4]; ++r) {
-            const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)r);
-            if (run.rate > 0) {
-                const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);
-                ttei_steps_codes(&s, codes);
-                out[i] += run.spread * ttei_codes_dot(run.count, codes, q);
-            }
-            q += run.count;
+        for (; ttei_cursor_next(&c, &run, &s); q += run.count) {
+            if (run.rate == 0) continue;
+            ttei_codes_plainly(&s, codes);
+            out[i] += run.spread * ttei_codes_dot(run.count, codes, q);
         }
     }
-}
-
-/* The steps of a row of the basis of a rate that is not 0. */
-static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned char *record)
-{
-    ttei_extent e = {0, 0};
-    ttei_cursor c;
-    ttei_extent_add(&e, rate, (size_t)t->dim);
-    c = ttei_cursor_of(t->state_bits, &e, record);
-    return ttei_cursor_next(&c, rate, (size_t)t->dim);
 }
 
 #ifndef TT_EMBED_READ_ONLY
@@ -2570,19 +2335,16 @@ static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned 
 static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_count,
                               const unsigned char *record, int16_t *codes)
 {
-    ttei_extent e = {0, 0};
+    unsigned char type[TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX] = {0};
     ttei_cursor c;
     ttei_steps s;
+    ttei_run run;
     size_t i;
-    for (i = 0; i < run_count; ++i) ttei_extent_add(&e, runs[i].rate, runs[i].count);
-    c = ttei_cursor_of(state_bits, &e, record);
-    for (i = 0; i < run_count; codes += runs[i].count, ++i) {
-        if (runs[i].rate == 0) {
-            memset(codes, 0, runs[i].count * sizeof *codes);
-            continue;
-        }
-        s = ttei_cursor_next(&c, runs[i].rate, runs[i].count);
-        ttei_steps_codes(&s, codes);
+    for (i = 0; i < run_count; ++i) ttei_type_add(type, runs[i].rate, runs[i].count);
+    c = ttei_cursor_begin(state_bits, type, record);
+    for (; ttei_cursor_next(&c, &run, &s); codes += run.count) {
+        if (run.rate == 0) memset(codes, 0, run.count * sizeof *codes);
+        else ttei_rows_codes(&s, 1, 0, codes, 0);
     }
 }
 #endif
@@ -2591,59 +2353,10 @@ static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_c
 
 /* ---- many rows: products with a panel of the basis ------------------------------------------- */
 
-#define TTEI_TILE 8u    /* rows of the table that a product makes at a time */
-
-/* First values of steps, at most TTEI_PANEL of them, of `rows` rows of the basis to rows `row` .. of a
-   panel. */
-static void ttei_rows_pair(ttei_steps *s, size_t rows, size_t bytes, size_t row, ttei_i16 *panel)
-{
-    ttei_i16 codes[TTEI_PANEL];
-    size_t i;
-#ifdef TTEI_VECTORS
-    const ttei_sink to = {
-        {panel + row / 2 * 2 * TTEI_PANEL, NULL}, {NULL, NULL}, {NULL, NULL}, (int)(row % 2)};
-    TTEI_VECTORS(pair, (s, rows, bytes, to));
-#endif
-    for (; rows > 0; --rows, s->bits += bytes, ++row) {
-        ttei_codes_plainly(s, codes, codes);
-        for (i = 0; i < s->count[0]; ++i) panel[row / 2 * 2 * TTEI_PANEL + 2 * i + row % 2] = codes[i];
-    }
-}
-
-/* Columns from `column` on, `n` of them, of `rows` rows of the basis, to a panel from its row `row` on. */
-static void ttei_basis_columns(const tte_table *t, int rate, const unsigned char *record, size_t rows,
-                               size_t bytes, size_t column, size_t n, size_t row, ttei_i16 *panel)
-{
-    ttei_steps s, part;
-    size_t half, from = column, i;
-    if (rate == 0) {
-        for (; rows > 0; --rows, ++row)
-            for (i = 0; i < n; ++i) panel[row / 2 * 2 * TTEI_PANEL + 2 * i + row % 2] = 0;
-        return;
-    }
-    s = ttei_basis_steps(t, rate, record);
-    half = s.count[0];
-    s.count[1] = 0;
-    part = s;
-    if (column < half) {
-        part.count[0] = ttei_min(n, half - column);
-        part.at += column * (size_t)s.step;
-        ttei_rows_pair(&part, rows, bytes, row, panel);
-        from += part.count[0];
-    }
-    if (from == column + n) return;
-    part.bits = s.bits;
-    part.count[0] = column + n - from;  /* second values */
-    part.at = s.at + (from - half) * (size_t)s.step;
-    part.other = 1;
-    ttei_rows_pair(&part, rows, bytes, row, panel + 2 * (from - column));
-}
-
 /* sums[i][c] = sum over pairs p of q[i][p] (two numbers of 16 bits) * panel[p][c] (two as well) for TTEI_TILE
-   rows i, and the first n columns c. */
-TTEI_CLONES TTEI_LOOPS static void ttei_tile_plain(size_t pairs, const ttei_i16 *panel,
-                                                   const ttei_u32 *const *q, size_t n,
-                                                   ttei_i32 *const *sums)
+   rows i, and the first n columns c; or that added to what is there. */
+TTEI_LOOPS static void ttei_tile_plain(size_t pairs, const ttei_i16 *panel, const ttei_u32 *const *q, size_t n,
+                                       int add, ttei_i32 *const *sums)
 {
     size_t i, p, c;
     for (i = 0; i < TTEI_TILE; ++i) {
@@ -2654,61 +2367,92 @@ TTEI_CLONES TTEI_LOOPS static void ttei_tile_plain(size_t pairs, const ttei_i16 
             const int16_t even = (int16_t)(q[i][p] & 0xffffu), odd = (int16_t)(q[i][p] >> 16);
             for (c = 0; c < TTEI_PANEL; ++c) sum[c] += even * x[2 * c] + odd * x[2 * c + 1];
         }
-        memcpy(sums[i], sum, n * sizeof *sum);
+        for (c = 0; c < n; ++c) sums[i][c] = add ? sums[i][c] + sum[c] : sum[c];
     }
 }
 
 #ifdef TTEI_X86
 
-TTEI_AVX2 TTEI_LOOPS static void ttei_tile_avx2(size_t pairs, const ttei_i16 *panel,
-                                                const ttei_u32 *const *q, size_t n, ttei_i32 *const *sums)
-{
-    const __m256i zero = _mm256_setzero_si256();
-    size_t i, k, p;
-    for (i = 0; i < TTEI_TILE; i += 4) {
-        __m256i s[4] = {zero, zero, zero, zero}, u[4] = {zero, zero, zero, zero};
-        for (p = 0; p < pairs; ++p) {
-            const __m256i x = _mm256_loadu_si256((const __m256i *)(panel + 32 * p));
-            const __m256i y = _mm256_loadu_si256((const __m256i *)(panel + 32 * p + 16));
-            for (k = 0; k < 4; ++k) {
-                const __m256i f = _mm256_set1_epi32((int)q[i + k][p]);
-                s[k] = _mm256_add_epi32(s[k], _mm256_madd_epi16(x, f));
-                u[k] = _mm256_add_epi32(u[k], _mm256_madd_epi16(y, f));
-            }
-        }
-        for (k = 0; k < 4; ++k) {
-            int32_t sum[TTEI_PANEL];
-            _mm256_storeu_si256((__m256i *)sum, s[k]);
-            _mm256_storeu_si256((__m256i *)(sum + 8), u[k]);
-            memcpy(sums[i + k], sum, n * sizeof *sum);
-        }
+/* `height` rows and two vectors of columns at a time, whose sums are as many as there are registers for. */
+#define TTEI_TILES(isa, lanes, height, TARGET)                                                               \
+    TARGET TTEI_LOOPS static void ttei_tile_##isa(size_t pairs, const ttei_i16 *panel,                       \
+                                                  const ttei_u32 *const *q, size_t n, int add,               \
+                                                  ttei_i32 *const *sums)                                     \
+    {                                                                                                        \
+        ttei_i32x##lanes s[height], u[height];                                                               \
+        size_t i, k, p, c;                                                                                   \
+        for (c = 0; c < n; c += 2 * lanes)                                                                   \
+            for (i = 0; i < TTEI_TILE; i += height) {                                                        \
+                const size_t first = ttei_min(n - c, lanes), second = ttei_min(n - c - first, lanes);        \
+                memset(s, 0, sizeof s);                                                                      \
+                memset(u, 0, sizeof u);                                                                      \
+                for (p = 0; p < pairs; ++p) {                                                                \
+                    const ttei_i16 *at = panel + 2 * (TTEI_PANEL * p + c);                                   \
+                    const ttei_i32x##lanes x = (ttei_i32x##lanes)ttei_load_##isa(at, lanes);                 \
+                    const ttei_i32x##lanes y = (ttei_i32x##lanes)ttei_load_##isa(at + 2 * lanes, lanes);     \
+                    for (k = 0; k < height; ++k) {                                                           \
+                        const ttei_i32x##lanes f = x * 0 + (int32_t)q[i + k][p];                             \
+                        s[k] = ttei_mac_##isa(s[k], x, f);                                                   \
+                        u[k] = ttei_mac_##isa(u[k], y, f);                                                   \
+                    }                                                                                        \
+                }                                                                                            \
+                for (k = 0; k < height; ++k) {                                                               \
+                    ttei_i32 *to = sums[i + k] + c;                                                          \
+                    s[k] += (ttei_i32x##lanes)ttei_load_##isa(to, add ? first : 0);                          \
+                    u[k] += (ttei_i32x##lanes)ttei_load_##isa(to + first, add ? second : 0);                 \
+                    ttei_keep_##isa(to, first, s[k]);                                                        \
+                    ttei_keep_##isa(to + first, second, u[k]);                                               \
+                }                                                                                            \
+            }                                                                                                \
     }
-}
 
-TTEI_AVX512 TTEI_LOOPS static void ttei_tile_avx512(size_t pairs, const ttei_i16 *panel,
-                                                    const ttei_u32 *const *q, size_t n,
-                                                    ttei_i32 *const *sums)
-{
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i s[TTEI_TILE] = {zero, zero, zero, zero, zero, zero, zero, zero};
-    size_t k, p;
-    for (p = 0; p < pairs; ++p) {
-        const __m512i x = _mm512_loadu_si512(panel + 32 * p);
-        for (k = 0; k < TTEI_TILE; ++k)
-            s[k] = _mm512_dpwssd_epi32(s[k], x, _mm512_set1_epi32((int)q[k][p]));
-    }
-    for (k = 0; k < TTEI_TILE; ++k) _mm512_mask_storeu_epi32(sums[k], ttei_first_avx512(n), s[k]);
-}
+TTEI_TILES(avx2, 8, 4, TTEI_AVX2)
+TTEI_TILES(avx512, 16, 8, TTEI_AVX512)
 
 #endif
 
-static void ttei_tile(size_t pairs, const ttei_i16 *panel, const ttei_u32 *const *q, size_t n,
+static void ttei_tile(size_t pairs, const ttei_i16 *panel, const ttei_u32 *const *q, size_t n, int add,
                       ttei_i32 *const *sums)
 {
 #ifdef TTEI_X86
-    TTEI_VECTORS(tile, (pairs, panel, q, n, sums));
+    TTEI_VECTORS(tile, (pairs, panel, q, n, add, sums));
 #endif
-    ttei_tile_plain(pairs, panel, q, n, sums);
+    ttei_tile_plain(pairs, panel, q, n, add, sums);
+}
+
+/* Two rows of TTEI_PANEL codes, one behind the other, become one of pairs. */
+TTEI_LOOPS static void ttei_interleave(ttei_i16 *rows)
+{
+    int16_t two[2][TTEI_PANEL];
+    size_t c;
+    memcpy(two, rows, sizeof two);
+    for (c = 0; c < TTEI_PANEL; ++c) {
+        rows[2 * c] = two[0][c];
+        rows[2 * c + 1] = two[1][c];
+    }
+}
+
+/* `n` columns from `column` on of `count` records, rows of the basis of one rate, to rows of a panel. */
+static void ttei_basis_columns(const tte_table *t, int rate, const unsigned char *record, size_t count,
+                               size_t bytes, size_t column, size_t n, ttei_i16 *panel)
+{
+    ttei_steps s = ttei_basis_steps(t, rate, record), two = s;
+    const size_t half = s.count[0], at = s.at, step = (size_t)s.step;
+    const size_t first = column < half ? ttei_min(n, half - column) : 0;  /* first values, then second ones */
+    if (rate == 0) {
+        memset(panel, 0, count * TTEI_PANEL * sizeof *panel);
+        return;
+    }
+    s.count[1] = 0;
+    s.count[0] = first;
+    s.at = at + column * step;
+    if (first > 0) ttei_rows_codes(&s, count, bytes, panel, TTEI_PANEL);
+    if (first == n) return;
+    two.count[1] = 0;
+    two.count[0] = n - first;
+    two.at = at + (column + first - half) * step;
+    two.other = 1;
+    ttei_rows_codes(&two, count, bytes, panel + first, TTEI_PANEL);
 }
 
 #endif /* TT_EMBED_DECODE_ONLY */
@@ -3005,6 +2749,7 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
    result depends on which tokens are read together. */
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
 #define TTEI_READERS 8u  /* most threads */
+#define TTEI_OPENMP(directive) _Pragma(#directive)
 static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 static size_t ttei_threads(size_t pieces, size_t most)
 {
@@ -3013,59 +2758,51 @@ static size_t ttei_threads(size_t pieces, size_t most)
 }
 #else
 #define TTEI_READERS 1u
+#define TTEI_OPENMP(directive)
 static size_t ttei_thread(void) { return 0; }
 #endif
 
-#define TTEI_CHUNK_MIN 64u  /* scores that tte_top_k takes at a time, at least     */
-#define TTEI_PIECE 1024u    /* tokens that a thread scores at a time               */
-#define TTEI_WINDOW 512u    /* tokens of a batch among which repeats are found     */
+enum {
+    TTEI_CHUNK_MIN = 64, /* scores that tte_top_k takes at a time, at least */
+    TTEI_PIECE = 1024,   /* tokens that a thread scores at a time           */
+    TTEI_WINDOW = 512    /* tokens of a batch among which repeats are found */
+};
 
-/* ---- scratch of TTE_PER_TOKEN ---------------------------------------------------------------- */
+/* ---- scratch --------------------------------------------------------------------------------- */
 
-/* Of each thread the cores of a record and intermediate results; for all of them a vector padded to
-   prod(dim), or two rows, or the cores of another token; and scores. */
+/* TTE_PER_TOKEN: of each thread the cores of a record and intermediate results; for all of them a vector padded
+   to prod(dim), or two rows, or the cores of another token; and scores. */
 typedef struct ttei_train_room {
     float *row, *scores, *parts;
     size_t chunk, part, threads;  /* scores; floats of a part: `numbers`, then work; parts that fit */
 } ttei_train_room;
 
-/* Floats of intermediate results: those of a contraction; for a score twice the largest rk (n(k+1)..nd);
-   which is enough for an inner product, twice the largest rk^2. */
-static size_t ttei_train_work(const tte_table *t)
+/* Carves `scratch`, or answers how much is needed when that is NULL. Intermediate results are those of a
+   contraction; for a score twice the largest rk (n(k+1)..nd), which is enough for an inner product, twice the
+   largest rk^2. */
+static size_t ttei_train_carve(const tte_table *t, float *scratch, ttei_train_room *room)
 {
-    size_t most = 1, right = 1;
+    const size_t row = ttei_max(ttei_max(ttei_entries(&t->shape), t->numbers), ttei_mul(2, (size_t)t->dim));
+    size_t most = 1, right = 1, part, need, left = 0;
     int32_t k;
     for (k = t->shape.modes - 1; k > 0; --k) {
         right *= (size_t)t->shape.dim[k];
         most = ttei_max(most, ttei_mul((size_t)t->ranks[k], right));
     }
-    return ttei_max(ttei_contract_len(&t->shape, t->ranks), ttei_mul(2, most));
-}
-
-/* Carves `scratch`, or answers how much is needed when that is NULL. */
-static size_t ttei_train_carve(const tte_table *t, float *scratch, ttei_train_room *room)
-{
-    const size_t row = ttei_max(ttei_max(ttei_entries(&t->shape), t->numbers), ttei_mul(2, (size_t)t->dim));
-    const size_t part = ttei_add(t->numbers, ttei_train_work(t));
-    const size_t need = ttei_add(ttei_add(row, part), TTEI_CHUNK_MIN);
-    size_t left;
+    part = ttei_add(t->numbers, ttei_max(ttei_contract_len(&t->shape, t->ranks), ttei_mul(2, most)));
+    need = ttei_add(ttei_add(row, part), TTEI_CHUNK_MIN);
     if (scratch == NULL) return need;
-#ifdef TT_EMBED_DECODE_ONLY
-    left = 0;
-#else
+#ifndef TT_EMBED_DECODE_ONLY
     left = ttei_room(t) - need;  /* for more threads and longer chunks */
 #endif
     room->threads = ttei_min(TTEI_READERS, 1 + left / part);
-    left -= (room->threads - 1) * part;
-    room->chunk = TTEI_CHUNK_MIN + left;
+    room->chunk = TTEI_CHUNK_MIN + left - (room->threads - 1) * part;
     room->part = part;
     room->row = scratch;
     room->scores = scratch + row;
     room->parts = room->scores + room->chunk;
     return need;
 }
-
-/* ---- scratch of TTE_PER_TABLE ---------------------------------------------------------------- */
 
 typedef struct ttei_table_room {
     ttei_u32 *classes;  /* as ttei_class_list writes it                                             */
@@ -3076,7 +2813,7 @@ typedef struct ttei_table_room {
     size_t rows_len;
 } ttei_table_room;
 
-/* Together at most 130 + dim + 1 + 8 (dim / 2 + 9) + 8 dim + 256 + 64 floats. */
+/* TTE_PER_TABLE: together at most 130 + dim + 1 + 8 (dim / 2 + 9) + 8 dim + 256 + 64 floats. */
 static size_t ttei_table_carve(const tte_table *t, float *scratch, ttei_table_room *room)
 {
     const size_t codes = (size_t)t->dim / 2 + 9, classes = 2 * (size_t)(t->class_count + 1);
@@ -3093,6 +2830,7 @@ static size_t ttei_table_carve(const tte_table *t, float *scratch, ttei_table_ro
 #else
     room->rows_len = ttei_room(t) - used;
 #endif
+    ttei_class_list(t, room->classes);
     return used + rows;
 }
 
@@ -3148,83 +2886,56 @@ static void ttei_record_coefficients(const tte_table *t, const unsigned char *ty
 {
     ttei_cursor c = ttei_cursor_begin(t->state_bits, type, record);
     const float *end = z + t->rank;
-    int i;
-    for (i = 0; i < type[4]; ++i) {
-        const ttei_run run = ttei_run_read(type + TTEI_CLASS_HEAD + TTEI_RUN_BYTES * (size_t)i);
+    ttei_run run;
+    ttei_steps s;
+    for (; ttei_cursor_next(&c, &run, &s); z += run.count) {
         if (run.rate > 0) {
-            const ttei_steps s = ttei_cursor_next(&c, run.rate, run.count);
-            ttei_steps_codes(&s, codes);
+            ttei_rows_codes(&s, 1, 0, codes, 0);
             ttei_scale_codes(run.count, codes, TTEI_ROUNDED(gain * run.spread), add, z);
         } else if (!add) {
             memset(z, 0, run.count * sizeof *z);
         }
-        z += run.count;
     }
     if (!add) memset(z, 0, (size_t)(end - z) * sizeof *z);
 }
 
-/* z *= scales */
-TTEI_CLONES TTEI_LOOPS static void ttei_times(size_t n, const float *scales, float *z)
+/* z *= scales, bfloat16 */
+TTEI_CLONES TTEI_LOOPS static void ttei_times(size_t n, const unsigned char *scales, float *z)
 {
     size_t j;
-    for (j = 0; j < n; ++j) z[j] *= scales[j];
+    for (j = 0; j < n; ++j) z[j] *= ttei_f32_of((uint32_t)scales[2 * j] << 16 | (uint32_t)scales[2 * j + 1] << 24);
 }
 
-/* z = coefficients of a row, centroid and mean included, times the scales of the basis; these may lie
-   ready. */
-static void ttei_row_coefficients(const tte_table *t, const ttei_row *row, const ttei_u32 *classes,
-                                  const float *scales, ttei_i16 *codes, float *z)
+/* z = coefficients of a row, centroid and mean included, times the scales of the basis. */
+static void ttei_row_coefficients(const tte_table *t, size_t token, const ttei_u32 *classes, ttei_i16 *codes,
+                                  float *z)
 {
-    const size_t n = (size_t)t->basis_rows;
-    size_t j;
+    const ttei_row row = ttei_find_row(t, classes, token);
     const int mean = t->basis_rows - t->rank, centroids = t->centroid_count > 1;
     if (mean) z[0] = 1;
     if (centroids) {
         const unsigned char *type = t->classes + classes[2 * t->class_count];
         ttei_record_coefficients(t, type, ttei_get_bf16(type + 2),
-                                 t->centroids + row->centroid * t->record_size, codes, 0, z + mean);
+                                 t->centroids + row.centroid * t->record_size, codes, 0, z + mean);
     }
-    ttei_record_coefficients(t, row->type, row->gain, row->record, codes, centroids, z + mean);
-    if (scales != NULL) ttei_times(n, scales, z);
-    else
-        for (j = 0; j < n; ++j) z[j] *= ttei_get_bf16(ttei_basis_scales(t) + 2 * j);
+    ttei_record_coefficients(t, row.type, row.gain, row.record, codes, centroids, z + mean);
+    ttei_times((size_t)t->basis_rows, ttei_basis_scales(t), z);
 }
 
-/* The largest magnitude; infinity or NaN where there is one, by the order of bits. */
-TTEI_CLONES TTEI_LOOPS static float ttei_largest(size_t n, const float *x)
-{
-    uint32_t most = 0, bits;
-    size_t j;
-    for (j = 0; j < n; ++j) {
-        memcpy(&bits, x + j, sizeof bits);
-        bits &= 0x7fffffffu;
-        most = bits > most ? bits : most;
-    }
-    return ttei_f32_of(most);
-}
-
-/* x = x * scale; then in their place integers, rounded half away from zero. Two loops, so that nothing
-   fuses. */
-TTEI_CLONES TTEI_LOOPS static void ttei_round_all(size_t n, float scale, float *x)
+/* x = x * scale; then in their place integers, rounded half away from zero; returns the sum of their
+   magnitudes. Two loops, so that nothing fuses. */
+TTEI_CLONES TTEI_LOOPS static int32_t ttei_round_all(size_t n, float scale, float *x)
 {
     TTEI_NO_FUSING
+    int32_t sum = 0;
     size_t j;
     for (j = 0; j < n; ++j) x[j] = x[j] * scale;
     for (j = 0; j < n; ++j) {
-        uint32_t half;
-        int32_t q;
-        memcpy(&half, x + j, sizeof half);
-        half = (half & 0x80000000u) | 0x3f000000u;  /* a half of the same sign */
-        q = (int32_t)TTEI_ROUNDED(x[j] + ttei_f32_of(half));
+        const float half = ttei_f32_of((ttei_bits_of(x[j]) & 0x80000000u) | 0x3f000000u);  /* of the same sign */
+        const int32_t q = (int32_t)TTEI_ROUNDED(x[j] + half);
+        sum += q < 0 ? -q : q;
         memcpy(x + j, &q, sizeof q);
     }
-}
-
-TTEI_CLONES TTEI_LOOPS static int32_t ttei_magnitudes(size_t n, const ttei_i32 *q)
-{
-    int32_t sum = 0;
-    size_t j;
-    for (j = 0; j < n; ++j) sum += q[j] < 0 ? -q[j] : q[j];
     return sum;
 }
 
@@ -3238,29 +2949,27 @@ static float ttei_row_integers(const tte_table *t, float *z)
     const unsigned char *run = t->basis + 1;
     const size_t n = (size_t)t->basis_rows;
     const volatile float full = 32767;  /* or -ffast-math would multiply with the inverse */
+    const float most = ttei_largest(n, z);
     size_t j, count;
-    float most, scale;
+    float scale;
     uint64_t sum = 0;
     int i, e = 0;
-    most = ttei_largest(n, z);
     if (!ttei_finite_f32(most) || most <= 0) return 0;
     scale = TTEI_ROUNDED(full / most);
     if (!ttei_finite_f32(scale)) return 0;
-    ttei_round_all(n, scale, z);
     for (i = 0, j = 0; i < t->basis[0]; ++i, run += TTEI_RUN_BYTES, j += count) {
         count = ttei_get16(run + 1);
-        sum += (uint64_t)ttei_magnitudes(count, q + j) * ttei_rate_bound(run[0]);
+        sum += (uint64_t)ttei_round_all(count, scale, z + j) * ttei_rate_bound(run[0]);
     }
     while (sum >> e >= 0x80000000u) ++e;
     for (j = 0; e > 0 && j < n; ++j) q[j] = q[j] < 0 ? -(-q[j] >> e) : q[j] >> e;
-    return TTEI_ROUNDED(most / full) * ttei_f32_of((uint32_t)(127 + e) << 23);
+    return TTEI_ROUNDED(most / full) * ttei_power(e);
 }
 
 /* The entries of a row from their integer sums, in place: times the factor, times 2^exponent in two steps. */
 TTEI_CLONES TTEI_LOOPS static void ttei_row_finish(size_t n, float factor, int32_t exponent, float *row)
 {
-    const float half = ttei_f32_of((uint32_t)(127 + exponent / 2) << 23);
-    const float rest = ttei_f32_of((uint32_t)(127 + exponent - exponent / 2) << 23);
+    const float half = ttei_power(exponent / 2), rest = ttei_power(exponent - exponent / 2);
     size_t i;
     for (i = 0; i < n; ++i) {
         int32_t sum;
@@ -3272,14 +2981,13 @@ TTEI_CLONES TTEI_LOOPS static void ttei_row_finish(size_t n, float factor, int32
 /* One row of the basis after the other is decoded and added. */
 static void ttei_table_row(const tte_table *t, uint32_t token, const ttei_table_room *room, float *row)
 {
-    const ttei_row found = ttei_find_row(t, room->classes, token);
     const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
     const size_t dim = (size_t)t->dim;
     const ttei_i32 *q = (const ttei_i32 *)room->z;
     float factor;
     int r;
     memset(row, 0, dim * sizeof *row);
-    ttei_row_coefficients(t, &found, room->classes, NULL, room->codes, room->z);
+    ttei_row_coefficients(t, token, room->classes, room->codes, room->z);
     factor = ttei_row_integers(t, room->z);
     if (!(factor > 0)) return;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
@@ -3313,7 +3021,6 @@ tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scr
     } else {
         ttei_table_room room;
         (void)ttei_table_carve(t, scratch, &room);
-        ttei_class_list(t, room.classes);
         ttei_table_row(t, token, &room, row);
     }
     return TTE_OK;
@@ -3323,8 +3030,9 @@ tte_status tte_lookup(const tte_table *t, uint32_t token, float *row, float *scr
 
 /* ---- many rows ----------------------------------------------------------------------------------
    Of TTE_PER_TABLE first the integer coefficients of a group of rows are made, which lie in the scratch
-   and where rows behind the group will be. Then panels of 16 columns of the basis are decoded, and each is
-   multiplied with all rows of the group: what a panel costs is shared by all of them. */
+   and where rows behind the group will be. Then panels of the basis are decoded, TTEI_PANEL columns of at
+   most 2 TTEI_DEPTH rows, and each is multiplied with all rows of the group: what a panel costs is shared by
+   all of them. */
 
 typedef struct ttei_batch {
     const tte_table *t;
@@ -3333,8 +3041,8 @@ typedef struct ttei_batch {
     float *rows, *near, *far;     /* rows of the group; coefficients in scratch, and behind the group */
     size_t count, near_count;
     size_t pairs, q;              /* of coefficients; floats of a row: factor, pairs that are used, pairs */
-    float *panel, *panels;        /* of the first thread, in scratch; of others, at the end of all    */
-    size_t panel_len;
+    float *panels;                /* of all threads but the first, at the end of all rows             */
+    size_t depth, panel_len;      /* pairs of rows of the basis in a panel; its floats                */
 } ttei_batch;
 
 static float *ttei_batch_q(const ttei_batch *b, size_t i)
@@ -3344,88 +3052,91 @@ static float *ttei_batch_q(const ttei_batch *b, size_t i)
 
 static float *ttei_batch_panel(const ttei_batch *b)
 {
-    float *p = ttei_thread() == 0 ? b->panel : b->panels + (ttei_thread() - 1) * b->panel_len;
+    float *p = ttei_thread() == 0 ? b->room->rows : b->panels + (ttei_thread() - 1) * b->panel_len;
     return p + (64 - (uintptr_t)p % 64) % 64 / sizeof *p;
 }
 
 /* Factor and coefficients of row i of the group, made in the room of a panel. */
 static void ttei_batch_row(const ttei_batch *b, size_t i)
 {
-    const ttei_row found = ttei_find_row(b->t, b->room->classes, b->tokens[i]);
     float *z = ttei_batch_panel(b), *to = ttei_batch_q(b, i);
     const ttei_i32 *q = (const ttei_i32 *)z;
     ttei_u32 *used = (ttei_u32 *)(to + 1), *pairs = used + 1;
     size_t p;
-    ttei_row_coefficients(b->t, &found, b->room->classes, b->room->z,
+    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes,
                           b->room->codes + ttei_thread() * b->room->codes_len, z);
     z[b->t->basis_rows] = 0;  /* beside the last of an odd number */
     to[0] = ttei_row_integers(b->t, z);
-    for (*used = 0, p = 0; to[0] > 0 && p < b->pairs; ++p) {
+    if (!(to[0] > 0)) memset(z, 0, ((size_t)b->t->basis_rows + 1) * sizeof *z);
+    for (*used = 0, p = 0; p < b->pairs; ++p) {
         pairs[p] = ((uint32_t)q[2 * p] & 0xffffu) | (uint32_t)q[2 * p + 1] << 16;
         if (pairs[p] != 0) *used = (uint32_t)p + 1;
     }
 }
 
+/* A panel: n columns from `column` on of `depth` pairs of rows of the basis from row `from` on. */
+static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t from, size_t depth,
+                            ttei_i16 *panel)
+{
+    const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
+    size_t row = 0, rows, bytes, first, end;
+    int r;
+    const size_t blank = n < TTEI_PANEL ? depth : from + 2 * depth > (size_t)t->basis_rows;
+    memset(panel + (depth - blank) * 2 * TTEI_PANEL, 0, blank * 2 * TTEI_PANEL * sizeof *panel);
+    for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES, row += rows, record += rows * bytes) {
+        rows = ttei_get16(run + 1);
+        bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
+        first = ttei_max(row, from);
+        end = ttei_min(row + rows, from + 2 * depth);
+        if (first < end)
+            ttei_basis_columns(t, run[0], record + (first - row) * bytes, end - first, bytes, column, n,
+                               panel + (first - from) * TTEI_PANEL);
+    }
+    for (; depth > 0; --depth, panel += 2 * TTEI_PANEL) ttei_interleave(panel);
+}
+
 /* Integer sums of the columns of panel `number`, for all rows of the group. */
 static void ttei_batch_columns(const ttei_batch *b, size_t number)
 {
-    const tte_table *t = b->t;
-    const size_t dim = (size_t)t->dim, column = number * TTEI_PANEL, n = ttei_min(TTEI_PANEL, dim - column);
-    const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
+    const size_t dim = (size_t)b->t->dim, column = number * TTEI_PANEL, n = ttei_min(TTEI_PANEL, dim - column);
     ttei_i16 *panel = (ttei_i16 *)ttei_batch_panel(b);
+    ttei_i32 *sums[TTEI_TILE], none[TTEI_PANEL] = {0};
     const ttei_u32 *q[TTEI_TILE];
-    ttei_i32 *sums[TTEI_TILE];
-    size_t i, k, row = 0;
-    int r;
-    if (n < TTEI_PANEL) memset(panel, 0, b->pairs * 2 * TTEI_PANEL * sizeof *panel);
-    else if (b->pairs > 0) memset(panel + (b->pairs - 1) * 2 * TTEI_PANEL, 0, 2 * TTEI_PANEL * sizeof *panel);
-    for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
-        const size_t rows = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
-        ttei_basis_columns(t, run[0], record, rows, bytes, column, n, row, panel);
-        record += rows * bytes;
-        row += rows;
-    }
-    for (i = 0; i < b->count; i += TTEI_TILE) {
-        uint32_t used = 0;
-        for (k = 0; k < TTEI_TILE; ++k) {  /* the last tile may do a row twice */
-            const size_t one = ttei_min(i + k, b->count - 1);
-            q[k] = (const ttei_u32 *)(ttei_batch_q(b, one) + 1);
-            used = *q[k] > used ? *q[k] : used;
-            ++q[k];
-            sums[k] = (ttei_i32 *)(b->rows + one * dim + column);
+    size_t pair = 0, depth, i, k, used;
+    do {
+        depth = ttei_min(b->depth, b->pairs - pair);
+        ttei_panel_fill(b->t, column, n, 2 * pair, depth, panel);
+        for (i = 0; i < b->count; i += TTEI_TILE) {
+            for (used = 0, k = 0; k < TTEI_TILE; ++k) {
+                const size_t one = ttei_min(i + k, b->count - 1);  /* what the last tile does twice is lost */
+                q[k] = (const ttei_u32 *)(ttei_batch_q(b, one) + 1);
+                used = ttei_max(used, *q[k]);
+                q[k] += 1 + pair;
+                sums[k] = one == i + k ? (ttei_i32 *)(b->rows + one * dim + column) : none;
+            }
+            used = used > pair ? ttei_min(used - pair, depth) : 0;
+            if (pair == 0 || used > 0) ttei_tile(used, panel, q, n, pair > 0, sums);
         }
-        ttei_tile(used, panel, q, n, sums);
-    }
+        pair += depth;
+    } while (pair < b->pairs);
 }
 
-/* A group: two loops that threads share, with a wait between them. */
+/* A group: three loops that threads share, with a wait between them. */
 static void ttei_batch_group(const ttei_batch *b, size_t threads)
 {
     const size_t dim = (size_t)b->t->dim;
     const int rows = (int)b->count, panels = (int)((dim + TTEI_PANEL - 1) / TTEI_PANEL);
     int i;
     (void)threads;
-#ifdef _OPENMP
-#pragma omp parallel num_threads((int)threads) private(i)
-#endif
+    TTEI_OPENMP(omp parallel num_threads((int)threads) private(i))
     {
-#ifdef _OPENMP
-#pragma omp for schedule(static)
-#endif
+        TTEI_OPENMP(omp for schedule(static))
         for (i = 0; i < rows; ++i) ttei_batch_row(b, (size_t)i);
-#ifdef _OPENMP
-#pragma omp for schedule(static)
-#endif
+        TTEI_OPENMP(omp for schedule(static))
         for (i = 0; i < panels; ++i) ttei_batch_columns(b, (size_t)i);
-#ifdef _OPENMP
-#pragma omp for schedule(static)
-#endif
-        for (i = 0; i < rows; ++i) {
-            const float factor = ttei_batch_q(b, (size_t)i)[0];
-            float *row = b->rows + (size_t)i * dim;
-            if (factor > 0) ttei_row_finish(dim, factor, b->t->exponent, row);
-            else memset(row, 0, dim * sizeof *row);
-        }
+        TTEI_OPENMP(omp for schedule(static))
+        for (i = 0; i < rows; ++i)
+            ttei_row_finish(dim, ttei_batch_q(b, (size_t)i)[0], b->t->exponent, b->rows + (size_t)i * dim);
     }
 }
 
@@ -3434,20 +3145,20 @@ static void ttei_batch_group(const ttei_batch *b, size_t threads)
 static void ttei_table_rows(const tte_table *t, const uint32_t *tokens, size_t count, size_t places,
                             const ttei_table_room *room, float *rows)
 {
-    const size_t dim = (size_t)t->dim, pairs = ((size_t)t->basis_rows + 1) / 2;
+    const size_t dim = (size_t)t->dim;
     ttei_batch b;
-    size_t threads = 1, left;
+    size_t threads = 1, left, parts;
     b.t = t;
     b.room = room;
-    b.pairs = pairs;
-    b.q = pairs + 2;
-    b.panel_len = TTEI_PANEL * pairs + 16;
-    b.panel = room->rows;
-    b.near = b.panel + b.panel_len;
-    for (left = 0; left < (size_t)t->basis_rows; ++left)
-        room->z[left] = ttei_get_bf16(ttei_basis_scales(t) + 2 * left);
+    b.pairs = ((size_t)t->basis_rows + 1) / 2;
+    b.q = b.pairs + 2;
+    b.depth = ttei_min(TTEI_DEPTH, room->rows_len * 3 / 4 / TTEI_PANEL);
+    parts = ttei_max((b.pairs + b.depth - 1) / b.depth, 1);
+    b.depth = (b.pairs + parts - 1) / parts;  /* parts of one size */
+    b.panel_len = ttei_max(TTEI_PANEL * b.depth, 2 * b.pairs) + 16;
+    b.near = room->rows + b.panel_len;
+    b.near_count = (room->rows_len - b.panel_len) / b.q;
     for (; count > 0; count -= b.count, places -= b.count, tokens += b.count, rows += b.count * dim) {
-        b.near_count = (room->rows_len - b.panel_len) / b.q;
         left = places * dim;
 #ifdef _OPENMP
         threads = ttei_threads(count / 8, 1 + left / 4 / b.panel_len);
@@ -3455,6 +3166,7 @@ static void ttei_table_rows(const tte_table *t, const uint32_t *tokens, size_t c
         left -= (threads - 1) * b.panel_len;
         b.panels = rows + left;
         b.count = ttei_min(count, ttei_min(left / dim, (b.near_count * b.q + left) / (b.q + dim)));
+        if (b.count < count && b.count > TTEI_TILE) b.count -= b.count % TTEI_TILE;
         b.tokens = tokens;
         b.rows = rows;
         b.far = rows + b.count * dim;
@@ -3482,20 +3194,6 @@ static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *diff
     return n;
 }
 
-static void ttei_train_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                            float *scratch)
-{
-    ttei_train_room room;
-    int i;
-    (void)ttei_train_carve(t, scratch, &room);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 32) num_threads((int)ttei_threads(count / 32, room.threads))
-#endif
-    for (i = 0; i < (int)count; ++i)
-        ttei_train_row(t, tokens[i], room.parts + ttei_thread() * room.part,
-                       rows + (size_t)i * (size_t)t->dim);
-}
-
 /* The different rows of a window stand at its front first; then, from the last token on, each is copied to
    its places, none of which is before it. */
 static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
@@ -3507,13 +3205,17 @@ static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t 
     const size_t n = ttei_distinct(tokens, count, different, which);
     if (n == 1) {
         (void)tte_lookup(t, tokens[0], rows, scratch);
-    } else if (t->layout == TTE_PER_TOKEN) {
-        ttei_train_rows(t, different, n, rows, scratch);
-    } else {
+    } else if (t->layout == TTE_PER_TABLE) {
         ttei_table_room room;
         (void)ttei_table_carve(t, scratch, &room);
-        ttei_class_list(t, room.classes);
         ttei_table_rows(t, different, n, count, &room, rows);
+    } else {
+        ttei_train_room room;
+        int i;
+        (void)ttei_train_carve(t, scratch, &room);
+        TTEI_OPENMP(omp parallel for schedule(dynamic, 32) num_threads((int)ttei_threads(n / 32, room.threads)))
+        for (i = 0; i < (int)n; ++i)
+            ttei_train_row(t, different[i], room.parts + ttei_thread() * room.part, rows + (size_t)i * dim);
     }
     while (count-- > 0)
         if (which[count] != count)
@@ -3529,87 +3231,90 @@ tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t c
     if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     for (i = 0; i < count; ++i)
         if (tokens[i] >= t->vocab) return TTE_ERR_RANGE;
-#ifdef TT_EMBED_DECODE_ONLY
-    for (i = 0; i < count; ++i) (void)tte_lookup(t, tokens[i], rows + i * (size_t)t->dim, scratch);
-#else
     for (; count > 0; count -= i, tokens += i, rows += i * (size_t)t->dim) {
+#ifdef TT_EMBED_DECODE_ONLY
+        i = 1;
+        (void)tte_lookup(t, *tokens, rows, scratch);
+#else
         i = ttei_min(count, TTEI_WINDOW);
         ttei_window_rows(t, tokens, i, rows, scratch);
-    }
 #endif
+    }
     return TTE_OK;
 }
 
 tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch)
 {
-    ttei_train_room room;
-    ttei_table_room table;
     float *rows;
     size_t dim;
     if (t == NULL || result == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
     if (a >= t->vocab || b >= t->vocab) return TTE_ERR_RANGE;
     dim = (size_t)t->dim;
     if (t->layout == TTE_PER_TABLE) {
-        (void)ttei_table_carve(t, scratch, &table);
-        ttei_class_list(t, table.classes);
-        rows = table.rows;
-        ttei_table_row(t, a, &table, rows);
-        ttei_table_row(t, b, &table, rows + dim);
-        *result = ttei_float_dot(dim, rows, rows + dim);
-        return TTE_OK;
-    }
-    (void)ttei_train_carve(t, scratch, &room);
-    rows = room.row;
+        ttei_table_room room;
+        (void)ttei_table_carve(t, scratch, &room);
+        rows = room.rows;
+        ttei_table_row(t, a, &room, rows);
+        ttei_table_row(t, b, &room, rows + dim);
+    } else {
+        ttei_train_room room;
+        (void)ttei_train_carve(t, scratch, &room);
+        rows = room.row;
 #ifndef TT_EMBED_DECODE_ONLY
-    if (ttei_entries(&t->shape) == dim) {
-        ttei_train_record first, second;
-        ttei_find_train(t, a, &first);
-        ttei_find_train(t, b, &second);
-        ttei_record_decode(t->coding, &t->shape, first.ranks, first.bytes, room.parts);
-        ttei_record_decode(t->coding, &t->shape, second.ranks, second.bytes, rows);
-        *result = ttei_inner(&t->shape, first.ranks, room.parts, second.ranks, rows, room.parts + t->numbers);
-        return TTE_OK;
-    }
+        if (ttei_entries(&t->shape) == dim) {
+            ttei_train_record first, second;
+            ttei_find_train(t, a, &first);
+            ttei_find_train(t, b, &second);
+            ttei_record_decode(t->coding, &t->shape, first.ranks, first.bytes, room.parts);
+            ttei_record_decode(t->coding, &t->shape, second.ranks, second.bytes, rows);
+            *result = ttei_inner(&t->shape, first.ranks, room.parts, second.ranks, rows, room.parts + t->numbers);
+            return TTE_OK;
+        }
 #endif
-    ttei_train_row(t, a, room.parts, rows);
-    ttei_train_row(t, b, room.parts, rows + dim);
+        ttei_train_row(t, a, room.parts, rows);
+        ttei_train_row(t, b, room.parts, rows + dim);
+    }
     *result = ttei_float_dot(dim, rows, rows + dim);
     return TTE_OK;
 }
 
 /* ---- scores ---------------------------------------------------------------------------------- */
 
-/* A vector h as the records meet it: q_j = 2^E <h, row of the basis>. */
+/* The rooms of both layouts, and the query in them. */
+typedef struct ttei_scan {
+    ttei_train_room train;
+    ttei_table_room table;
+    const float *vector;  /* padded, or as the records meet it               */
+    float mean;           /* TTE_PER_TABLE: the score of the mean row        */
+    float *scores;        /* room for `chunk` scores                         */
+    size_t chunk;
+} ttei_scan;
+
+/* A vector h as the records meet it: q_j = 2^E <h, row of the basis>. Rows of the basis are scored as records of
+   one run are. */
 static void ttei_table_meet(const tte_table *t, const float *h, float *q, ttei_i16 *codes)
 {
     const unsigned char *record = ttei_basis_records(t), *scale = ttei_basis_scales(t), *run = t->basis + 1;
-    const float half = ttei_f32_of((uint32_t)(127 + t->exponent / 2) << 23);
-    const float rest = ttei_f32_of((uint32_t)(127 + t->exponent - t->exponent / 2) << 23);
+    const float half = ttei_power(t->exponent / 2), rest = ttei_power(t->exponent - t->exponent / 2);
+    const unsigned char *records[TTEI_ABREAST];
+    size_t left, n, i, bytes;
     int r;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
-        size_t left = ttei_get16(run + 1);
-        const size_t bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
-        if (run[0] > 0) {
-            ttei_steps s = ttei_basis_steps(t, run[0], record);
-            ttei_rows_dot(&s, left, bytes, h, q, codes);
-        } else {
-            memset(q, 0, left * sizeof *q);
+        unsigned char type[TTEI_TYPE_BYTES] = {0};
+        ttei_type_add(type, run[0], (size_t)t->dim);
+        bytes = ttei_class_record(type);
+        for (left = ttei_get16(run + 1); left > 0; left -= n) {
+            n = ttei_min(left, TTEI_ABREAST);
+            for (i = 0; i < n; ++i, record += bytes) records[i] = record;
+            ttei_records_dot(t->state_bits, type, records, n, h, q, codes);
+            for (i = 0; i < n; ++i, scale += 2, ++q) *q = *q * ttei_get_bf16(scale) * half * rest;
         }
-        record += left * bytes;
-        for (; left > 0; --left, scale += 2, ++q) *q = *q * ttei_get_bf16(scale) * half * rest;
     }
 }
 
-/* What a scan prepares: the query, padded or as the records meet it. */
-typedef struct ttei_query {
-    const float *vector;
-    float mean;  /* TTE_PER_TABLE: the score of the mean row */
-} ttei_query;
-
 #ifndef TT_EMBED_DECODE_ONLY
 
-/* Asks for some of the bytes of the next block: taken class by class, rows do not lie one after the other,
-   and processors would not see what comes. */
+/* Asks for `bytes` bytes from p on, which are needed soon; returns where they end. */
 static const unsigned char *ttei_prefetch(const unsigned char *p, const unsigned char *end, size_t bytes)
 {
     bytes = ttei_min(bytes, (size_t)(end - p));
@@ -3621,10 +3326,12 @@ static const unsigned char *ttei_prefetch(const unsigned char *p, const unsigned
 }
 
 /* The scores of `count` tokens from `first` on, all in one block of the index: gain * record + centroid,
-   which includes the mean. Rows of one class are scored together. */
-static void ttei_block_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
-                              const ttei_table_room *room, ttei_i16 *codes, float *out)
+   which includes the mean. Rows of one class are scored together. Since they do not lie one after the other,
+   and processors would not see what comes, bytes of the next block are asked for meanwhile. */
+static void ttei_block_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count,
+                              ttei_i16 *codes, float *out)
 {
+    const ttei_u32 *classes = scan->table.classes;
     const ttei_rows_block b = ttei_block_at(t, first / TTEI_BLOCK);
     const size_t before = first % TTEI_BLOCK;
     const unsigned char *record = t->records + b.offset, *ahead;
@@ -3637,51 +3344,26 @@ static void ttei_block_scores(const tte_table *t, const ttei_query *query, size_
     for (i = 0; i < before + count; ++i) {
         c = ttei_bits_at(b.classes, i * (size_t)t->class_bits, t->class_bits);
         records[i] = record;
-        record += room->classes[2 * c + 1];
+        record += classes[2 * c + 1];
         if (i < before) continue;
         before_of[i] = last_of[c];
         last_of[c] = (uint8_t)i;
     }
-    ahead = record;
-    for (c = 0; c < (uint32_t)t->class_count; ++c) {
-        const unsigned char *type = t->classes + room->classes[2 * c];
+    for (ahead = record, c = 0; c < (uint32_t)t->class_count; ++c) {
+        const unsigned char *type = t->classes + classes[2 * c];
         const float scale = ttei_get_bf16(type + 2);
         for (i = last_of[c]; i != 255;) {
             for (n = 0; i != 255 && n < TTEI_ABREAST; i = before_of[i]) {
                 places[n] = (uint8_t)i;
                 together[n++] = records[i];
             }
-            ahead = ttei_prefetch(ahead, t->records + t->records_size, n * room->classes[2 * c + 1]);
-            ttei_records_dot(t->state_bits, type, together, n, query->vector, scores, codes);
+            ahead = ttei_prefetch(ahead, t->records + t->records_size, n * classes[2 * c + 1]);
+            ttei_records_dot(t->state_bits, type, together, n, scan->vector, scores, codes);
             while (n-- > 0)
                 out[places[n] - before] =
                     scores[n] * scale * ttei_gain_at(t, &b, places[n]) +
-                    (t->centroid_count > 1 ? room->rows[ttei_centroid_at(t, &b, places[n])] : query->mean);
+                    (t->centroid_count > 1 ? scan->table.rows[ttei_centroid_at(t, &b, places[n])] : scan->mean);
         }
-    }
-}
-
-/* The same for any tokens, block by block. */
-static void ttei_table_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
-                              const ttei_table_room *room, ttei_i16 *codes, float *out)
-{
-    size_t now;
-    for (; count > 0; count -= now, first += now, out += now) {
-        now = ttei_min(count, TTEI_BLOCK - first % TTEI_BLOCK);
-        ttei_block_scores(t, query, first, now, room, codes, out);
-    }
-}
-
-#else
-
-/* The same row by row. */
-static void ttei_table_scores(const tte_table *t, const ttei_query *query, size_t first, size_t count,
-                              const ttei_table_room *room, ttei_i16 *codes, float *out)
-{
-    for (; count > 0; --count, ++out) {
-        const ttei_row row = ttei_find_row(t, room->classes, first++);
-        ttei_records_dot(t->state_bits, row.type, &row.record, 1, query->vector, out, codes);
-        *out = *out * row.gain + (t->centroid_count > 1 ? room->rows[row.centroid] : query->mean);
     }
 }
 
@@ -3712,15 +3394,6 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
     }
 }
 
-/* The rooms of both layouts, and the query in them. */
-typedef struct ttei_scan {
-    ttei_query query;
-    ttei_train_room train;
-    ttei_table_room table;
-    float *scores;
-    size_t chunk;
-} ttei_scan;
-
 /* The vector meets what all tokens share: basis and centroids. */
 static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float *scratch, ttei_scan *scan)
 {
@@ -3732,7 +3405,7 @@ static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float
         (void)ttei_train_carve(t, scratch, &scan->train);
         memset(scan->train.row, 0, ttei_entries(&t->shape) * sizeof *scratch);
         memcpy(scan->train.row, vector, dim * sizeof *scratch);
-        scan->query.vector = scan->train.row;
+        scan->vector = scan->train.row;
         scan->scores = scan->train.scores;
         scan->chunk = scan->train.chunk;
         return TTE_OK;
@@ -3740,17 +3413,15 @@ static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float
     (void)ttei_table_carve(t, scratch, &scan->table);
     scan->scores = scan->table.rows + t->centroid_count;
     scan->chunk = scan->table.rows_len - (size_t)t->centroid_count;
-    ttei_class_list(t, scan->table.classes);
     ttei_table_meet(t, vector, scan->table.z, scan->table.codes);
-    scan->query.vector = scan->table.z + mean;
-    scan->query.mean = mean ? scan->table.z[0] : 0;
-    if (t->centroid_count <= 1) return TTE_OK;
-    type = ttei_class_at(t, t->class_count);
-    for (k = 0; k < t->centroid_count; ++k) {
+    scan->vector = scan->table.z + mean;
+    scan->mean = mean ? scan->table.z[0] : 0;
+    type = t->classes + scan->table.classes[2 * t->class_count];  /* where there are centroids */
+    for (k = 0; t->centroid_count > 1 && k < t->centroid_count; ++k) {
         const unsigned char *record = t->centroids + (size_t)k * t->record_size;
         float *score = scan->table.rows + k;
-        ttei_records_dot(t->state_bits, type, &record, 1, scan->query.vector, score, scan->table.codes);
-        *score = scan->query.mean + ttei_get_bf16(type + 2) * *score;
+        ttei_records_dot(t->state_bits, type, &record, 1, scan->vector, score, scan->table.codes);
+        *score = scan->mean + ttei_get_bf16(type + 2) * *score;
     }
     return TTE_OK;
 }
@@ -3759,14 +3430,27 @@ static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float
 static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count,
                               float *out)
 {
-    if (t->layout == TTE_PER_TABLE) {
-        ttei_table_scores(t, &scan->query, first, count, &scan->table,
-                          scan->table.codes + ttei_thread() * scan->table.codes_len, out);
-        return;
+    ttei_i16 *codes;
+    size_t now;
+    for (; count > 0; count -= now, first += now, out += now) {
+        now = 1;
+        if (t->layout == TTE_PER_TOKEN) {
+            *out = ttei_train_score(t, first, scan->vector, &scan->train,
+                                    scan->train.parts + ttei_thread() * scan->train.part);
+            continue;
+        }
+        codes = scan->table.codes + ttei_thread() * scan->table.codes_len;
+#ifdef TT_EMBED_DECODE_ONLY
+        {
+            const ttei_row row = ttei_find_row(t, scan->table.classes, first);
+            ttei_records_dot(t->state_bits, row.type, &row.record, 1, scan->vector, out, codes);
+            *out = *out * row.gain + (t->centroid_count > 1 ? scan->table.rows[row.centroid] : scan->mean);
+        }
+#else
+        now = ttei_min(count, TTEI_BLOCK - first % TTEI_BLOCK);
+        ttei_block_scores(t, scan, first, now, codes, out);
+#endif
     }
-    for (; count > 0; --count)
-        *out++ = ttei_train_score(t, first++, scan->query.vector, &scan->train,
-                                  scan->train.parts + ttei_thread() * scan->train.part);
 }
 
 /* The same of any number; threads take pieces. */
@@ -3829,7 +3513,7 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
 {
     ttei_scan scan;
     tte_status status;
-    const uint32_t lowest = 0xff800000u;  /* the bits of minus infinity */
+    const float lowest = ttei_f32_of(0xff800000u);  /* minus infinity */
     size_t token, i, chunk, n;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
         k > t->vocab)
@@ -3838,16 +3522,14 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     if (status != TTE_OK) return status;
     for (n = 0; n < k; ++n) {
         tokens[n] = 0xffffffffu;
-        memcpy(scores + n, &lowest, sizeof lowest);
+        scores[n] = lowest;
     }
     for (token = 0; token < t->vocab; token += chunk) {
         chunk = ttei_min(scan.chunk, t->vocab - token);
         ttei_scores(t, &scan, token, chunk, scan.scores);
         for (i = 0; i < chunk; ++i) {
-            uint32_t bits;
-            float score = scan.scores[i];
-            memcpy(&bits, &score, sizeof bits);
-            if ((bits & 0x7fffffffu) > 0x7f800000u) memcpy(&score, &lowest, sizeof score);  /* NaN */
+            const int nan = (ttei_bits_of(scan.scores[i]) & 0x7fffffffu) > 0x7f800000u;
+            const float score = nan ? lowest : scan.scores[i];
             if (ttei_behind(scores[0], tokens[0], score, (uint32_t)(token + i)))
                 ttei_sift(tokens, scores, k, (uint32_t)(token + i), score);
         }
@@ -3861,7 +3543,6 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     }
     return TTE_OK;
 }
-
 
 #ifndef TT_EMBED_READ_ONLY
 /* ================================================================================================
@@ -9931,13 +9612,12 @@ static void ttei_remove_left(const char *name)
 /* Opens the folder of a file, whose name is as before afterwards; -1 with errno set on failure. */
 static int ttei_open_folder(char *name)
 {
-    char *slash = strrchr(name, '/'), first;
+    char *slash = strrchr(name, '/'), *end = slash == NULL ? name : slash + 1;
+    const char first = *end;
     int folder;
-    if (slash == NULL) return open(".", O_RDONLY);
-    first = slash[1];
-    slash[1] = 0;
-    folder = open(name, O_RDONLY);
-    slash[1] = first;
+    *end = 0;
+    folder = open(slash == NULL ? "." : name, O_RDONLY);
+    *end = first;
     return folder;
 }
 
@@ -10090,7 +9770,6 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 
 #endif /* TT_EMBED_READ_ONLY */
 
-#undef TTEI_ABREAST
 #undef TTEI_ALIGN
 #undef TTEI_ASSERT
 #undef TTEI_AVX2
@@ -10099,10 +9778,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_AVX512_INLINE
 #undef TTEI_AVX512_TARGET
 #undef TTEI_BINS
-#undef TTEI_BLOCK
-#undef TTEI_CHUNK_MIN
 #undef TTEI_CLASSES_MAX
-#undef TTEI_CLASS_HEAD
 #undef TTEI_CLONES
 #undef TTEI_CLONES_FUSED
 #undef TTEI_CODE1_A
@@ -10113,20 +9789,14 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_COST_AVX2_INLINE
 #undef TTEI_COST_AVX512
 #undef TTEI_COST_AVX512_INLINE
-#undef TTEI_DIM_MAX
 #undef TTEI_DOUBLES
 #undef TTEI_DOUBLES_OF
-#undef TTEI_ENTRIES_MAX
-#undef TTEI_EVERY
-#undef TTEI_EXPONENT_MAX
 #undef TTEI_FINE
-#undef TTEI_FLAG_ADAPTED
 #undef TTEI_FLOATS
 #undef TTEI_FLOATS_OF
 #undef TTEI_GRAM_DEPTH
 #undef TTEI_GRAM_ROWS
 #undef TTEI_GRAM_SIDE
-#undef TTEI_GROUP
 #undef TTEI_INLINE
 #undef TTEI_LANES
 #undef TTEI_LANE_CUT
@@ -10144,9 +9814,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_NEON_INLINE
 #undef TTEI_NOINLINE
 #undef TTEI_NO_FUSING
-#undef TTEI_PANEL
-#undef TTEI_PIECE
-#undef TTEI_PLAIN
+#undef TTEI_OPENMP
 #undef TTEI_PLAN_MODES
 #undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
@@ -10157,25 +9825,23 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_READERS
 #undef TTEI_ROUNDED
 #undef TTEI_ROWS_TILE
-#undef TTEI_RUNS_MAX
-#undef TTEI_RUN_BYTES
 #undef TTEI_SAMPLE
-#undef TTEI_SECTION_BYTES
 #undef TTEI_SELECT
 #undef TTEI_SIZE_MAX
 #undef TTEI_SPARE
 #undef TTEI_SQUARE_MIN
 #undef TTEI_STEPS
 #undef TTEI_STRETCHES
-#undef TTEI_SUM_TOP
 #undef TTEI_SVD_SWEEPS
-#undef TTEI_TILE
+#undef TTEI_TILES
+#undef TTEI_TURN
+#undef TTEI_TYPE_BYTES
 #undef TTEI_UNFUSED
+#undef TTEI_UNIT
 #undef TTEI_USES
 #undef TTEI_VECTORS
-#undef TTEI_VERSION
+#undef TTEI_VECTOR_TYPES
 #undef TTEI_WIDEN
-#undef TTEI_WINDOW
 #undef TTEI_X86
 
 #if defined(__cplusplus) && defined(__GNUC__) && !defined(__clang__)
