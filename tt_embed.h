@@ -5933,6 +5933,7 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
         const float *row = rows + i * plan->dim;
         status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
         slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
+        slots[i].error2 = 0;
         memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
     }
     if (e->in_lanes)
@@ -6808,7 +6809,11 @@ static double ttei_gauss_spread(int i, int state_bits)
     return (double)ttei_gauss_spreads[i - 1][(state_bits - 8) / 2] / 147.8;
 }
 
-static size_t ttei_half_bits(int i) { return i < TTEI_RATES ? ttei_rates[i] : 2 * (size_t)(ttei_rates[i] - TTEI_PLAIN); }
+static size_t ttei_half_bits(int i)
+{
+    const size_t rate = ttei_rates[i];
+    return i < TTEI_RATES ? rate : 2 * (rate - TTEI_PLAIN);
+}
 static double ttei_gauss_bits(int i) { return 0.5 * (double)ttei_half_bits(i); }
 
 /* The water level D with sum over j of max(0, log2(v[j] / D) / 2) = bits [CT06, 10.3.3]. */
@@ -7787,7 +7792,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
     double tolerance = 1.3;
     size_t g, last, kept, n;
     for (kept = groups; kept > 0 && rates[kept - 1] == 0;) --kept;
-    for (;; tolerance *= tolerance) {
+    for (;;) {
         c->run_count = 0;
         for (g = 0; g < kept; g = last) {
             double low = spreads[g], high = spreads[g];
@@ -7812,6 +7817,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
             ++c->run_count;
         }
         if (c->run_count <= TTEI_RUNS_MAX) break;
+        tolerance *= tolerance;
     }
     for (n = 0; n < c->run_count; ++n) ttei_extent_add(&extent, c->runs[n].rate, c->runs[n].count);
     c->bytes = ttei_extent_bytes(&extent);
@@ -8104,8 +8110,10 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
                 int stretch;
                 shape[j] += x * x;
                 if (x > census->top[j]) census->top[j] = x;
-                for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch, reach *= 1.41421356)
+                for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch) {
                     census->excess[(size_t)stretch * m->rank + j] += (x - reach) * (x - reach);
+                    reach *= 1.41421356;
+                }
             }
         }
         status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
@@ -9049,8 +9057,9 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
     }
     p = b->data + used;
     memset(p, 0, end - used);
-    if (b->plan != NULL) p = ttei_builder_adapted(b) ? ttei_ranks_write(b, p) : p;
-    else {
+    if (b->plan != NULL) {
+        if (ttei_builder_adapted(b)) (void)ttei_ranks_write(b, p);
+    } else {
         p = ttei_classes_write(b, p);
         memcpy(p, shared->classes, shared->classes_size);
         memcpy(p + shared->classes_size, shared->basis, shared->basis_size);
