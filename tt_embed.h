@@ -8545,10 +8545,12 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         const double fixed = (double)ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
                              (double)(shared->basis_size + shared->centroids_size);
         double room = 1;
-        for (turn = 0; turn < 3 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
+        for (turn = 0; turn < 8 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
             status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
                                         shared->block, &shared->classes_size, size);
-            room = bytes - fixed - (double)shared->classes_size - (turn == 0 ? 24 : 4) * (double)m->class_count;
+            room = bytes - fixed - (double)shared->classes_size;
+            if (turn >= 2 && (!(bytes > 0) || *size <= room)) break;
+            room -= (turn == 0 ? 24 : turn < 3 ? 4 : 4 * turn) * (double)m->class_count;
             if (!(room > 1)) room = 1;
         }
         *size += fixed + (double)shared->classes_size;
