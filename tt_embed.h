@@ -7172,6 +7172,20 @@ static tte_status ttei_metric_prepare(size_t dim, const float *metric, float *ou
     return TTE_OK;
 }
 
+/* For an image's own basis no root is taken: a prepared metric with its ridge must be positive definite all the same. */
+static tte_status ttei_metric_check(size_t dim, const float *metric, float ridge)
+{
+    const size_t size = ttei_mul(ttei_mul(dim, dim), sizeof(double));
+    double *a = size == TTEI_SIZE_MAX ? NULL : (double *)TT_EMBED_MALLOC(size);
+    size_t i;
+    int good;
+    if (a == NULL) return TTE_ERR_MEMORY;
+    for (i = 0; i < dim * dim; ++i) a[i] = (double)metric[i] + (i % (dim + 1) == 0 ? (double)ridge : 0);
+    good = ttei_cholesky(dim, a);
+    TT_EMBED_FREE(a);
+    return good ? TTE_OK : TTE_ERR_ARGUMENT;
+}
+
 /* The prepared metric, its root S and the inverse of that. */
 static tte_status ttei_learn_metric(ttei_learning *l)
 {
@@ -9389,6 +9403,7 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
         m->metric = (float *)(void *)((unsigned char *)*block + size);
         size += dim * dim * sizeof(float);
         status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
+        if (status == TTE_OK) status = ttei_metric_check(dim, m->metric, m->ridge);
     }
     codes = (int16_t *)(void *)((unsigned char *)*block + size);
 
