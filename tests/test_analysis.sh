@@ -1,20 +1,16 @@
 #!/bin/sh
 # test_analysis.sh: clang-tidy, cppcheck and gcc -fanalyzer on the header and on the examples; shellcheck on the scripts.
 # Every finding is mended or stands in the list of exceptions below with the reason why it is no bug. Ends with
-# 'analysis: N passed, N failed'.
+# 'test_analysis: N passed, N failed'.
 #
 # Written with the versions of Debian 12: clang-tidy 14, cppcheck 2.10, gcc 12, shellcheck 0.9. The header's bodies are
 # analyzed once; the examples see its declarations only. gcc's analyzer takes vectors for integers of three bits and
 # minutes for the writer: it gets the reader, as processors without vectors compile it.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=analysis
+. tests/harness.sh
 root=$(pwd)
-tmp=${TMPDIR:-/tmp}/tt_embed_analysis.$$
-(umask 077 && mkdir "$tmp") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
-passed=0
-failed=0
 
 # ---- exceptions: check | file | what the line holds | why it is no bug -------------------------------
 
@@ -228,5 +224,4 @@ fi
 awk 'NR == FNR { used[$1] = 1; next } / \| .* \| / && ++n && !(n in used) { print "  not needed here: " $0 }' \
     "$tmp/used" "$tmp/exceptions"
 
-printf 'analysis: %s passed, %s failed\n' "$passed" "$failed"
-[ "$failed" -eq 0 ]
+finish
