@@ -762,10 +762,9 @@ typedef float ttei_lanes;
 
 /* TTEI_CLONES compiles a function once more for AVX2 and lets the processor choose at run time; it leaves out
    fused multiply-add, whose rounding differs, so that the same rows give the same image on all machines.
-   Before version 18 clang gave clones of static functions public names, so that files with private copies
-   of the library could not be linked; before 14 it had none. */
+   Before version 18 clang gave clones of static functions public names, which a library must not have. */
 #if !defined(__x86_64__) || !defined(__GLIBC__) || !defined(__GNUC__) || defined(TT_EMBED_DECODE_ONLY) || \
-    (defined(__clang__) && (__clang_major__ < 14 || (__clang_major__ < 18 && defined(TT_EMBED_STATIC))))
+    (defined(__clang__) && __clang_major__ < 18)
 #define TTEI_CLONES
 #define TTEI_CLONES_FUSED
 #else
@@ -5614,6 +5613,7 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
         const float *row = rows + i * plan->dim;
         status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
         slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
+        slots[i].error2 = 0;
         memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
     }
     if (e->in_lanes)
@@ -6506,7 +6506,11 @@ static double ttei_gauss_spread(int i, int state_bits)
     return (double)ttei_gauss_spreads[i - 1][(state_bits - 8) / 2] / 147.8;
 }
 
-static size_t ttei_half_bits(int i) { return i < TTEI_RATES ? ttei_rates[i] : 2 * (size_t)(ttei_rates[i] - TTEI_PLAIN); }
+static size_t ttei_half_bits(int i)
+{
+    const size_t rate = ttei_rates[i];
+    return i < TTEI_RATES ? rate : 2 * (rate - TTEI_PLAIN);
+}
 static double ttei_gauss_bits(int i) { return 0.5 * (double)ttei_half_bits(i); }
 
 /* The water level D with sum over j of max(0, log2(v[j] / D) / 2) = bits [CT06, 10.3.3]. */
@@ -6856,6 +6860,20 @@ static tte_status ttei_metric_prepare(size_t dim, const float *metric, float *ou
             out[i * dim + j] = (float)(0.5 * ((double)metric[i * dim + j] + (double)metric[j * dim + i]) / (double)top *
                                            (double)dim / trace);
     return TTE_OK;
+}
+
+/* For an image's own basis no root is taken: a prepared metric with its ridge must be positive definite all the same. */
+static tte_status ttei_metric_check(size_t dim, const float *metric, float ridge)
+{
+    const size_t size = ttei_mul(ttei_mul(dim, dim), sizeof(double));
+    double *a = size == TTEI_SIZE_MAX ? NULL : (double *)TT_EMBED_MALLOC(size);
+    size_t i;
+    int good;
+    if (a == NULL) return TTE_ERR_MEMORY;
+    for (i = 0; i < dim * dim; ++i) a[i] = (double)metric[i] + (i % (dim + 1) == 0 ? (double)ridge : 0);
+    good = ttei_cholesky(dim, a);
+    TT_EMBED_FREE(a);
+    return good ? TTE_OK : TTE_ERR_ARGUMENT;
 }
 
 /* The prepared metric, its root S and the inverse of that. */
@@ -7447,7 +7465,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
     double tolerance = 1.3;
     size_t g, last, kept, n;
     for (kept = groups; kept > 0 && rates[kept - 1] == 0;) --kept;
-    for (;; tolerance *= tolerance) {
+    for (;;) {
         c->run_count = 0;
         for (g = 0; g < kept; g = last) {
             double low = spreads[g], high = spreads[g];
@@ -7472,6 +7490,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
             ++c->run_count;
         }
         if (c->run_count <= TTEI_RUNS_MAX) break;
+        tolerance *= tolerance;
     }
     for (n = 0; n < c->run_count; ++n) ttei_extent_add(&extent, c->runs[n].rate, c->runs[n].count);
     c->bytes = ttei_extent_bytes(&extent);
@@ -7787,8 +7806,10 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
                 int stretch;
                 shape[j] += x * x;
                 if (x > census->top[j]) census->top[j] = x;
-                for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch, reach *= 1.41421356)
+                for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch) {
                     census->excess[(size_t)stretch * m->rank + j] += (x - reach) * (x - reach);
+                    reach *= 1.41421356;
+                }
             }
         }
         status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
@@ -8216,10 +8237,12 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         const double fixed = (double)ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
                              (double)(shared->basis_size + shared->centroids_size);
         double room = 1;
-        for (turn = 0; turn < 3 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
+        for (turn = 0; turn < 8 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
             status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
                                         shared->block, &shared->classes_size, size);
-            room = bytes - fixed - (double)shared->classes_size - (turn == 0 ? 24 : 4) * (double)m->class_count;
+            room = bytes - fixed - (double)shared->classes_size;
+            if (turn >= 2 && (!(bytes > 0) || *size <= room)) break;
+            room -= (turn == 0 ? 24 : turn < 3 ? 4 : 4 * turn) * (double)m->class_count;
             if (!(room > 1)) room = 1;
         }
         *size += fixed + (double)shared->classes_size;
@@ -8720,8 +8743,9 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
     }
     p = b->data + used;
     memset(p, 0, end - used);
-    if (b->plan != NULL) p = ttei_builder_adapted(b) ? ttei_ranks_write(b, p) : p;
-    else {
+    if (b->plan != NULL) {
+        if (ttei_builder_adapted(b)) (void)ttei_ranks_write(b, p);
+    } else {
         p = ttei_classes_write(b, p);
         memcpy(p, shared->classes, shared->classes_size);
         memcpy(p + shared->classes_size, shared->basis, shared->basis_size);
@@ -9034,6 +9058,7 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
     *block = carve.base;
     if (carve.base == NULL) return ttei_carve_status(&carve);
     if (metric != NULL) status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
+    if (metric != NULL && status == TTE_OK) status = ttei_metric_check(dim, m->metric, m->ridge);
     memset(m->mean, 0, dim * sizeof *m->mean);
     scales = ttei_basis_scales(t);
     record = ttei_basis_records(t);

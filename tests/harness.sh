@@ -23,6 +23,13 @@ report() { # report STATUS NAME: counts, and shows what a failure has printed
     fi
 }
 
+builds() { # builds PROGRAM SOURCE OR FLAG..: for the tests to run
+    program=$tmp/$1
+    shift
+    $CC -O2 "$@" -o "$program" -lm >"$tmp/out" 2>&1
+    report $? "build: $*"
+}
+
 finish() {
     echo "test_$test_name: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]

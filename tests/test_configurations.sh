@@ -9,15 +9,11 @@
 # the full library has made at each level by some compiler, here or by run.sh, the readers by every one.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=configurations
+. tests/harness.sh
 root=$(pwd)
-tmp=${TMPDIR:-/tmp}/tt_embed_configurations.$$
-(umask 077 && mkdir "$tmp") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
 TEST_TMP=$tmp
 export TEST_TMP
-passed=0
-failed=0
 
 # From run.sh: lists of names, how checks are counted, what nm is asked.
 of_run() { # of_run BEGINNING END: the lines from the one that begins so to the one that ends so

@@ -140,7 +140,7 @@ static void trains_and_halves(void)
         CHECK_STATUS(r.reconstruct(&shape, ranks, cores, x, scratch), TTE_OK);
         CHECK_LE(distance(x, want, 60), 1e-6 * norm(want, 60));
         CHECK_STATUS(r.inner(&shape, ranks, cores, ranks, cores, &product, scratch), TTE_OK);
-        CHECK_LE(fabs((double)product - dot(want, want, 60)), 1e-5 * dot(want, want, 60));
+        CHECK_LE(fabs((double)product - dot(want, want, 60)), 1e-6 * dot(want, want, 60));
         for (int brain = 0; brain < 2; brain++) {
             float *out = new_floats(65536);
             (brain ? r.from_bf16 : r.from_f16)(bits, 65536, out);

@@ -17,11 +17,8 @@ demo() { "$tmp/demo" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 # ---- building, and what must work -------------------------------------------------------------
 
 # shellcheck disable=SC2086
-$CC -O2 ${CFLAGS-} -o "$tmp/demo" examples/gpt2_demo.c -lm >"$tmp/out" 2>&1
-report $? 'cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm'
-# shellcheck disable=SC2086
-$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
-report $? 'patch_file.c'
+builds demo ${CFLAGS-} examples/gpt2_demo.c
+builds patch_file tests/patch_file.c
 if [ "$failed" -ne 0 ]; then finish; fi
 
 demo --help && grep -q -e '--ratio' "$tmp/out" && [ ! -s "$tmp/err" ]

@@ -5,24 +5,10 @@
 # Ends with 'test_docs: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=docs
+. tests/harness.sh
 root=$(pwd)
-CC=${CC:-cc}
 flags="-std=c99 -O2 -Wall -Wextra -Werror ${CFLAGS-}"
-passed=0
-failed=0
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/docs.$$
-mkdir -p "$tmp" || exit 1
-trap 'rm -rf "$tmp"' EXIT
-
-report() { # report STATUS NAME: counts, and shows the log of a failure
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED $2" >&2
-        sed 's/^/    /' "$tmp/log" >&2
-    fi
-}
 
 # Fenced blocks marked c, to block1.c, block2.c, ..
 blocks_of_readme() {
@@ -52,11 +38,11 @@ blocks_of_header() {
 try_block() { # try_block FILE NAME
     if grep -q 'main(' "$1"; then
         # shellcheck disable=SC2086
-        $CC $flags -I"$root" -o "$tmp/block" "$1" -lm >"$tmp/log" 2>&1 &&
-            (mkdir -p "$tmp/run" && cd "$tmp/run" && "$tmp/block" </dev/null >"$tmp/log" 2>&1)
+        $CC $flags -I"$root" -o "$tmp/block" "$1" -lm >"$tmp/out" 2>&1 &&
+            (mkdir -p "$tmp/run" && cd "$tmp/run" && "$tmp/block" </dev/null >"$tmp/out" 2>&1)
     else
         # shellcheck disable=SC2086
-        $CC $flags -I"$root" -c -o "$tmp/block.o" "$1" >"$tmp/log" 2>&1
+        $CC $flags -I"$root" -c -o "$tmp/block.o" "$1" >"$tmp/out" 2>&1
     fi
     report $? "$2"
 }
@@ -69,7 +55,7 @@ try_document() { # try_document NAME PREFIX
         try_block "$block" "$1: the block that begins '$(sed -n '/[^ ]/{p;q;}' "$block")'"
         if grep -q 'main(' "$block"; then programs=$((programs + 1)); fi
     done
-    echo "no program found in $1" >"$tmp/log"
+    echo "no program found in $1" >"$tmp/out"
     [ $programs -gt 0 ]
     report $? "$1: programs"
 }
@@ -109,11 +95,11 @@ guarantees_are_tested() {
 # Names of the library that a document uses must exist.
 names_exist() { # names_exist DOCUMENT
     grep -o '\(tte\|TTE\|TT_EMBED\)_[A-Za-z0-9_]*[A-Za-z0-9]' "$1" | sort -u >"$tmp/names"
-    : >"$tmp/log"
+    : >"$tmp/out"
     while read -r name; do
-        grep -q "\\b$name\\b" tt_embed.h || echo "$name is not in tt_embed.h" >>"$tmp/log"
+        grep -q "\\b$name\\b" tt_embed.h || echo "$name is not in tt_embed.h" >>"$tmp/out"
     done <"$tmp/names"
-    [ ! -s "$tmp/log" ]
+    [ ! -s "$tmp/out" ]
 }
 
 # Links to files and pictures, of all documents that have them.
@@ -134,16 +120,15 @@ if [ -f README.md ]; then
     report $? 'README.md: names'
 fi
 try_document README.md readme
-run_map_table >"$tmp/log" 2>&1
+run_map_table >"$tmp/out" 2>&1
 report $? 'README.md: map_table'
-sh bench/readme.sh check >"$tmp/log" 2>&1
+sh bench/readme.sh check >"$tmp/out" 2>&1
 report $? 'README.md: figures'
-links_lead_somewhere >"$tmp/log" 2>&1
+links_lead_somewhere >"$tmp/out" 2>&1
 report $? 'links'
-guarantees_are_tested >"$tmp/log" 2>&1
+guarantees_are_tested >"$tmp/out" 2>&1
 report $? 'GUARANTEES: tests'
 blocks_of_header
 try_document tt_embed.h header
 
-echo "test_docs: $passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

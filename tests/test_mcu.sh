@@ -4,11 +4,10 @@
 # tell of this header. Ends with 'test_mcu: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
+test_name=mcu
+. tests/harness.sh
 root=$(pwd)
-CC=${CC:-cc}
 CROSS=${CROSS:-arm-none-eabi-}
-passed=0
-failed=0
 
 for program in "${CROSS}gcc" qemu-system-arm; do
     if ! command -v $program >/dev/null 2>&1; then
@@ -22,31 +21,18 @@ if ! echo '#include <string.h>' | "${CROSS}gcc" -E - >/dev/null 2>&1; then
 fi
 
 # The example is copied, so that nothing is written beside it.
-tmp=${TEST_TMP:-${TMPDIR:-/tmp}}/mcu.$$
-mkdir -p "$tmp/examples" || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
+mkdir "$tmp/examples" || exit 1
 ln -s "$root/tt_embed.h" "$tmp/tt_embed.h"
 ln -s "$root/examples/tensor_files.h" "$root/examples/ttembed.c" "$root/examples/tiny-gpt2" "$tmp/examples"
 mkdir "$tmp/examples/mcu"
 cp "$root"/examples/mcu/*.* "$tmp/examples/mcu"
-OUT=$tmp/out
+OUT=$tmp/made
 export CC CROSS OUT
 unset FLASH MODEL OPT
 
 limit=
 if command -v timeout >/dev/null 2>&1; then limit='timeout 120'; fi
-mcu() { $limit sh "$tmp/examples/mcu/mcu.sh" "$@" >"$tmp/log" 2>&1; }
-
-report() { # report STATUS NAME
-    if [ "$1" -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED $2" >&2
-        tail -n 20 "$tmp/log" | sed 's/^/    /' >&2
-    fi
-}
+mcu() { $limit sh "$tmp/examples/mcu/mcu.sh" "$@" >"$tmp/out" 2>&1; }
 
 # ---- what must work -----------------------------------------------------------------------------
 
@@ -71,7 +57,7 @@ near_costs() { # near_costs BOARD LAYOUT CODING RATIO
                     wrong++
                 }
             exit wrong > 0 || found != 1
-        }' "$tmp/examples/mcu/costs.csv" "$tmp/said" >>"$tmp/log"
+        }' "$tmp/examples/mcu/costs.csv" "$tmp/said" >>"$tmp/out"
 }
 
 # Every call's cost is printed and it ends with PASS; the table has the size that was made.
@@ -89,7 +75,7 @@ agrees() { # agrees RATIO LAYOUT [CODING]: on both boards
     report $? "$setting: table"
     bytes=$(wc -c <"$OUT/table.tte")
     for board in mps2-an386 microbit; do
-        mcu build $board && ! grep 'warning:' "$tmp/log" && mcu run $board && cp "$tmp/log" "$tmp/said" &&
+        mcu build $board && ! grep 'warning:' "$tmp/out" && mcu run $board && cp "$tmp/out" "$tmp/said" &&
             said_all "$bytes" && { [ -n "${OPT-}" ] || near_costs $board "$2" "${3:-trellis}" "$1"; }
         report $? "$setting: $board ${OPT-}"
     done
@@ -102,13 +88,13 @@ agrees 16 token i8
 agrees 16 table
 
 # No heap, no stdio, no arithmetic in double.
-"${CROSS}nm" "$OUT/microbit.elf" >"$tmp/log"
-grep -q ' T tte_top_k$' "$tmp/log" && grep -q ' memcpy$' "$tmp/log" &&
-    ! grep -E ' (malloc|_?sbrk|printf|_?write|__aeabi_d[a-z0-9]*|__aeabi_f2d)$' "$tmp/log"
+"${CROSS}nm" "$OUT/microbit.elf" >"$tmp/out"
+grep -q ' T tte_top_k$' "$tmp/out" && grep -q ' memcpy$' "$tmp/out" &&
+    ! grep -E ' (malloc|_?sbrk|printf|_?write|__aeabi_d[a-z0-9]*|__aeabi_f2d)$' "$tmp/out"
 report $? 'nm microbit.elf'
 
 # One that is 8 times smaller does not fit beside the code, and the linker says by how much.
-mcu table --ratio 8 && ! mcu build microbit && grep -q "FLASH' overflowed by [0-9]* bytes" "$tmp/log"
+mcu table --ratio 8 && ! mcu build microbit && grep -q "FLASH' overflowed by [0-9]* bytes" "$tmp/out"
 report $? 'a table too large for the microbit'
 FLASH=1048576
 export FLASH
@@ -124,8 +110,8 @@ unset OPT FLASH
 # fails NAME MESSAGE: the firmware as it lies in OUT, on both boards
 fails() {
     for board in mps2-an386 microbit; do
-        mcu build $board && { mcu run $board; [ $? -eq 1 ]; } && grep -q "^FAIL: $2" "$tmp/log" &&
-            ! grep -q PASS "$tmp/log"
+        mcu build $board && { mcu run $board; [ $? -eq 1 ]; } && grep -q "^FAIL: $2" "$tmp/out" &&
+            ! grep -q PASS "$tmp/out"
         report $? "$1: $board"
     done
 }
@@ -160,7 +146,7 @@ cp "$tmp/good/expected.h" "$OUT"
 
 # What is expected of another table does not compile.
 sed 's/EXPECTED_BYTES = /&1/' "$tmp/good/expected.h" >"$OUT/expected.h"
-! mcu build microbit && grep -q expected_is_of_this_table "$tmp/log"
+! mcu build microbit && grep -q expected_is_of_this_table "$tmp/out"
 report $? 'expected.h of another table'
 cp "$tmp/good/expected.h" "$OUT"
 
@@ -181,16 +167,15 @@ cp examples/mcu/main.c "$tmp/examples/mcu"
 refuses() { # refuses NAME COMMAND..
     name=$1
     shift
-    ! "$@" >"$tmp/log" 2>&1 && [ "$(wc -l <"$tmp/log")" -eq 1 ]
+    ! "$@" >"$tmp/out" 2>&1 && [ "$(wc -l <"$tmp/out")" -eq 1 ]
     report $? "$name"
 }
-$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/log" 2>&1
-report $? 'patch_file.c'
+builds patch_file tests/patch_file.c
 "$tmp/patch_file" "$OUT/table.tte" "$tmp/damaged.tte" set 20000 ffffffff
 refuses 'expect: a damaged image' "$OUT/expect" "$tmp/damaged.tte" "$tmp/damaged.h"
 [ ! -e "$tmp/damaged.h" ]
 report $? 'expect: nothing written'
-"$OUT/expect" "$OUT/table.tte" "$tmp/again.h" >"$tmp/log" 2>&1 && cmp "$tmp/again.h" "$OUT/expected.h"
+"$OUT/expect" "$OUT/table.tte" "$tmp/again.h" >"$tmp/out" 2>&1 && cmp "$tmp/again.h" "$OUT/expected.h"
 report $? 'expect: the same again'
 refuses 'mcu.sh: an unknown board' sh examples/mcu/mcu.sh build nothing
 refuses 'mcu.sh: no setting' sh "$tmp/examples/mcu/mcu.sh" table --layout token --ratio 38.4
@@ -200,11 +185,9 @@ refuses 'mcu.sh: no table' sh "$tmp/examples/mcu/mcu.sh" build microbit
 
 awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' examples/mcu/README.md >"$tmp/readme.c"
 grep -q tte_lookup "$tmp/readme.c" && "${CROSS}gcc" -std=c99 -Wall -Wextra -Werror -mthumb -mcpu=cortex-m0 -Os \
-    -I"$root" -I"$tmp/good" -c -o "$tmp/readme.o" "$tmp/readme.c" >"$tmp/log" 2>&1
+    -I"$root" -I"$tmp/good" -c -o "$tmp/readme.o" "$tmp/readme.c" >"$tmp/out" 2>&1
 report $? 'the code in README.md'
 
-mcu readme && cmp "$tmp/examples/mcu/README.md" examples/mcu/README.md >"$tmp/log" 2>&1
+mcu readme && cmp "$tmp/examples/mcu/README.md" examples/mcu/README.md >"$tmp/out" 2>&1
 report $? 'README.md and costs.csv'
-
-echo "test_mcu: $passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

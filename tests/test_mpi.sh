@@ -36,12 +36,9 @@ mpi() { # mpi RANKS ARGUMENTS..
     mpirun -n "$ranks" --oversubscribe "$tmp/mpi_compress" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
 }
 
-$CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
-report $? 'ttembed'
-$CC -O2 -o "$tmp/files" tests/ttembed_files.c -lm >"$tmp/out" 2>&1
-report $? 'ttembed_files.c'
-$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
-report $? 'patch_file.c'
+builds ttembed ${CFLAGS-} examples/ttembed.c
+builds files tests/ttembed_files.c
+builds patch_file tests/patch_file.c
 if [ "$failed" -ne 0 ]; then finish; fi
 
 # ---- jobs by hand: the blocks of examples/README.md, in order ----------------------------------------

@@ -21,9 +21,8 @@ if ! "$python" -c 'import numpy' 2>/dev/null; then
     exit 0
 fi
 
-$CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1 &&
-    $CC -O2 -o "$tmp/patch_file" tests/patch_file.c >>"$tmp/out" 2>&1
-report $? 'ttembed.c, patch_file.c'
+builds ttembed ${CFLAGS-} examples/ttembed.c
+builds patch_file tests/patch_file.c
 target=
 build() { # build VARIABLE=VALUE..: to $target or the cache
     env "$@" "$python" examples/tte_numpy.py build ${target:+"$target"} >"$tmp/out" 2>"$tmp/err"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_size.sh: what the reader costs on a microcontroller. Builds it at -Os for a Cortex-M4F and a
 # Cortex-M0+, prints code sizes, stack and what it needs from outside, and checks them against the limits
-# below. Needs arm-none-eabi-gcc. Ends with 'size: N passed, N failed'.
+# below. Needs arm-none-eabi-gcc. Ends with 'test_size: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
 root=$(pwd)
@@ -11,12 +11,8 @@ if ! command -v "$cc" >/dev/null 2>&1; then
     echo "size: skipped, there is no $cc"
     exit 0
 fi
-tmp=${TMPDIR:-/tmp}/tt_embed_size.$$
-(umask 077 && mkdir "$tmp") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
-passed=0
-failed=0
+test_name=size
+. tests/harness.sh
 
 # check NAME VALUE LIMIT: at most that many bytes.
 check() {
@@ -122,5 +118,4 @@ measure() { # measure PROCESSOR LIMITS COMPILER_FLAGS..: of lookup, of all that 
 measure 'Cortex-M4F' 6656 8192 12288 512 -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard
 measure 'Cortex-M0+' 7168 8960 12288 576 -mcpu=cortex-m0plus -mfloat-abi=soft
 
-printf 'size: %s passed, %s failed\n' "$passed" "$failed"
-[ "$failed" -eq 0 ]
+finish

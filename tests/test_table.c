@@ -110,7 +110,6 @@ static void bad_weights_and_metrics(void)
             check_refused(f.table, f.vocab, DIM, &options, TTE_ERR_ARGUMENT);
             f.weights[place] = kept;
         }
-    options.row_weight = NULL, options.metric = metric;
     for (int kind = 0; kind < 6; kind++)
         for (int i = 0; i < 3; i++) {
             float largest = 0;
@@ -124,10 +123,14 @@ static void bad_weights_and_metrics(void)
             case 4: metric[i * 100 + 1] += 2e-6f * largest; break; /* symmetric to rounding: fine */
             default: random_metric(metric, DIM, (size_t)i + 1); break; /* singular: fine */
             }
-            if (kind < 4)
-                check_refused(f.table, f.vocab, DIM, &options, TTE_ERR_ARGUMENT);
-            else
-                (void)compress_and_check(f.table, f.vocab, DIM, &options);
+            for (int like = 0; like < 2; like++) { /* for a basis that is made, and for one that is there */
+                tte_options o = setting(like ? 5 : 0, &f);
+                o.metric = metric;
+                if (kind < 4)
+                    check_refused(f.table, f.vocab, DIM, &o, TTE_ERR_ARGUMENT);
+                else
+                    (void)compress_and_check(f.table, f.vocab, DIM, &o);
+            }
         }
     free(metric), free_fixture(&f);
 }
@@ -154,6 +157,7 @@ static tte_status try_options(const float *table, size_t vocab, size_t dim, tte_
     const long live = heap.live;
     tte_image image = sentinel_image();
     tte_status status = tte_compress(table, vocab, dim, &options, &image);
+    memset(got, 0, sizeof *got);
     if (status == TTE_OK) {
         got->size = image.size;
         image = exact_image(&image);
@@ -196,9 +200,8 @@ static void ratio_is_kept(void)
             int made = 0;
             for (int r = 0; r < 11; r++) {
                 attempt got;
-                memset(&got, 0, sizeof got);
                 if (try_options(table, vocab, dim, kind_options(kind, ratios[r], 0), &got) != TTE_OK) continue;
-                CHECK_LE(last, got.e.whole * 1.02 + 1e-4);
+                CHECK_LE(last, got.e.whole);
                 last = got.e.whole, made++;
                 if (kind == 0 && ratios[r] > 4 && ratios[r] < 50) /* below that some images hold all they can */
                     CHECK_LE(4.0 * (double)(vocab * dim), (double)(got.size + vocab + 64) * (double)ratios[r]);
@@ -219,7 +222,6 @@ static void near_the_bound(void)
     for (int r = 0; r < 5; r++) {
         tte_options options = table_options(ratios[r], 0);
         attempt got;
-        memset(&got, 0, sizeof got);
         options.effort = 4;
         if (CHECK_STATUS(try_options(table, vocab, dim, options, &got), TTE_OK))
             CHECK_LE(got.e.whole, pow(2, 0.3 - 8.0 * ((double)got.size - 1.3 * (double)(dim * dim)) / (double)(vocab * dim)));
@@ -227,11 +229,27 @@ static void near_the_bound(void)
     free(table);
 }
 
+/* A little more ratio, a little more error: no budget is missed by so much that half of the directions go. */
+static void ratio_by_small_steps(void)
+{
+    const size_t vocab = 400, dim = 24;
+    float *table = random_floats(vocab * dim);
+    double last = 0;
+    for (int step = 0; step < (test.small ? 60 : 300); step++) {
+        tte_options options = table_options(6 + (test.small ? 0.1f : 0.02f) * (float)step, 0);
+        tte_image image = make_image(table, vocab, dim, &options);
+        CHECK_LE(last, 1.2 * info_of(&image).rel_error);
+        last = info_of(&image).rel_error;
+        free(image.data);
+    }
+    free(table);
+}
+
 static void eps_is_kept(void)
 {
     static const float eps[] = {1, 0.9f, 0.5f, 0.3f, 0.1f, 0.05f, 0.02f, 0.01f, 1e-3f, 1e-4f, 1e-5f};
-    static const float must_reach[KINDS] = {0.2f, 1e-5f, 0.01f, 0.1f, 0.5f};
-    static const float cannot_reach[KINDS] = {1e-5f, 0, 1e-5f, 1e-4f, 0.01f};
+    static const float must_reach[KINDS] = {1e-3f, 1e-5f, 1e-3f, 0.02f, 0.3f};
+    static const float cannot_reach[KINDS] = {1e-4f, 0, 1e-4f, 1e-3f, 0.05f};
     static const int dims[3] = {4, 6, 5};
     const size_t vocab = test.small ? 100 : 300, dim = 115;
     float *table = mixed_table(vocab, dim);
@@ -240,14 +258,13 @@ static void eps_is_kept(void)
         for (int i = 0; i < 11; i++) {
             tte_options options = kind_options(kind, 0, eps[i]);
             attempt got;
-                memset(&got, 0, sizeof got);
             tte_status status;
             options.shape = make_shape(kind > 0 && i % 2 ? 3 : 0, dims);
             status = try_options(table, vocab, dim, options, &got);
             CHECK(status == TTE_OK || (status == TTE_ERR_BUDGET && eps[i] < must_reach[kind]));
             CHECK(status != TTE_OK || eps[i] > cannot_reach[kind]);
             if (status == TTE_OK && kind == 0) { /* what is allowed is used */
-                CHECK_LE(got.e.whole < 0.9 ? 0.7 * (double)eps[i] : 0, got.e.whole);
+                CHECK_LE(0.8 * (double)eps[i], got.e.whole);
                 CHECK(last <= got.size);
                 last = got.size;
             }
@@ -268,7 +285,6 @@ static void ratio_and_eps(void)
     for (int kind = 0; kind < KINDS; kind++) {
         tte_options options = kind_options(kind, 0, 0.01f);
         attempt got;
-                memset(&got, 0, sizeof got);
         for (int i = 0; i < 6; i++) {
             tte_status status = try_options(table, vocab, dim, kind_options(kind, ratios[i], eps[i]), &got);
             CHECK(status == TTE_OK ? i < 5 : status == TTE_ERR_BUDGET && (kind > 0 || i > 2));
@@ -299,7 +315,6 @@ static void tables_of_every_kind(void)
             for (int n = 0; n < 4 * KINDS; n++) {
                 tte_options options = kind_options(n % KINDS, ratios[n / KINDS], eps[n / KINDS]);
                 attempt got;
-                memset(&got, 0, sizeof got);
                 tte_status status;
                 options.max_rank = n / KINDS == 3 && n % KINDS > 0 ? 1 : 0;
                 status = try_options(table, vocab, dim, options, &got);
@@ -317,17 +332,16 @@ static void every_dim(void)
         const size_t vocab = dim / 2 + 200 / dim; /* fewer rows than columns, too */
         float *table = make_table(DECAYING, vocab, dim);
         attempt got;
-                memset(&got, 0, sizeof got);
         for (int kind = 0; kind < KINDS; kind++)
             CHECK_STATUS(try_options(table, vocab, dim, kind_options(kind, 0, 0.5f), &got), TTE_OK);
         free(table);
     }
 }
 
-/* A table 1e30 times smaller or larger loses the same. */
+/* A table 2^100 times smaller or larger loses the same. Scaling by powers of two rounds nothing, but for the smallest. */
 static void tables_of_every_scale(void)
 {
-    static const float scales[] = {1e-38f, 1e-30f, 1e-20f, 1e-3f, 1e2f, 1e20f, 1e30f, 1e36f};
+    static const int powers[] = {-126, -100, -66, -10, 7, 66, 100, 120};
     fixture f = make_fixture(120);
     float *scaled = new_floats(f.vocab * DIM);
     for (int n = 0; n < SETTINGS; n++) {
@@ -338,11 +352,11 @@ static void tables_of_every_scale(void)
         for (int s = 0; s < 8; s++) {
             const int all = options.coding == TTE_TRELLIS || options.coding == TTE_F32 || s == 3 || s == 4;
             tte_status status;
-            for (size_t i = 0; i < f.vocab * DIM; i++) scaled[i] = f.table[i] * scales[s];
+            for (size_t i = 0; i < f.vocab * DIM; i++) scaled[i] = ldexpf(f.table[i], powers[s]);
             status = try_options(scaled, f.vocab, DIM, options, &got);
             CHECK(status == TTE_OK || (status == TTE_ERR_BUDGET && !all)); /* beyond float16 */
             if (status == TTE_OK && all)
-                CHECK_LE(got.e.weighted, fmax((double)options.eps, 1.1 * plain.e.weighted + 1e-5));
+                CHECK_LE(fabs(got.e.weighted - plain.e.weighted), (s == 0 ? 1e-3 : 1e-6) * plain.e.weighted + 1e-6);
         }
     }
     free(scaled), free_fixture(&f);
@@ -352,7 +366,7 @@ static void tables_of_every_scale(void)
 static void largest_rows(void)
 {
     int made = 0, refused = 0;
-    for (int round = 0; round < (test.small ? 100 : 600); round++) {
+    for (int round = 0; round < (test.small ? 300 : 600); round++) {
         size_t vocab = (size_t)rng_int(1, 20), dim = (size_t)rng_int(1, 30);
         float *table = new_floats(vocab * dim), *rows;
         tte_options options = kind_options(round % KINDS, 0, round % KINDS > 0 ? 0 : 0.9f);
@@ -454,7 +468,7 @@ static void weights_are_heeded(void)
     a = make_image(table, vocab, dim, &with);
     b = make_image(table, vocab, dim, &without);
     (void)check_image(&a, table, vocab, dim, &with);
-    CHECK_LE(part_of_error(table, &a, vocab, dim, NULL, 10), 0.5 * part_of_error(table, &b, vocab, dim, NULL, 10));
+    CHECK_LE(part_of_error(table, &a, vocab, dim, NULL, 10), 0.2 * part_of_error(table, &b, vocab, dim, NULL, 10));
     free(a.data), free(b.data);
     for (int scale = -20; scale <= 20; scale += 20) /* equal weights of any size are none */
         for (int kind = 0; kind < 2; kind++) {
@@ -462,8 +476,8 @@ static void weights_are_heeded(void)
             with.ratio = without.ratio = kind == 0 ? 6 : 0, with.eps = without.eps = kind == 0 ? 0 : 0.3f;
             a = make_image(table, vocab, dim, &with);
             b = make_image(table, vocab, dim, &without);
-            CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 0.02);
-            CHECK_LE(fabs((double)a.size / (double)b.size - 1), 0.02);
+            CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 1e-6);
+            CHECK(a.size == b.size);
             free(a.data), free(b.data);
         }
     for (size_t t = 0; t < vocab; t++) /* of every size */
@@ -492,16 +506,15 @@ static void metric_is_heeded(void)
     a = make_image(table, vocab, dim, &with);
     b = make_image(table, vocab, dim, &without);
     (void)check_image(&a, table, vocab, dim, &with);
-    CHECK_LE(part_of_error(table, &a, vocab, dim, along, 1), 0.3 * part_of_error(table, &b, vocab, dim, along, 1));
-    CHECK_LE(info_of(&a).weighted_error, 0.3 * part_of_error(table, &b, vocab, dim, metric, 1));
+    CHECK_LE(part_of_error(table, &a, vocab, dim, along, 1), 0.25 * part_of_error(table, &b, vocab, dim, along, 1));
+    CHECK_LE(info_of(&a).weighted_error, 0.27 * part_of_error(table, &b, vocab, dim, metric, 1));
     CHECK(info_of(&a).rel_error > info_of(&a).weighted_error);
     free(b.data);
-    for (int scale = -15; scale <= 15; scale += 30) {
-        double error = info_of(&a).weighted_error;
-        for (size_t i = 0; i < dim * dim; i++) along[i] = (float)pow(10, scale) * metric[i];
+    for (int power = -60; power <= 60; power += 30) { /* which rounds nothing */
+        for (size_t i = 0; i < dim * dim; i++) along[i] = ldexpf(metric[i], power);
         with.metric = along;
         b = make_image(table, vocab, dim, &with);
-        CHECK_LE(fabs(check_image(&b, table, vocab, dim, &with).weighted / error - 1), 0.03);
+        CHECK(same_image(&a, &b));
         free(b.data);
     }
     free(a.data);
@@ -510,7 +523,7 @@ static void metric_is_heeded(void)
         with.ratio = without.ratio = kind == 0 ? 6 : 0, with.eps = without.eps = kind == 0 ? 0 : 0.3f;
         a = make_image(table, vocab, dim, &with);
         b = make_image(table, vocab, dim, &without);
-        CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 0.02);
+        CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 1e-3);
         free(a.data), free(b.data);
     }
     with.ratio = 0, with.eps = 0.3f; /* of a singular one, only what it sees is kept */
@@ -521,21 +534,25 @@ static void metric_is_heeded(void)
     free(a.data), free(table), free(metric), free(along), free(v);
 }
 
-/* More effort, no larger error, and as many bytes. */
+/* More effort, no larger error, and as many bytes. With few columns, steps of a byte a row decide more than effort does. */
 static void effort_pays(void)
 {
-    const size_t vocab = 500, dim = 24;
-    float *table = make_table(DECAYING, vocab, dim);
-    double last = 1;
-    for (int32_t effort = 1; effort <= (test.small ? 5 : 9); effort += 2) {
-        tte_options options = table_options(8, 0);
-        errors e;
-        options.effort = effort;
-        e = compress_and_check(table, vocab, dim, &options);
-        CHECK_LE(e.whole, last);
-        last = e.whole * 1.05; /* chance moves tables of this size by some per cent */
+    static const struct { int kind; size_t vocab, dim; double slack; } tables[] = {
+        {GAUSSIAN, 1500, 64, 1.005}, {DECAYING, 500, 24, 1.1}};
+    for (int of = 0; of < 2; of++) {
+        const size_t vocab = tables[of].vocab, dim = tables[of].dim;
+        float *table = make_table(tables[of].kind, vocab, dim);
+        double last = 1;
+        for (int32_t effort = 1; effort <= (test.small ? 5 : 9); effort += 2) {
+            tte_options options = table_options(8, 0);
+            errors e;
+            options.effort = effort;
+            e = compress_and_check(table, vocab, dim, &options);
+            CHECK_LE(e.whole, last);
+            last = e.whole * tables[of].slack;
+        }
+        free(table);
     }
-    free(table);
 }
 
 /* ---- TTE_PER_TOKEN: every row its own train -------------------------------------------------------- */
@@ -561,8 +578,8 @@ static void figures_of_tensorgpt(void)
     CHECK_LE(fabs(a.mean_numbers - 20), 1e-9);
     CHECK_LE(fabs(b.mean_numbers - 232), 1e-9);
     CHECK(a.bytes - half.bytes == 80 * (vocab - vocab / 2) && b.bytes - a.bytes == 4 * 212 * vocab);
-    CHECK_LE(fabs(a.rel_error - 0.99), 0.01); /* rows without structure: what the format loses */
-    CHECK_LE(fabs(b.rel_error - 0.88), 0.02);
+    CHECK_LE(fabs(a.rel_error - 0.99), 0.005); /* rows without structure: what the format loses */
+    CHECK_LE(fabs(b.rel_error - 0.88), 0.012);
     free(table);
 }
 
@@ -582,7 +599,7 @@ static void every_coding_by_rank_cap(void)
         for (int cap = 1; cap <= 32; cap *= 2) {
             options = make_options(all_codings[c], cap, 0, &shape);
             CHECK_LE(compress_and_check(table, vocab, dim, &options).whole, cap == 32 ? lost[c] : last);
-            last = compress_and_check(table, vocab, dim, &options).whole + 0.02;
+            last = compress_and_check(table, vocab, dim, &options).whole + 0.001;
         }
     }
     free(table), free(noise);
@@ -641,7 +658,7 @@ static void rows_are_independent(void)
                 tte_image one = make_image(table + r * dim, 1, dim, &options);
                 double alone = error_of_one(&shape, table + r * dim, dim, cap);
                 double slack = r == 8 ? 1e-5 : 3e-6; /* row 8 is denormal: few bits to be right in */
-                if (!CHECK_LE(row_error(table + r * dim, rows + r * dim, dim), alone * (1 + 1e-3) + slack) && test.bad <= 6)
+                if (!CHECK_LE(row_error(table + r * dim, rows + r * dim, dim), alone * (1 + 1e-5) + slack) && test.bad <= 6)
                     fprintf(stderr, "    shape %d, cap %d, row %d\n", i, cap, (int)r);
                 CHECK(same_rows(&image, r, &one, 0, 1));
                 free(one.data);
@@ -683,7 +700,7 @@ static void codings_round_well(void)
             for (int j = 0; j < LEN; j++) top = fmax(top, fabs((double)row[j]));
             step = top / (c == 2 ? 127 : 7);
             for (int j = 0; j < LEN; j++) plain += pow((double)row[j] - rint((double)row[j] / step) * step, 2);
-            CHECK_LE(distance(row, rows + r * LEN, LEN), 1.02 * sqrt(plain) + 1e-3 * step * sqrt((double)LEN));
+            CHECK_LE(distance(row, rows + r * LEN, LEN), 1.015 * sqrt(plain) + 1e-4 * step);
         }
         free(rows), free(image.data);
     }
@@ -714,7 +731,7 @@ static void eps_adapts_to_each_row(void)
             options = make_options(all_codings[c], 0, 0.5f, &shape);
             numbers = compressed_info(noise, vocab, dim, &options).mean_numbers;
             for (size_t j = 0; j < vocab * dim; j++) smooth[j] = ldexpf(noise[j], power);
-            CHECK_LE(fabs(compressed_info(smooth, vocab, dim, &options).mean_numbers / numbers - 1), 0.03);
+            CHECK_LE(fabs(compressed_info(smooth, vocab, dim, &options).mean_numbers - numbers), 1e-9);
         }
     free(smooth), free(noise);
 }
@@ -748,7 +765,7 @@ static void the_search_for_shapes(void)
     }
     options.ratio = 3;
     info = compressed_info(smooth, 400, 128, &options);
-    CHECK_LE(info.rel_error, 1e-3);
+    CHECK_LE(info.rel_error, 1e-6);
     CHECK(info.shape.modes >= 3);
     for (int i = 0; i < 16; i++) { /* unfoldings much taller or wider than any step of the decomposition */
         tte_shape shape = make_shape(3, lopsided[i / 4]);
@@ -793,6 +810,7 @@ int main(int argc, char **argv)
     RUN(bad_weights_and_metrics);
     RUN(ratio_is_kept);
     RUN(near_the_bound);
+    RUN(ratio_by_small_steps);
     RUN(eps_is_kept);
     RUN(ratio_and_eps);
     RUN(tables_of_every_kind);

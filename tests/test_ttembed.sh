@@ -14,12 +14,9 @@ export LC_ALL
 tool() { "$tmp/ttembed" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null; }
 files() { "$tmp/files" "$@" 2>>"$tmp/err"; }
 
-$CC -O2 ${CFLAGS-} -o "$tmp/ttembed" examples/ttembed.c -lm >"$tmp/out" 2>&1
-report $? 'cc -O2 -o ttembed examples/ttembed.c -lm'
-$CC -O2 -o "$tmp/files" tests/ttembed_files.c -lm >"$tmp/out" 2>&1
-report $? 'ttembed_files.c'
-$CC -O2 -o "$tmp/patch_file" tests/patch_file.c >"$tmp/out" 2>&1
-report $? 'patch_file.c'
+builds ttembed ${CFLAGS-} examples/ttembed.c
+builds files tests/ttembed_files.c
+builds patch_file tests/patch_file.c
 if [ "$failed" -ne 0 ]; then finish; fi
 
 # ---- every format, number by number ----------------------------------------------------------------
