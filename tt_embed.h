@@ -7822,7 +7822,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
 typedef struct ttei_allocation {
     size_t rank, step, groups;
     int count, first[65];
-    double rows[64];
+    double rows[65];
     double *spreads;            /* count x groups x TTEI_RATES_ALL: of code integers, beside the row's scale */
     double *errors;             /* the same: weighted error of a row's group at each rate                  */
     unsigned char *rates;       /* count x groups                                                          */
@@ -7976,6 +7976,35 @@ static double ttei_move_borders(const ttei_allocation *a, const ttei_census *cen
     return used;
 }
 
+static size_t ttei_rate_changes(const ttei_allocation *a, int c)
+{
+    const unsigned char *rates = a->rates + (size_t)c * a->groups;
+    size_t g, changes = 0;
+    for (g = 1; g < a->groups; ++g) changes += rates[g] != rates[g - 1];
+    return changes;
+}
+
+/* Where borders cannot spend what is left, since records below and above are equally long: one class more, without rows as
+   yet, like the last but a byte longer. Whether there is one. */
+static int ttei_class_more(ttei_allocation *a, size_t *bytes, ttei_class *classes)
+{
+    const size_t c = (size_t)a->count, from = (c - 1) * a->groups, to = c * a->groups;
+    size_t halves[2];
+    if (c >= 64) return 0;
+    memcpy(a->errors + to * TTEI_RATES_ALL, a->errors + from * TTEI_RATES_ALL, a->groups * TTEI_RATES_ALL * sizeof *a->errors);
+    memcpy(a->spreads + to * TTEI_RATES_ALL, a->spreads + from * TTEI_RATES_ALL,
+           a->groups * TTEI_RATES_ALL * sizeof *a->spreads);
+    memcpy(a->rates + to, a->rates + from, a->groups);
+    ttei_fill_bytes(a, a->count, bytes[c - 1] + 1);
+    bytes[c] = ttei_rates_bytes(a, a->rates + to, halves);
+    if (bytes[c - 1] == 0 || bytes[c] <= bytes[c - 1] || ttei_rate_changes(a, a->count) >= TTEI_RUNS_MAX) return 0;
+    a->rows[c] = 0;
+    classes[c].scale = classes[c - 1].scale;
+    classes[c].level = TTEI_LEVELS;
+    ++a->count;
+    return 1;
+}
+
 /* Bytes of section 2. */
 static double ttei_index_size(double vocab, int bits, double records)
 {
@@ -8041,14 +8070,6 @@ static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, con
     ttei_group_errors(a, census, m, c, rows > 0 ? mass / rows : 0, vocab, variance);
 }
 
-static size_t ttei_rate_changes(const ttei_allocation *a, int c)
-{
-    const unsigned char *rates = a->rates + (size_t)c * a->groups;
-    size_t g, changes = 0;
-    for (g = 1; g < a->groups; ++g) changes += rates[g] != rates[g - 1];
-    return changes;
-}
-
 /* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
    at the price that the water level stands for). Returns what records and index will take. */
 static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *census, double bytes,
@@ -8061,7 +8082,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     ttei_allocation a;
     ttei_carve carve = ttei_carve_begin(NULL);
     double *room, *variance;
-    size_t *sizes, record[64], g;
+    size_t *sizes, record[65], g;
     unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
     double low, high = 0, total = 0;
     int c, i, bits, falling;
@@ -8072,16 +8093,17 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     a.count = ttei_census_classes(census, active > 0 ? (active < (double)rank ? active : (double)rank) : 0.8 * (double)rank, vocab,
                                   a.first);
     do {
-        a.errors = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
-        a.spreads = (double *)ttei_take(&carve, ttei_mul((size_t)a.count * TTEI_RATES_ALL, a.groups), sizeof(double));
+        const size_t groups = ttei_mul((size_t)a.count + 1, a.groups);  /* one for ttei_class_more */
+        a.errors = (double *)ttei_take(&carve, ttei_mul(groups, TTEI_RATES_ALL), sizeof(double));
+        a.spreads = (double *)ttei_take(&carve, ttei_mul(groups, TTEI_RATES_ALL), sizeof(double));
         variance = (double *)ttei_take(&carve, rank, sizeof(double));
-        a.rates = (unsigned char *)ttei_take(&carve, ttei_mul((size_t)a.count, a.groups), 1);
+        a.rates = (unsigned char *)ttei_take(&carve, groups, 1);
         room = (double *)ttei_take(&carve, rank, sizeof(double));
         sizes = (size_t *)ttei_take(&carve, rank, sizeof(size_t));
     } while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
-    bits = m->gain_bits = ttei_learn_gains(census, &a, m->classes, m->gains);
-    bits += (int)ttei_bit_length((size_t)(a.count - 1)) + centroid_bits;
+    m->gain_bits = ttei_learn_gains(census, &a, m->classes, m->gains);
+    bits = m->gain_bits + centroid_bits + (int)ttei_bit_length((size_t)(a.count - 1));
     for (falling = 0; falling < 2; ++falling) {
         low = -150;
         high = 150;
@@ -8098,9 +8120,14 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
         if (c == a.count) break;  /* runs enough; else once more with variances that fall */
     }
     for (c = 0; c < a.count; ++c) m->classes[c].level = c == 0 ? 0 : TTEI_FINE * a.first[c];
-    m->class_count = a.count;
-    if (bytes > 0)
+    for (i = 0; i < 2 && bytes > 0; ++i) {
         total += ttei_move_borders(&a, census, bytes - total - ttei_index_size(vocab, bits, total + vocab), record, m->classes);
+        if (i > 0 || !(bytes - total - ttei_index_size(vocab, bits + 1, total + vocab) > 0.06 * vocab) ||
+            !ttei_class_more(&a, record, m->classes))
+            break;
+        bits = m->gain_bits + centroid_bits + (int)ttei_bit_length((size_t)(a.count - 1));
+    }
+    m->class_count = a.count;
     *size = total + ttei_index_size(vocab, bits, total);
 
     for (i = 0; i < 1 << m->gain_bits; ++i, p += 2) {

@@ -80,7 +80,7 @@ static void check_last_rows(const tte_image *image, uint64_t vocab)
         CHECK(image->size > 0);
         printf("%s: %s skipped, so much memory is not promised here\n", test.name, test.running);
     } else if (CHECK_STATUS(tte_open(&t, large, size), TTE_OK)) {
-        CHECK(get_info(&t).vocab == vocab && size > (size_t)1 << 32);
+        CHECK(get_info(&t).vocab == vocab && size / 65536 >= 65536);
         CHECK_STATUS(tte_lookup_batch(&t, tokens, FEW, last, scratch), TTE_OK);
         CHECK(memcmp(last, rows, FEW * dim * sizeof *rows) == 0);
         for (uint32_t i = 0; i < FEW; i++) {

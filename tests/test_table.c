@@ -420,7 +420,7 @@ static int refusing_rows(void *user, size_t first, size_t count, float *dst)
 static void enormous_sizes(void)
 {
     static const size_t sizes[][2] = {{SIZE_MAX, 1}, {1, SIZE_MAX}, {SIZE_MAX, SIZE_MAX}, {SIZE_MAX / 2 + 2, 2},
-                                      {SIZE_MAX / 4, 4}, {4, SIZE_MAX / 4}, {16, SIZE_MAX / 64}, {3, 0x80000000u},
+                                      {SIZE_MAX / 4, 4}, {4, SIZE_MAX / 4}, {16, SIZE_MAX / 32}, {3, 0x80000000u},
                                       {0xFFFFFFFFu, 16385}, {0xFFFFFFFFu, 16384}};
     for (int kind = 0; kind < KINDS; kind++)
         for (int i = 0; i < 9; i++) {
@@ -523,7 +523,7 @@ static void metric_is_heeded(void)
         with.ratio = without.ratio = kind == 0 ? 6 : 0, with.eps = without.eps = kind == 0 ? 0 : 0.3f;
         a = make_image(table, vocab, dim, &with);
         b = make_image(table, vocab, dim, &without);
-        CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 1e-3);
+        CHECK_LE(fabs(check_image(&a, table, vocab, dim, &with).whole / info_of(&b).rel_error - 1), 3e-3);
         free(a.data), free(b.data);
     }
     with.ratio = 0, with.eps = 0.3f; /* of a singular one, only what it sees is kept */
