@@ -289,6 +289,8 @@ METHOD
    [GVL]    G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., 2013
    [DK90]   J. Demmel, W. Kahan, Accurate singular values of bidiagonal matrices,
             SIAM J. Sci. Stat. Comput. 11(5), 1990
+   [GE95]   M. Gu, S. C. Eisenstat, A divide-and-conquer algorithm for the bidiagonal SVD,
+            SIAM J. Matrix Anal. Appl. 16(1), 1995, 79-92
    [DN15]   J. Demmel, H. D. Nguyen, Parallel reproducible summation, IEEE Trans. Comput. 64(7)
 
 ==================================================================================================
@@ -422,11 +424,13 @@ TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when a singular value
    exceeds the type's range), TTE_ERR_CONVERGENCE.
    Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts
-   and the stopping criteria of [DK90]. The matrix is scaled by a power of two first, so that
-   entries from the smallest to the largest finite number are safe.
+   and the stopping criteria of [DK90]; with vectors, from k = 40 on, division of the bidiagonal matrix
+   [GE95]. The matrix is scaled by a power of two first, so that entries from the smallest to the largest
+   finite number are safe.
    Accuracy (tests/test_svd.c): |a - u s vt| / (|a| max(rows, cols) ulp), |I - u'u| / (rows ulp) and
    |I - vt vt'| / (cols ulp) below 6; of an upper bidiagonal matrix every singular value to a
-   relative error of order n ulp. Cost: about 4 m n^2 + 8 n^3 flops for values, 4 times that in all. */
+   relative error of order n ulp, where u and vt are NULL or k < 40, else to n ulp of the largest.
+   Cost: about 4 m n^2 - 4/3 n^3 flops for values, with vectors 8 m n^2 + 5 n^3. */
 TTE_API size_t tte_svd_f32_work(int rows, int cols);
 TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt,
                                void *work);
@@ -751,14 +755,18 @@ const char *tte_status_text(tte_status status)
     (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9))
 #define TTEI_LANES 8
 typedef float ttei_lanes __attribute__((vector_size(32), may_alias));
+typedef float ttei_floats __attribute__((vector_size(32), may_alias, aligned(4)));  /* anywhere in memory */
+typedef float ttei_floats4 __attribute__((vector_size(16), may_alias, aligned(4)));
 #define TTEI_INLINE static inline __attribute__((always_inline))
 #elif !defined(TT_EMBED_DECODE_ONLY)
 #define TTEI_LANES 1
-typedef float ttei_lanes;
+typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_INLINE static
 #else
 #define TTEI_INLINE static
 #endif
+#define TTEI_FLOATS(x) (*(ttei_floats *)(x))
+#define TTEI_FLOATS_OF(x) (*(const ttei_floats *)(x))
 
 /* TTEI_CLONES compiles a function once more for AVX2 and lets the processor choose at run time; it leaves out
    fused multiply-add, whose rounding differs, so that the same rows give the same image on all machines.
@@ -2516,55 +2524,78 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
     return len > TTEI_SIZE_MAX / sizeof(float) ? 0 : len;
 }
 
-/* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are
-   `stride` apart, those of c `across`. Every entry of c is summed in the order of l, whatever block it is
-   in, so that results do not depend on how rows are grouped. */
+/* c (m x n) = a (m x k) * b (k x n); entry (i, l) of a is a[i * down + l * right], the rows of b are ldb apart,
+   those of c ldc. Every entry of c is summed in the order of l, whatever block it is in, so that results do
+   not depend on how rows are grouped. */
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
 
-/* A block of `height` rows, 1 or 4, and one vector of columns. */
-TTEI_INLINE void ttei_core_block(int height, size_t k, const float *a, size_t down, size_t right,
-                                 const float *b, size_t stride, float *c, size_t across)
+/* A block of `height` rows, 1 or 4, and `vectors` (1 or 2) vectors of columns. */
+TTEI_INLINE void ttei_product_block(int height, int vectors, size_t k, const float *a, size_t down, size_t right,
+                                    const float *b, size_t ldb, float *c, size_t ldc)
 {
-    ttei_lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, x;
+    TTEI_NO_FUSING
+    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
     size_t l;
-    for (l = 0; l < k; ++l, a += right, b += stride) {
-        memcpy(&x, b, sizeof x);
+    for (l = 0; l < k; ++l, a += right, b += ldb) {
+        x = TTEI_FLOATS_OF(b);
+        if (vectors == 2) y = TTEI_FLOATS_OF(b + TTEI_LANES);
         s0 += a[0] * x;
+        t0 += a[0] * y;
         if (height == 1) continue;
         s1 += a[down] * x;
+        t1 += a[down] * y;
         s2 += a[2 * down] * x;
+        t2 += a[2 * down] * y;
         s3 += a[3 * down] * x;
+        t3 += a[3 * down] * y;
     }
-    memcpy(c, &s0, sizeof s0);
+    TTEI_FLOATS(c) = s0;
+    if (vectors == 2) TTEI_FLOATS(c + TTEI_LANES) = t0;
     if (height == 1) return;
-    memcpy(c + across, &s1, sizeof s1);
-    memcpy(c + 2 * across, &s2, sizeof s2);
-    memcpy(c + 3 * across, &s3, sizeof s3);
+    TTEI_FLOATS(c + ldc) = s1;
+    TTEI_FLOATS(c + 2 * ldc) = s2;
+    TTEI_FLOATS(c + 3 * ldc) = s3;
+    if (vectors == 1) return;
+    TTEI_FLOATS(c + ldc + TTEI_LANES) = t1;
+    TTEI_FLOATS(c + 2 * ldc + TTEI_LANES) = t2;
+    TTEI_FLOATS(c + 3 * ldc + TTEI_LANES) = t3;
 }
 #endif
 
-TTEI_CLONES TTEI_UNFUSED static void ttei_core_product(size_t m, size_t k, size_t n, const float *a,
-                                                       size_t down, size_t right, const float *b,
-                                                       size_t stride, float *c, size_t across)
+TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
+                                                  size_t right, const float *b, size_t ldb, float *c,
+                                                  size_t ldc)
 {
     TTEI_NO_FUSING
     size_t i, j = 0, l;
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
+    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* so that a strip of b stays in the cache */
+        for (i = 0; i + 4 <= m; i += 4)
+            ttei_product_block(4, 2, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+        for (; i < m; ++i)
+            ttei_product_block(1, 2, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+    }
     for (; j + TTEI_LANES <= n; j += TTEI_LANES) {
         for (i = 0; i + 4 <= m; i += 4)
-            ttei_core_block(4, k, a + i * down, down, right, b + j, stride, c + i * across + j, across);
+            ttei_product_block(4, 1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
         for (; i < m; ++i)
-            ttei_core_block(1, k, a + i * down, down, right, b + j, stride, c + i * across + j, across);
+            ttei_product_block(1, 1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
     }
+    for (; j + 4 <= n; j += 4)
+        for (i = 0; i < m; ++i) {
+            ttei_floats4 sum = {0};
+            for (l = 0; l < k; ++l) sum += a[i * down + l * right] * *(const ttei_floats4 *)(b + l * ldb + j);
+            *(ttei_floats4 *)(c + i * ldc + j) = sum;
+        }
 #endif
     for (; j < n; ++j)
         for (i = 0; i < m; ++i) {
             float sum = 0;
             for (l = 0; l < k; ++l) {
-                const float product = a[i * down + l * right] * b[l * stride + j];
+                const float product = a[i * down + l * right] * b[l * ldb + j];
                 sum += product;
             }
-            c[i * across + j] = sum;
+            c[i * ldc + j] = sum;
         }
 }
 
@@ -2615,7 +2646,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
     for (k = 1; k < middle; ++k) {
         r = (size_t)ranks[k];
         n = (size_t)shape->dim[k] * (size_t)ranks[k + 1];
-        ttei_core_product(rows, r, n, v, r, 1, core, n, scratch, n);
+        ttei_product(rows, r, n, v, r, 1, core, n, scratch, n);
         core += r * n;
         v = scratch;
         scratch += rows * n;
@@ -2628,16 +2659,16 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
         r = (size_t)ranks[k + 1];
         rows = (size_t)ranks[k] * (size_t)shape->dim[k];
         core -= rows * r;
-        ttei_core_product(rows, r, n, core, r, 1, y, n, scratch, n);
+        ttei_product(rows, r, n, core, r, 1, y, n, scratch, n);
         y = scratch;
         scratch += rows * n;
         n *= (size_t)shape->dim[k];
     }
     r = (size_t)ranks[middle];
     rows = count / right;
-    ttei_core_product(rows, r, right, v, r, 1, y, right, x, right);
+    ttei_product(rows, r, right, v, r, 1, y, right, x, right);
     n = count % right;
-    if (n > 0) ttei_core_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
+    if (n > 0) ttei_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
 }
 
 tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
@@ -3386,7 +3417,7 @@ static float ttei_train_score(const tte_table *t, size_t token, const float *y, 
         r = (size_t)record.ranks[k + 1];
         if (k == t->shape.modes - 1) return ttei_float_dot(n, cores, y);
         entries /= (size_t)t->shape.dim[k];
-        ttei_core_product(r, n, entries, cores, 1, r, y, entries, next, entries);
+        ttei_product(r, n, entries, cores, 1, r, y, entries, next, entries);
         cores += n * r;
         y = next;
         next = next != work ? work : part + room->part - (room->part - t->numbers) / 2;
@@ -3555,8 +3586,6 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
 #if TTEI_LANES > 1
 #define TTEI_QUAD 4
 typedef double ttei_quad __attribute__((vector_size(32), may_alias, aligned(8)));
-typedef float ttei_quad_f32 __attribute__((vector_size(16), may_alias, aligned(4)));
-typedef float ttei_floats __attribute__((vector_size(32), may_alias, aligned(4)));
 typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
 #define TTEI_WIDEN(quad) __builtin_convertvector(quad, ttei_quad)
 #define TTEI_LESS(a, b) ((ttei_lane_bits)((a) < (b)))
@@ -3565,14 +3594,16 @@ typedef int32_t ttei_lane_bits __attribute__((vector_size(32), may_alias));
 #else
 #define TTEI_QUAD 1
 typedef double ttei_quad;
-typedef float ttei_quad_f32, ttei_floats;
 typedef int32_t ttei_lane_bits;
 #define TTEI_WIDEN(quad) ((double)(quad))
 #define TTEI_LESS(a, b) (-(int32_t)((a) < (b)))
 #define TTEI_SELECT(mask, yes, no) ((mask) != 0 ? (yes) : (no))
 #endif
-#define TTEI_FLOATS(x) (*(ttei_floats *)(x))
-#define TTEI_FLOATS_OF(x) (*(const ttei_floats *)(x))
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector) && TTEI_LANES > 1
+#define TTEI_SHUFFLE __builtin_shufflevector
+#endif
+#endif
 #define TTEI_DOUBLES(x) (*(ttei_quad *)(x))
 #define TTEI_DOUBLES_OF(x) (*(const ttei_quad *)(x))
 
@@ -3612,24 +3643,15 @@ TTEI_INLINE void ttei_multiply(size_t n, double alpha, double *x)
 
 /* The largest magnitude. As integers the bits of magnitudes are ordered like these, and infinity and NaN come
    after all finite numbers; comparing the numbers would lose NaN, and under -ffast-math infinity as well. */
-TTEI_CLONES static float ttei_top_f32(size_t n, const float *x)
+TTEI_CLONES TTEI_LOOPS static float ttei_top_f32(size_t n, const float *x)
 {
-    ttei_lane_bits top = {0}, bits, less;
-    int32_t part[TTEI_LANES], most = 0;
-    size_t i = 0, k;
-    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
-        memcpy(&bits, x + i, sizeof bits);
-        bits &= 0x7fffffff;
-        less = TTEI_LESS(top, bits);
-        top = (top & ~less) | (bits & less);
+    uint32_t most = 0, bits;
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        bits = ttei_bits_of(x[i]) & 0x7fffffffu;
+        most = bits > most ? bits : most;
     }
-    memcpy(part, &top, sizeof top);
-    for (k = 0; k < TTEI_LANES; ++k) most = part[k] > most ? part[k] : most;
-    for (; i < n; ++i) {
-        const int32_t last = (int32_t)(ttei_bits_of(x[i]) & 0x7fffffffu);
-        most = last > most ? last : most;
-    }
-    return ttei_f32_of((uint32_t)most);
+    return ttei_f32_of(most);
 }
 
 static double ttei_top_f64(size_t n, const double *x)
@@ -3653,15 +3675,15 @@ static void ttei_scale(size_t n, int power, double *x)
     ttei_multiply(n, ldexp(1.0, power - power / 2), x);
 }
 
-static void ttei_scale_f32(size_t n, int power, float *x)
+TTEI_CLONES static void ttei_scale_f32(size_t n, int power, float *x)
 {
-    const int steps[2] = {power / 2, power - power / 2};
-    size_t i;
-    int pass;
-    for (pass = 0; pass < 2 && power != 0; ++pass) {
-        const float factor = (float)ldexp(1.0, steps[pass]);
-        for (i = 0; i < n; ++i) x[i] *= factor;
-    }
+    const int first = power < -126 ? -126 : power > 127 ? 127 : power;
+    const float factor = ttei_f32_of((uint32_t)(first + 127) << 23);
+    size_t i = 0;
+    if (power == 0) return;
+    for (; i + TTEI_LANES <= n; i += TTEI_LANES) TTEI_FLOATS(x + i) *= factor;
+    for (; i < n; ++i) x[i] *= factor;
+    if (first != power) ttei_scale_f32(n, power - first, x);
 }
 
 /* The power of two p with 2^(p-1) <= |x| < 2^p; 0 for 0. */
@@ -3672,102 +3694,98 @@ static int ttei_exponent(double x)
     return power;
 }
 
-/* c (m x n) = a (m x k) * b (k x n) in floats; entry (i, l) of a is a[i * down + l * right], the rows of b
-   are ldb apart, those of c ldc. Every entry of c is summed in the order of l, whatever block it is in, so
-   that results do not depend on how rows are grouped. A block has `height` (1 or 4) rows and two vectors. */
-TTEI_INLINE void ttei_product_block(int height, size_t k, const float *a, size_t down, size_t right,
-                                    const float *b, size_t ldb, float *c, size_t ldc)
+/* c (m x n) = a (m x k) * b (k x n) in doubles, with `add` c += that; entry (i, l) of a is a[i * down + l *
+   right], the rows of b are ldb apart, those of c ldc. Strips of b, two vectors wide, are copied to where they
+   lie in the cache; a tile has four rows of such a strip's product, of which fewer may be wanted. */
+#define TTEI_PRODUCT_DEPTH 256u
+TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
+                               double *tile)
 {
-    TTEI_NO_FUSING
-    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y;
-    size_t l;
-    for (l = 0; l < k; ++l, a += right, b += ldb) {
-        x = TTEI_FLOATS_OF(b);
-        y = TTEI_FLOATS_OF(b + TTEI_LANES);
-        s0 += a[0] * x;
-        t0 += a[0] * y;
-        if (height == 1) continue;
-        s1 += a[down] * x;
-        t1 += a[down] * y;
-        s2 += a[2 * down] * x;
-        t2 += a[2 * down] * y;
-        s3 += a[3 * down] * x;
-        t3 += a[3 * down] * y;
+    enum { u = TTEI_QUAD };
+    const double *a1 = a + down[1], *a2 = a + down[2], *a3 = a + down[3];
+    ttei_quad s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0};
+    size_t l, at = 0;
+    for (l = 0; l < k; ++l, at += right, strip += 2 * u) {
+        const ttei_quad y = TTEI_DOUBLES_OF(strip), z = TTEI_DOUBLES_OF(strip + u);
+        s0 += a[at] * y;
+        t0 += a[at] * z;
+        s1 += a1[at] * y;
+        t1 += a1[at] * z;
+        s2 += a2[at] * y;
+        t2 += a2[at] * z;
+        s3 += a3[at] * y;
+        t3 += a3[at] * z;
     }
-    TTEI_FLOATS(c) = s0;
-    TTEI_FLOATS(c + TTEI_LANES) = t0;
-    if (height == 1) return;
-    TTEI_FLOATS(c + ldc) = s1;
-    TTEI_FLOATS(c + ldc + TTEI_LANES) = t1;
-    TTEI_FLOATS(c + 2 * ldc) = s2;
-    TTEI_FLOATS(c + 2 * ldc + TTEI_LANES) = t2;
-    TTEI_FLOATS(c + 3 * ldc) = s3;
-    TTEI_FLOATS(c + 3 * ldc + TTEI_LANES) = t3;
+    TTEI_DOUBLES(tile) = s0;
+    TTEI_DOUBLES(tile + u) = t0;
+    TTEI_DOUBLES(tile + 2 * u) = s1;
+    TTEI_DOUBLES(tile + 3 * u) = t1;
+    TTEI_DOUBLES(tile + 4 * u) = s2;
+    TTEI_DOUBLES(tile + 5 * u) = t2;
+    TTEI_DOUBLES(tile + 6 * u) = s3;
+    TTEI_DOUBLES(tile + 7 * u) = t3;
 }
 
-TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                                  size_t right, const float *b, size_t ldb, float *c,
-                                                  size_t ldc)
+TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
+                                         size_t right, const double *b, size_t ldb, double *c, size_t ldc)
 {
-    TTEI_NO_FUSING
-    size_t i, j = 0, l;
-    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* so that a strip of b stays in the cache */
-        for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
-        for (; i < m; ++i)
-            ttei_product_block(1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+    enum { width = 2 * TTEI_QUAD };
+    double strip[TTEI_PRODUCT_DEPTH * width], tile[4 * width];
+    size_t first, depth, i, j, l, h;
+    for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
+    for (first = 0; first < k; first += depth) {
+        depth = ttei_min(TTEI_PRODUCT_DEPTH, k - first);
+        for (j = 0; j < n; j += width) {
+            const size_t columns = ttei_min(width, n - j);
+            memset(strip, 0, columns < width ? depth * width * sizeof *strip : 0);
+            for (l = 0; l < depth; ++l)
+                if (columns == width) memcpy(strip + l * width, b + (first + l) * ldb + j, width * sizeof *b);
+                else memcpy(strip + l * width, b + (first + l) * ldb + j, columns * sizeof *b);
+            for (i = 0; i < m; i += 4) {
+                const size_t rows = ttei_min(4, m - i);
+                const size_t at[4] = {0, rows > 1 ? down : 0, rows > 2 ? 2 * down : 0, rows > 3 ? 3 * down : 0};
+                ttei_tile_f64(depth, a + i * down + first * right, at, right, strip, tile);
+                for (l = 0; l < rows; ++l)
+                    for (h = 0; h < columns; h += TTEI_QUAD)
+                        ttei_axpy(ttei_min(TTEI_QUAD, columns - h), 1, tile + l * width + h, c + (i + l) * ldc + j + h);
+            }
+        }
     }
-    for (; TTEI_QUAD > 1 && j + TTEI_QUAD <= n; j += TTEI_QUAD)
-        for (i = 0; i < m; ++i) {
-            ttei_quad_f32 sum = {0};
-            for (l = 0; l < k; ++l)
-                sum += a[i * down + l * right] * *(const ttei_quad_f32 *)(b + l * ldb + j);
-            *(ttei_quad_f32 *)(c + i * ldc + j) = sum;
-        }
-    for (; j < n; ++j)
-        for (i = 0; i < m; ++i) {
-            float sum = 0;
-            for (l = 0; l < k; ++l) sum += a[i * down + l * right] * b[l * ldb + j];
-            c[i * ldc + j] = sum;
-        }
 }
 
-/* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x:
-   float products over TTEI_GRAM_DEPTH rows at a time are added up in double. Both factors are copied to where
-   they lie one after the other; b is two vectors of columns. */
+/* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x: products
+   are added up in float over these and then in double. Both factors are copied to where they are read one after
+   the other: a in groups of four columns, b two vectors of columns at a time. */
 #define TTEI_GRAM_SIDE 32u
-#define TTEI_GRAM_DEPTH 64u
 #define TTEI_GRAM_ROWS 256u
 TTEI_CLONES static void ttei_gram_strip(size_t count, size_t n, size_t i, const float *x, const float *weight,
                                         double *c)
 {
     enum { width = 2 * TTEI_LANES };
     const size_t side = ttei_min(TTEI_GRAM_SIDE, n - i);
-    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_DEPTH * width], tile[4 * width];
-    double sums[TTEI_GRAM_SIDE * width];
-    size_t l, j, k, h, first, now;
+    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_ROWS * width], tile[4 * width];
+    size_t l, j, k, h, g;
     memset(a, 0, sizeof a);
     memset(b, 0, sizeof b);
     for (l = 0; l < count; ++l)
         for (k = 0; k < side; ++k)
-            a[l * TTEI_GRAM_SIDE + k] = weight == NULL ? x[l * n + i + k] : weight[l] * x[l * n + i + k];
+            a[(k / 4 * count + l) * 4 + k % 4] = weight == NULL ? x[l * n + i + k] : weight[l] * x[l * n + i + k];
     for (j = i - i % width; j < n; j += width) {
-        memset(sums, 0, sizeof sums);
-        for (first = 0; first < count; first += now) {
-            now = ttei_min(TTEI_GRAM_DEPTH, count - first);
-            for (l = 0; l < now; ++l)
-                if (j + width <= n) memcpy(b + l * width, x + (first + l) * n + j, width * sizeof *b);
-                else memcpy(b + l * width, x + (first + l) * n + j, (n - j) * sizeof *b);
-            for (k = 0; k < side; k += 4) {
-                ttei_product_block(4, now, a + first * TTEI_GRAM_SIDE + k, 1, TTEI_GRAM_SIDE, b, width, tile,
-                                   width);
-                for (h = 0; h < 4 * width; h += TTEI_QUAD)
-                    TTEI_DOUBLES(sums + k * width + h) += TTEI_WIDEN(*(const ttei_quad_f32 *)(tile + h));
+        for (l = 0; l < count; ++l)
+            if (j + width <= n) memcpy(b + l * width, x + l * n + j, width * sizeof *b);
+            else memcpy(b + l * width, x + l * n + j, (n - j) * sizeof *b);
+        for (k = 0; k < side; k += 4) {
+            ttei_product(4, count, width, a + k * count, 1, 4, b, width, tile, width);
+            for (g = k; g < ttei_min(k + 4, side); ++g) {
+                double *sums = c + (i + g) * n + j;
+                const float *row = tile + (g - k) * width;
+                if (j >= i + g && j + width <= n)
+                    for (h = 0; h < width; h += TTEI_QUAD)
+                        TTEI_DOUBLES(sums + h) += TTEI_WIDEN(*(const ttei_floats4 *)(row + h));
+                else
+                    for (h = j < i + g ? i + g - j : 0; h < width && j + h < n; ++h) sums[h] += (double)row[h];
             }
         }
-        for (k = 0; k < side; ++k)
-            for (h = j < i + k ? i + k - j : 0; h < width && j + h < n; ++h)
-                c[(i + k) * n + j + h] += sums[k * width + h];
     }
 }
 
@@ -3802,46 +3820,20 @@ TTEI_CLONES static int ttei_cholesky(size_t n, double *a)
     return 1;
 }
 
-/* x (four vectors of columns) -= sum over `count` rows y, `step` apart, of l[.] y, and is divided by `pivot`.
-   */
-TTEI_INLINE void ttei_eliminate(size_t count, const double *l, size_t right, const double *y, size_t step,
-                                double pivot, double *x)
-{
-    ttei_quad s0 = TTEI_DOUBLES_OF(x), s1 = TTEI_DOUBLES_OF(x + TTEI_QUAD);
-    ttei_quad s2 = TTEI_DOUBLES_OF(x + 2 * TTEI_QUAD), s3 = TTEI_DOUBLES_OF(x + 3 * TTEI_QUAD);
-    for (; count > 0; --count, l += right, y += step) {
-        s0 -= *l * TTEI_DOUBLES_OF(y);
-        s1 -= *l * TTEI_DOUBLES_OF(y + TTEI_QUAD);
-        s2 -= *l * TTEI_DOUBLES_OF(y + 2 * TTEI_QUAD);
-        s3 -= *l * TTEI_DOUBLES_OF(y + 3 * TTEI_QUAD);
-    }
-    TTEI_DOUBLES(x) = s0 / pivot;
-    TTEI_DOUBLES(x + TTEI_QUAD) = s1 / pivot;
-    TTEI_DOUBLES(x + 2 * TTEI_QUAD) = s2 / pivot;
-    TTEI_DOUBLES(x + 3 * TTEI_QUAD) = s3 / pivot;
-}
-
 /* B := the solution of L L' X = B, n rows of `count` numbers, `step` apart; some columns at a time, which
    stay in the cache. */
 TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t count, double *b, size_t step)
 {
-    enum { width = 4 * TTEI_QUAD };
-    size_t i, k;
-    for (; count >= width; count -= width, b += width) {
-        for (i = 0; i < n; ++i)
-            ttei_eliminate(i, l + i * n, 1, b, step, l[i * n + i], b + i * step);
-        for (i = n; i-- > 0;)
-            ttei_eliminate(n - i - 1, l + (i + 1) * n + i, n, b + (i + 1) * step, step, l[i * n + i],
-                           b + i * step);
-    }
-    for (; count > 0; --count, ++b) {
+    size_t i, k, some;
+    for (; count > 0; count -= some, b += some) {
+        some = ttei_min(64, count);
         for (i = 0; i < n; ++i) {
-            for (k = 0; k < i; ++k) b[i * step] -= l[i * n + k] * b[k * step];
-            b[i * step] /= l[i * n + i];
+            for (k = 0; k < i; ++k) ttei_axpy(some, -l[i * n + k], b + k * step, b + i * step);
+            ttei_multiply(some, 1 / l[i * n + i], b + i * step);
         }
         for (i = n; i-- > 0;) {
-            for (k = i + 1; k < n; ++k) b[i * step] -= l[k * n + i] * b[k * step];
-            b[i * step] /= l[i * n + i];
+            for (k = i + 1; k < n; ++k) ttei_axpy(some, -l[k * n + i], b + k * step, b + i * step);
+            ttei_multiply(some, 1 / l[i * n + i], b + i * step);
         }
     }
 }
@@ -3851,16 +3843,18 @@ TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t co
    A matrix is held as n columns of length m >= n, each contiguous and followed by zeros, so that a vector may
    run over its end; a wide matrix is its own transpose in that form, so both kinds take the same road:
        W = P B Q'      Householder reflections from both sides, B upper bidiagonal [GVL 5.4.8]
-       B = Y S Z'      implicit QR steps; their rotations are collected and applied to the columns of P and
-                       Q in passes over rows that stay in the cache [GVL 8.6.3]
-   and a symmetric one: A = Q T Q', T tridiagonal [GVL 8.3.1], T = Z L Z' by such steps as well [GVL 8.3.3].
+       B = Y S Z'      implicit QR steps [GVL 8.6.3]; larger ones are divided first, and the parts joined
+       U = P Y, V = Q Z  the reflections, many at a time as products of matrices [GVL 5.1.7]
+   and a symmetric one: A = Q T Q', T tridiagonal [GVL 8.3.1], T + shift = B'B with B bidiagonal, so that the
+   right singular vectors of B are the eigenvectors of T. Singular vectors of B are rows of Y' and Z'.
    ============================================================================================= */
 
 #ifndef TTEI_SVD_SWEEPS
-#define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value or eigenvalue; the tests set 0 */
+#define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value; the tests set 0        */
 #endif
-#define TTEI_SQUARE_MIN 1e-280  /* sums of squares between it and its inverse are accurate */
-#define TTEI_STEPS 24           /* QR steps whose rotations are applied together           */
+#define TTEI_SQUARE_MIN 1e-280  /* sums of squares between it and its inverse are accurate  */
+#define TTEI_SVD_PART 40u       /* columns of B that are not divided                        */
+#define TTEI_SVD_BLOCK 32u      /* reflections that are applied together                    */
 
 /* From one column to the next: at least three zeros behind n entries, and of long columns an odd number of
    cache lines, so that neighbours do not fall on the same place of the cache. */
@@ -3903,51 +3897,78 @@ TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
     return (norm - first) / norm;
 }
 
-/* x -= tau v (v'x) for `count` columns x of length n, `step` apart; four of them share the loads of v. */
+/* x_k += g_k y, where g is not NULL, then x_k -= tau v (v'x_k), for `count` (1 or 4) columns x, `step` apart;
+   four share the loads of v and y. */
+TTEI_INLINE void ttei_reflect_columns(int count, size_t n, const double *g, const double *y, double tau,
+                                      const double *v, size_t step, double *x)
+{
+    double part[4][TTEI_QUAD] = {{0}}, f[4];
+    double *x1 = count == 4 ? x + step : x, *x2 = count == 4 ? x1 + step : x, *x3 = count == 4 ? x2 + step : x;
+    ttei_quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a, b;
+    size_t i, k, j;
+    for (i = 0; i < n; i += TTEI_QUAD) {
+        a = TTEI_DOUBLES_OF(v + i);
+        if (g != NULL) {
+            b = TTEI_DOUBLES_OF(y + i);
+            TTEI_DOUBLES(x + i) += g[0] * b;
+            if (count == 4) {
+                TTEI_DOUBLES(x1 + i) += g[1] * b;
+                TTEI_DOUBLES(x2 + i) += g[2] * b;
+                TTEI_DOUBLES(x3 + i) += g[3] * b;
+            }
+        }
+        s0 += a * TTEI_DOUBLES_OF(x + i);
+        if (count == 1) continue;
+        s1 += a * TTEI_DOUBLES_OF(x1 + i);
+        s2 += a * TTEI_DOUBLES_OF(x2 + i);
+        s3 += a * TTEI_DOUBLES_OF(x3 + i);
+    }
+    TTEI_DOUBLES(part[0]) = s0;
+    TTEI_DOUBLES(part[1]) = s1;
+    TTEI_DOUBLES(part[2]) = s2;
+    TTEI_DOUBLES(part[3]) = s3;
+    for (k = 0; k < 4; ++k) {
+        for (f[k] = 0, j = 0; j < TTEI_QUAD; ++j) f[k] += part[k][j];
+        f[k] *= -tau;
+    }
+    for (i = 0; i < n; i += TTEI_QUAD) {
+        a = TTEI_DOUBLES_OF(v + i);
+        TTEI_DOUBLES(x + i) += f[0] * a;
+        if (count == 1) continue;
+        TTEI_DOUBLES(x1 + i) += f[1] * a;
+        TTEI_DOUBLES(x2 + i) += f[2] * a;
+        TTEI_DOUBLES(x3 + i) += f[3] * a;
+    }
+}
+
+/* x -= tau v (v'x) for `count` columns x. */
 TTEI_INLINE void ttei_reflect(size_t n, double tau, const double *v, size_t count, size_t step, double *x)
 {
-    double part[4][TTEI_QUAD], f[4];
-    size_t i, j, k;
-    for (; count >= 4; count -= 4, x += 4 * step) {
-        double *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-        ttei_quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a;
-        for (i = 0; i < n; i += TTEI_QUAD) {
-            a = TTEI_DOUBLES_OF(v + i);
-            s0 += a * TTEI_DOUBLES_OF(x + i);
-            s1 += a * TTEI_DOUBLES_OF(x1 + i);
-            s2 += a * TTEI_DOUBLES_OF(x2 + i);
-            s3 += a * TTEI_DOUBLES_OF(x3 + i);
-        }
-        TTEI_DOUBLES(part[0]) = s0;
-        TTEI_DOUBLES(part[1]) = s1;
-        TTEI_DOUBLES(part[2]) = s2;
-        TTEI_DOUBLES(part[3]) = s3;
-        for (k = 0; k < 4; ++k) {
-            for (f[k] = 0, j = 0; j < TTEI_QUAD; ++j) f[k] += part[k][j];
-            f[k] *= -tau;
-        }
-        for (i = 0; i < n; i += TTEI_QUAD) {
-            a = TTEI_DOUBLES_OF(v + i);
-            TTEI_DOUBLES(x + i) += f[0] * a;
-            TTEI_DOUBLES(x1 + i) += f[1] * a;
-            TTEI_DOUBLES(x2 + i) += f[2] * a;
-            TTEI_DOUBLES(x3 + i) += f[3] * a;
-        }
-    }
-    for (; count > 0; --count, x += step) ttei_axpy(n, -tau * ttei_dot(n, v, x), v, x);
+    for (; count >= 4; count -= 4, x += 4 * step) ttei_reflect_columns(4, n, NULL, NULL, tau, v, step, x);
+    for (; count > 0; --count, x += step) ttei_reflect_columns(1, n, NULL, NULL, tau, v, step, x);
+}
+
+/* y += f_0 x_0 + .. + f_3 x_3 for columns x, `step` apart. */
+TTEI_INLINE void ttei_add_columns(size_t n, const double *f, const double *x, size_t step, double *y)
+{
+    const double *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+    size_t i;
+    for (i = 0; i < n; i += TTEI_QUAD)
+        TTEI_DOUBLES(y + i) += (f[0] * TTEI_DOUBLES_OF(x + i) + f[1] * TTEI_DOUBLES_OF(x1 + i)) +
+                               (f[2] * TTEI_DOUBLES_OF(x2 + i) + f[3] * TTEI_DOUBLES_OF(x3 + i));
 }
 
 /* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B;
    the reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right,
    in Q (vector j in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off
    until the next column's reflection is at hand, so that a column takes both while it is in the cache. `line`
-   (m) holds W v. */
+   (step) holds W v. */
 TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q,
                                            size_t step_q, double *d, double *e, double *tau_left,
                                            double *tau_right, double *line)
 {
     const double *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
-    double old = 0;
+    double old = 0, g[4] = {0, 0, 0, 0};
     size_t j, c, i, some;
     for (j = 0; j < n; ++j) {
         double *v = w + j * step + j, *row = NULL, tau;
@@ -3956,33 +3977,20 @@ TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t
         tau = tau_left[j] = ttei_reflector(m - j, v, &d[j]);
         for (c = j + 1; c < n; c += some) {
             double *x = w + c * step + j;
-            some = ttei_min(4, n - c);
-            for (i = 0; i < some && old > 0; ++i)
-                ttei_axpy(m - j, -old * pending[c + i - j], line + j, x + i * step);
-            if (tau > 0) ttei_reflect(m - j, tau, v, some, step, x);
+            some = n - c < 4 ? 1 : 4;
+            for (i = 0; i < some && old > 0; ++i) g[i] = -old * pending[c + i - j];
+            if (some == 4) ttei_reflect_columns(4, m - j, old > 0 ? g : NULL, line + j, tau, v, step, x);
+            else ttei_reflect_columns(1, m - j, old > 0 ? g : NULL, line + j, tau, v, step, x);
             for (i = 0; i < some; ++i) row[c + i - j - 1] = x[i * step];
         }
         if (j + 1 == n) break;
         old = tau_right[j] = ttei_reflector(n - j - 1, row, &e[j]);
         pending = row;
         if (!(old > 0)) continue;
-        memset(line, 0, m * sizeof *line);
-        for (c = j + 1; c < n; ++c)
-            ttei_axpy(m - j - 1, row[c - j - 1], w + c * step + j + 1, line + j + 1);
-    }
-}
-
-/* The first n columns of H_0 H_1 .. H_(n-1), in place of their vectors: backwards, so that column j is still
-   a unit vector when H_j meets it. */
-TTEI_CLONES static void ttei_accumulate(size_t m, size_t n, size_t step, double *a, const double *tau)
-{
-    size_t j;
-    for (j = n; j-- > 0;) {
-        double *v = a + j * step + j;
-        if (tau[j] > 0) ttei_reflect(m - j, tau[j], v, n - j - 1, step, v + step);
-        ttei_multiply(m - j - 1, -tau[j], v + 1);
-        v[0] = 1 - tau[j];
-        memset(a + j * step, 0, j * sizeof *a);
+        memset(line, 0, step * sizeof *line);
+        for (c = j + 1; c + 4 <= n; c += 4)
+            ttei_add_columns(m - j - 1, row + c - j - 1, w + c * step + j + 1, step, line + j + 1);
+        for (; c < n; ++c) ttei_axpy(m - j - 1, row[c - j - 1], w + c * step + j + 1, line + j + 1);
     }
 }
 
@@ -3999,117 +4007,56 @@ static double ttei_givens(double f, double g, double *c, double *s)
     return r * unit;
 }
 
-/* The rotations of QR steps that P and Q (sides 0 and 1) have not met yet. One step is a run of rotations in
-   the planes of neighbouring columns, upwards or downwards. */
-typedef struct ttei_turns {
-    struct { size_t first, count; ptrdiff_t next; } step[TTEI_STEPS];  /* start, rotations, direction   */
-    size_t steps, used;
-    double *pairs[2], *columns[2];      /* cosine and sine of all rotations; NULL: not wanted       */
-    size_t rows[2], column_step[2];
-} ttei_turns;
-
-static void ttei_turns_begin(ttei_turns *turns, int side, size_t rows, size_t column_step, double *columns)
+/* Rows of length n: x, y := c x + s y, c y - s x. */
+TTEI_CLONES static void ttei_rotate(size_t n, double c, double s, double *x, double *y)
 {
-    turns->rows[side] = rows;
-    turns->column_step[side] = column_step;
-    turns->columns[side] = columns;
-}
-
-/* All collected steps on `width` (1 or 4) vectors of rows: for each rotation a column is loaded once and its
-   neighbour stored once; the column between is still in registers. */
-TTEI_INLINE void ttei_turn_rows(int width, const ttei_turns *turns, const double *pair, size_t column_step,
-                                double *rows)
-{
-    enum { u = TTEI_QUAD };
-    size_t i, k;
-    for (i = 0; i < turns->steps; ++i) {
-        const ptrdiff_t next = turns->step[i].next * (ptrdiff_t)column_step;
-        double *x = rows + turns->step[i].first * column_step;
-        ttei_quad x0 = TTEI_DOUBLES_OF(x), x1 = x0, x2 = x0, x3 = x0, y0, y1, y2, y3;
-        if (width == 4) {
-            x1 = TTEI_DOUBLES_OF(x + u);
-            x2 = TTEI_DOUBLES_OF(x + 2 * u);
-            x3 = TTEI_DOUBLES_OF(x + 3 * u);
-        }
-        for (k = 0; k < turns->step[i].count; ++k, pair += 2, x += next) {
-            const double c = pair[0], s = pair[1];
-            y0 = TTEI_DOUBLES_OF(x + next);
-            TTEI_DOUBLES(x) = c * x0 + s * y0;
-            x0 = c * y0 - s * x0;
-            if (width == 1) continue;
-            y1 = TTEI_DOUBLES_OF(x + next + u);
-            TTEI_DOUBLES(x + u) = c * x1 + s * y1;
-            x1 = c * y1 - s * x1;
-            y2 = TTEI_DOUBLES_OF(x + next + 2 * u);
-            TTEI_DOUBLES(x + 2 * u) = c * x2 + s * y2;
-            x2 = c * y2 - s * x2;
-            y3 = TTEI_DOUBLES_OF(x + next + 3 * u);
-            TTEI_DOUBLES(x + 3 * u) = c * x3 + s * y3;
-            x3 = c * y3 - s * x3;
-        }
-        TTEI_DOUBLES(x) = x0;
-        if (width == 1) continue;
-        TTEI_DOUBLES(x + u) = x1;
-        TTEI_DOUBLES(x + 2 * u) = x2;
-        TTEI_DOUBLES(x + 3 * u) = x3;
+    size_t i;
+    for (i = 0; i < n; i += TTEI_QUAD) {
+        const ttei_quad a = TTEI_DOUBLES_OF(x + i), b = TTEI_DOUBLES_OF(y + i);
+        TTEI_DOUBLES(x + i) = c * a + s * b;
+        TTEI_DOUBLES(y + i) = c * b - s * a;
     }
 }
 
-/* Applies what is collected to P and Q, and forgets it. */
-TTEI_CLONES static void ttei_turn(ttei_turns *turns)
-{
-    int side;
-    for (side = 0; side < 2; ++side) {
-        const size_t rows = turns->rows[side], step = turns->column_step[side];
-        double *columns = turns->columns[side];
-        size_t i = 0;
-        if (columns == NULL) continue;
-        for (; i + 4 * TTEI_QUAD <= rows; i += 4 * TTEI_QUAD)
-            ttei_turn_rows(4, turns, turns->pairs[side], step, columns + i);
-        for (; i < rows; i += TTEI_QUAD) ttei_turn_rows(1, turns, turns->pairs[side], step, columns + i);
-    }
-    turns->steps = turns->used = 0;
-}
+/* ---- a bidiagonal matrix by QR steps ------------------------------------------------------------- */
 
-/* A block of B or T that no zero divides, seen from its larger end. From its last row to its first J B' J (J
-   reverses the order) is upper bidiagonal too, and left and right vectors change places; J T J is
-   tridiagonal. So one description of a QR step serves both directions [DK90, sec. 3]. */
+/* An upper bidiagonal matrix of n rows, and as rows the vectors that turn along. */
+typedef struct ttei_bidiagonal {
+    size_t n, length;         /* length: entries of a vector that may be other than 0                  */
+    double *d, *e;            /* diagonal, and above it                                                */
+    double *vectors[2];       /* left, and one more right; NULL: not wanted                            */
+    size_t step[2];           /* from vector to vector                                                 */
+} ttei_bidiagonal;
+
+/* A block of B that no zero divides, seen from its larger end. From its last row to its first J B' J (J
+   reverses the order) is upper bidiagonal too, and left and right vectors change places. So one description
+   of a QR step serves both directions [DK90, sec. 3]. */
 typedef struct ttei_block {
-    double *d, *e;        /* its first diagonal entry, the entry between this and the second          */
-    ptrdiff_t next;       /* to the next entry: 1 or -1                                               */
-    size_t first, last;   /* column of the first entry; how many entries follow it                    */
+    double *d, *e;            /* its first diagonal entry, the entry between this and the second       */
+    ptrdiff_t next;           /* to the next entry: 1 or -1                                            */
+    size_t first, last;       /* row of the first entry; how many entries follow it                    */
 } ttei_block;
 
-static ttei_block ttei_block_of(double *d, double *e, size_t lo, size_t hi, int down)
+static ttei_block ttei_block_of(const ttei_bidiagonal *b, size_t lo, size_t hi, int down)
 {
-    ttei_block b;
-    b.first = down ? lo : hi;
-    b.last = hi - lo;
-    b.next = down ? 1 : -1;
-    b.d = d + b.first;
-    b.e = down ? e + lo : e + hi - 1;
-    return b;
+    ttei_block block;
+    block.first = down ? lo : hi;
+    block.last = hi - lo;
+    block.next = down ? 1 : -1;
+    block.d = b->d + block.first;
+    block.e = down ? b->e + lo : b->e + hi - 1;
+    return block;
 }
 
-/* Starts a step in the list; makes room for it first. */
-static void ttei_step_begin(const ttei_block *b, ttei_turns *turns)
+/* Rotation i of a step, from the right or the left of the block, turns vectors i and i + 1. */
+static void ttei_turn(const ttei_bidiagonal *b, const ttei_block *block, size_t i, int right, double c, double s)
 {
-    if (turns->steps == TTEI_STEPS) ttei_turn(turns);
-    turns->step[turns->steps].first = b->first;
-    turns->step[turns->steps].count = b->last;
-    turns->step[turns->steps++].next = b->next;
-}
-
-/* A rotation from the right and one from the left, into the list. */
-TTEI_INLINE void ttei_note(ptrdiff_t next, ttei_turns *turns, double c, double s, double c_left,
-                           double s_left)
-{
-    double *right = turns->pairs[next > 0] + turns->used, *left = turns->pairs[next < 0] + turns->used;
-    right[0] = c;
-    right[1] = s;
-    left[0] = c_left;
-    left[1] = s_left;
-    turns->used += 2;
+    const int side = right == (block->next > 0);
+    double *vectors = b->vectors[side];
+    const ptrdiff_t step = (ptrdiff_t)b->step[side] * block->next;
+    if (vectors == NULL) return;
+    vectors += (ptrdiff_t)(block->first * b->step[side]) + (ptrdiff_t)i * step;
+    ttei_rotate(b->length, c, s, vectors, vectors + step);
 }
 
 /* Sets every off-diagonal entry to zero that cannot change a singular value by more than `tol`, relatively
@@ -4145,71 +4092,55 @@ static double ttei_corner_shift(const ttei_block *b)
     return large > 0 ? (f < h ? f : h) * ((f < h ? h : f) / large) : 0;
 }
 
-/* One implicit QR step over the block: a rotation from the right makes the bulge, the one from the left
-   pushes it on. With shift 0 the two products collapse to one that never subtracts and so keeps every entry
+/* One implicit QR step over a block: a rotation from the right makes the bulge, the one from the left pushes
+   it on. With shift 0 the two products collapse to one that never subtracts and so keeps every entry
    relatively accurate [DK90, sec. 3, "implicit zero-shift QR"]. */
-static void ttei_qr_step(const ttei_block *b, double shift, ttei_turns *turns)
+static void ttei_qr_step(const ttei_bidiagonal *b, const ttei_block *block, double shift)
 {
-    const ptrdiff_t next = b->next;
-    double *d = b->d, *e = b->e, c = 1, s = 0, c_left = 1, s_left = 0, r, f, g, above;
+    const ptrdiff_t next = block->next;
+    double *d = block->d, *e = block->e, c = 1, s = 0, c_left = 1, s_left = 0, r, f = 0, g = *e, above;
     size_t i;
-    ttei_step_begin(b, turns);
-    if (!(shift > 0)) {
-        for (i = 0; i < b->last; ++i, d += next, e += next) {
+    if (shift > 0)  /* of B'B - shift^2 I, divided by d_1 */
+        f = (fabs(*d) - shift) * ((*d < 0 ? -1.0 : 1.0) + shift / *d);
+    for (i = 0; i < block->last; ++i, d += next, e += next) {
+        if (shift > 0) {
+            r = ttei_givens(f, g, &c, &s);
+            if (i > 0) e[-next] = r;
+            f = c * *d + s * *e;
+            above = c * *e - s * *d;
+            g = s * d[next];
+            r = c * d[next];
+            *d = ttei_givens(f, g, &c_left, &s_left);
+            f = c_left * above + s_left * r;
+            d[next] = c_left * r - s_left * above;
+            if (i + 1 < block->last) {
+                g = s_left * e[next];
+                e[next] *= c_left;
+            }
+        } else {
             r = ttei_givens(*d * c, *e, &c, &s);
             if (i > 0) e[-next] = s_left * r;
             *d = ttei_givens(c_left * r, d[next] * s, &c_left, &s_left);
-            ttei_note(next, turns, c, s, c_left, s_left);
         }
+        ttei_turn(b, block, i, 1, c, s);
+        ttei_turn(b, block, i, 0, c_left, s_left);
+    }
+    if (!(shift > 0)) {
         f = *d * c;
         *d = f * c_left;
-        e[-next] = f * s_left;
-        return;
-    }
-    f = (fabs(*d) - shift) * ((*d < 0 ? -1.0 : 1.0) + shift / *d);  /* of B'B - shift^2 I, divided by d_1 */
-    g = *e;
-    for (i = 0; i < b->last; ++i, d += next, e += next) {
-        r = ttei_givens(f, g, &c, &s);
-        if (i > 0) e[-next] = r;
-        f = c * *d + s * *e;
-        above = c * *e - s * *d;
-        g = s * d[next];
-        r = c * d[next];
-        *d = ttei_givens(f, g, &c_left, &s_left);
-        f = c_left * above + s_left * r;
-        d[next] = c_left * r - s_left * above;
-        if (i + 1 < b->last) {
-            g = s_left * e[next];
-            e[next] *= c_left;
-        }
-        ttei_note(next, turns, c, s, c_left, s_left);
+        f *= s_left;
     }
     e[-next] = f;
 }
 
-/* Below this an off-diagonal entry is nothing beside the least singular value, for which mu (see deflate) is
-   a lower bound, or beside what underflow did already [DK90, sec. 4]. */
-static double ttei_negligible(size_t n, const double *d, const double *e, double tol)
-{
-    const double least = (double)n * DBL_MIN;
-    double mu = fabs(d[0]), low = mu;
-    size_t i;
-    for (i = 1; i < n && low > 0; ++i) {
-        mu = fabs(d[i]) * (mu / (mu + fabs(e[i - 1])));
-        if (mu < low) low = mu;
-    }
-    low *= tol / sqrt((double)n);
-    return low > least ? low : least;
-}
-
-/* The last block of B that ends in row hi: returns its first row, sets the negligible entry above that to
-   zero, and the block's largest entry to *high. */
-static size_t ttei_last_block(size_t hi, const double *d, double *e, double negligible, double *high)
+/* The last block of B that ends in row hi: returns its first row, sets the entry above that, which is nothing
+   beside what underflow did already, to zero, and the block's largest entry to *high. */
+static size_t ttei_last_block(size_t hi, const double *d, double *e, double least, double *high)
 {
     size_t lo;
     *high = fabs(d[hi]);
     for (lo = hi; lo > 0; --lo) {
-        if (fabs(e[lo - 1]) <= negligible) {
+        if (fabs(e[lo - 1]) <= least) {
             e[lo - 1] = 0;
             break;
         }
@@ -4219,108 +4150,458 @@ static size_t ttei_last_block(size_t hi, const double *d, double *e, double negl
     return lo;
 }
 
-/* Diagonalize B in place: d becomes the singular values, unsorted and with signs; the columns of P and Q turn
-   along. Returns 0 when the budget of steps is spent; two or three for each value are usual. */
-static int ttei_diagonalize(size_t n, double *d, double *e, ttei_turns *turns)
+/* Diagonalize B in place: d becomes the singular values, unsorted, none negative; the vectors turn along.
+   Returns 0 when the budget of steps is spent; two or three for each value are usual. */
+static int ttei_diagonalize(const ttei_bidiagonal *b)
 {
     const double tol = DBL_EPSILON;               /* what a dropped entry may change    */
     const double shift_tol = 32 * DBL_EPSILON;    /* what shifts may cost a small value  */
-    const double negligible = ttei_negligible(n, d, e, tol);
+    const size_t n = b->n;
     size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n, waited = 0;
     int down = 1;
     double low, high, shift, start;
     while (hi > 0) {
-        ttei_block b;
+        ttei_block block;
         if (budget-- == 0) return 0;
-        lo = ttei_last_block(hi, d, e, negligible, &high);
+        lo = ttei_last_block(hi, b->d, b->e, (double)n * DBL_MIN, &high);
         if (lo == hi) {
             --hi;
             continue;
         }
         /* A new block: chase the bulge from the larger end to the smaller. */
         if (old_hi != hi || old_lo != lo) {
-            down = fabs(d[lo]) >= fabs(d[hi]);
+            down = fabs(b->d[lo]) >= fabs(b->d[hi]);
             waited = 0;
         }
         old_hi = hi;
         old_lo = lo;
-        b = ttei_block_of(d, e, lo, hi, down);
+        block = ttei_block_of(b, lo, hi, down);
         /* Between equal values a step may leave its own rounding behind, just above tol, for ever. */
-        if (ttei_deflate(&b, tol * (double)(1 + ttei_min(waited++ / 8, 7)), &low)) continue;
+        if (ttei_deflate(&block, tol * (double)(1 + ttei_min(waited++ / 8, 7)), &low)) continue;
 
         /* A shift speeds up convergence but costs relative accuracy in the small values; it is used where
            they are not that small. */
-        start = fabs(*b.d);
-        shift = (double)n * shift_tol * (low / high) > DBL_EPSILON ? ttei_corner_shift(&b) : 0;
+        start = fabs(*block.d);
+        shift = (double)n * shift_tol * (low / high) > DBL_EPSILON ? ttei_corner_shift(&block) : 0;
         if (!(start > 0) || (shift / start) * (shift / start) < DBL_EPSILON) shift = 0;
-        ttei_qr_step(&b, shift, turns);
+        ttei_qr_step(b, &block, shift);
     }
-    ttei_turn(turns);
+    for (lo = 0; lo < n; ++lo)
+        if (!(b->d[lo] > 0)) {  /* -0 becomes 0, too */
+            b->d[lo] = b->d[lo] < 0 ? -b->d[lo] : 0;
+            if (b->vectors[1] != NULL) ttei_multiply(b->length, -1, b->vectors[1] + lo * b->step[1]);
+        }
     return 1;
 }
 
-/* Values descending, the columns of P and Q in their order. */
-static void ttei_order(size_t n, double *d, const ttei_turns *turns)
+/* ---- a large bidiagonal matrix by division [GE95] ------------------------------------------------------
+   With a column of zeros added, B has one column more than rows, and so have the parts B1 and B2 that are
+   left when row p is taken out, which has alpha at the end of B1's columns and beta at the start of B2's:
+           [ B1            ]        B1 = Y1 [D1 0] [Z1 q1]',  B2 = Y2 [D2 0] [Z2 q2]'
+       B = [ alpha   beta  ]
+           [            B2 ]        q = (q1, q2) turned so that row p meets only the first of them.
+   In the bases of these vectors B is M = e z' + diag(0, D1, D2) and a column of zeros: a diagonal, and in row p
+   (first here) z = (z0, alpha Z1's last row, beta Z2's first row). The singular values w of M are the roots of
+       f(w) = 1 + sum of z_j^2 / (d_j^2 - w^2),   d_0 = 0 < d_1 < ..;  one between each d_j and the next,
+   with vectors of entries z_j / (d_j^2 - w^2) on the right; d_j times that, and -1 in row p, on the left. Where
+   an entry of z or the distance of two d is nothing, a pair is known beforehand and takes no part (deflation).
+   Vectors are computed from that z for which the computed w are exact: they are orthogonal to rounding. */
+
+/* One join of two parts; room for n entries, or n rows as long as right vectors. */
+typedef struct ttei_join {
+    double *row, top;         /* row p of M, by rows of B; the largest entry of M                     */
+    size_t count;             /* pairs that take part; of these, in ascending order of d:             */
+    double *d, *z, *scale;    /* M without the others; 1 / norm of right vectors                      */
+    size_t *order, *at;       /* rows of B; rows of `gathered`                                        */
+    size_t *kind, *gone;      /* by rows of B: 0 from the first part, 2 from the second, 1 mixed; others */
+    size_t begin, end;        /* rows of `gathered` that both parts' columns meet                     */
+    double *gathered, *coef;  /* vectors to be combined, and coefficients, a row for a result         */
+    double *line;
+} ttei_join;
+
+/* Sums of z_j^2 / (d_j^2 - w^2) over first <= j < last, and *slope of z_j^2 / (d_j^2 - w^2)^2, w = from + t. */
+TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t last, double from, double t,
+                                    double *slope)
 {
-    size_t k, i, largest;
-    int side;
-    for (k = 0; k < n; ++k) {
-        double swap = d[k];
-        for (largest = k, i = k + 1; i < n; ++i)
-            if (d[i] > d[largest]) largest = i;
-        if (largest == k) continue;
-        d[k] = d[largest];
-        d[largest] = swap;
-        for (side = 0; side < 2; ++side) {
-            const size_t step = turns->column_step[side];
-            double *x = turns->columns[side];
-            for (i = 0; i < turns->rows[side] && x != NULL; ++i) {
-                swap = x[k * step + i];
-                x[k * step + i] = x[largest * step + i];
-                x[largest * step + i] = swap;
-            }
+    ttei_quad sums = {0}, slopes = {0};
+    double part[2][TTEI_QUAD], sum = 0, x, term;
+    size_t j = first, k;
+    for (; j + TTEI_QUAD <= last; j += TTEI_QUAD) {
+        const ttei_quad d = TTEI_DOUBLES_OF(join->d + j), z = TTEI_DOUBLES_OF(join->z + j);
+        const ttei_quad y = z / ((d - from - t) * (d + from + t));
+        sums += z * y;
+        slopes += y * y;
+    }
+    memcpy(part[0], &sums, sizeof sums);
+    memcpy(part[1], &slopes, sizeof slopes);
+    for (*slope = 0, k = 0; k < TTEI_QUAD; ++k) {
+        sum += part[0][k];
+        *slope += part[1][k];
+    }
+    for (; j < last; ++j) {
+        x = join->d[j];
+        term = join->z[j] / ((x - from - t) * (x + from + t));
+        sum += join->z[j] * term;
+        *slope += term * term;
+    }
+    return sum;
+}
+
+/* The root w = *from + t above d_i, *from the nearer of d_i and d_(i+1); returns t. Each step fits a function
+   c + s / (d_i^2 - w^2) + s' / (d_(i+1)^2 - w^2) to the sums below and above the root, which has the same
+   poles; bisection where the next would leave what encloses the root. */
+TTEI_CLONES static double ttei_secular_root(const ttei_join *join, size_t i, double *from)
+{
+    const size_t count = join->count;
+    const int outer = i + 1 == count;
+    double low = 0, high, t, x, y, below, above, slope_below, slope_above, f;
+    int step;
+    if (outer) {  /* w^2 <= d_i^2 + |z|^2 */
+        double z2 = 0;
+        for (step = 0; (size_t)step < count; ++step) z2 += join->z[step] * join->z[step];
+        high = z2 / (join->d[i] + sqrt(join->d[i] * join->d[i] + z2)) * (1 + 8 * DBL_EPSILON);
+    } else {
+        high = join->d[i + 1] - join->d[i];
+    }
+    *from = join->d[i];
+    t = high / 2;
+    for (step = 0; step < 100; ++step) {
+        below = ttei_secular_sum(join, 0, i + 1, *from, t, &slope_below);
+        above = ttei_secular_sum(join, i + 1, count, *from, t, &slope_above);
+        f = 1 + below + above;
+        if (fabs(f) <= 4 * DBL_EPSILON * (1 + above - below)) break;
+        if (f < 0) low = t;
+        else high = t;
+        if (step == 0 && f < 0 && !outer) {  /* in the upper half: count from the upper end */
+            const double gap = join->d[i + 1] - join->d[i];
+            *from = join->d[i + 1];
+            t -= gap;
+            low = t;
+            high = 0;
         }
+        if (high - low <= 2 * DBL_EPSILON * fabs(t)) break;
+        x = (join->d[i] - *from - t) * (join->d[i] + *from + t);  /* d_i^2 - w^2 */
+        if (outer) {
+            const double c = f - slope_below * x;
+            y = c > 0 ? x + slope_below * x * x / c : DBL_MAX;
+        } else {
+            const double x1 = (join->d[i + 1] - *from - t) * (join->d[i + 1] + *from + t);
+            const double c = f - slope_below * x - slope_above * x1;
+            const double a = f * (x + x1) - (slope_below + slope_above) * x * x1, q = x * x1 * f;
+            const double root = sqrt(a * a > 4 * q * c ? a * a - 4 * q * c : 0);
+            y = a <= 0 ? (a - root) / (2 * c) : 2 * q / (a + root);
+        }
+        f = *from + t;
+        y = f * f + y > 0 ? t + y / (f + sqrt(f * f + y)) : high;
+        t = y > low && y < high ? y : low + (high - low) / 2;
+    }
+    return t;
+}
+
+/* The numbers first .. last - 1 in ascending order of their d. */
+static void ttei_sort(size_t first, size_t last, const double *d, size_t *order)
+{
+    size_t i, k;
+    for (i = first; i < last; ++i) {
+        for (k = i - first; k > 0 && d[order[k - 1]] > d[i]; --k) order[k] = order[k - 1];
+        order[k] = i;
     }
 }
 
-/* In each of n vectors x the largest entry, the first of equals, becomes positive; y (NULL: none) turns
-   along. */
-static void ttei_fix_signs(size_t n, double *x, size_t rows, size_t step, double *y, size_t y_rows,
+/* M for the parts of columns lo .. p and p + 1 .. hi - 1: its row p to join->row, by rows of B, divided like all
+   of M by its largest entry, which goes to join->top. */
+static void ttei_join_begin(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, ttei_join *join)
+{
+    const double alpha = b->d[p], beta = b->e[p];
+    const size_t step = b->step[1];
+    double *right = b->vectors[1], *row = join->row, top, c, s;
+    size_t i;
+    b->d[p] = 0;
+    row[p] = ttei_givens(alpha * right[p * step + p], beta * right[(hi - 1) * step + p + 1], &c, &s);
+    ttei_rotate(hi - lo, c, s, right + p * step + lo, right + (hi - 1) * step + lo);
+    top = ttei_top_f64(hi - 1 - lo, b->d + lo);
+    if (top < fabs(alpha)) top = fabs(alpha);
+    if (top < fabs(beta)) top = fabs(beta);
+    for (i = lo; i < p; ++i) row[i] = alpha * right[i * step + p];
+    for (i = p + 1; i + 1 < hi; ++i) row[i] = beta * right[i * step + p + 1];
+    for (i = lo; i + 1 < hi && top > 0; ++i) row[i] /= top;
+    join->top = top;
+}
+
+/* Deflation. Who takes part goes to order, d and z in ascending order of d, the first of them p; others to
+   gone. join->at says where vectors are gathered: first those that the first part's columns meet only, from
+   `begin` to `end` those that both meet, then the second's. */
+static void ttei_join_deflate(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, ttei_join *join)
+{
+    const double tol = 4 * DBL_EPSILON, top = join->top > 0 ? join->top : 1;
+    double *row = join->row;
+    size_t *order = join->order, kept = 0, gone = 0, k, i, before = p, place[3] = {0, 0, 0};
+    int side;
+    ttei_sort(lo, hi - 1, b->d, order);
+    for (k = 0; order[k] != p; ++k) {}
+    for (; k > 0; --k) order[k] = order[k - 1];  /* of equals p comes first */
+    order[0] = p;
+    if (!(row[p] > tol)) row[p] = tol;
+    for (k = 0; k < hi - 1 - lo; ++k) {
+        i = order[k];
+        join->kind[i] = i < p ? 0 : i > p ? 2 : 1;
+        if (k > 0 && fabs(row[i]) <= tol) {
+            join->gone[gone++] = i;
+        } else if (k > 0 && b->d[i] / top - join->d[kept - 1] <= tol) {  /* turned out of row p */
+            double c, s;
+            join->z[kept - 1] = ttei_givens(join->z[kept - 1], row[i], &c, &s);
+            for (side = before != p ? 0 : 1; side < 2; ++side)
+                if (b->vectors[side] != NULL)
+                    ttei_rotate(hi - lo, c, s, b->vectors[side] + before * b->step[side] + lo,
+                                b->vectors[side] + i * b->step[side] + lo);
+            if (join->kind[before] != join->kind[i]) join->kind[before] = 1;
+            join->gone[gone++] = i;
+        } else {
+            order[kept] = before = i;
+            join->d[kept] = b->d[i] / top;
+            join->z[kept++] = row[i];
+        }
+    }
+    for (k = 0; k < kept; ++k) ++place[join->kind[order[k]]];
+    join->begin = place[0];
+    join->end = place[0] + place[1];
+    place[2] = join->end;
+    place[1] = join->begin;
+    place[0] = 0;
+    for (k = 0; k < kept; ++k) join->at[k] = place[join->kind[order[k]]]++;
+    join->count = kept;
+}
+
+/* The singular values of M, in units of join->top, to join->row, and the coefficients of right vectors, by
+   their places: coef[i][at[j]] = z'_j / (d_j^2 - w_i^2) over their norm, where
+       z'_j^2 = product over i of (w_i^2 - d_j^2) / product over i other than j of (d_i^2 - d_j^2)
+   is what makes the computed w exact. A factor above goes with one below, so that no product leaves the range. */
+TTEI_CLONES static void ttei_join_values(size_t step, ttei_join *join)
+{
+    const size_t n = join->count;
+    const double *d = join->d;
+    double *z = join->z, *line = join->line, from, t;
+    size_t i, j;
+    for (i = 0; i < n; ++i) {
+        double *coef = join->coef + i * step;
+        t = ttei_secular_root(join, i, &from);
+        join->row[i] = from + t;
+        for (j = 0; j < n; ++j) coef[j] = (d[j] - from - t) * (d[j] + from + t);
+    }
+    for (j = 0; j < n; ++j) line[j] = -join->coef[(n - 1) * step + j];
+    for (i = 0; i + 1 < n; ++i) {
+        const double *coef = join->coef + i * step;
+        for (j = 0; j <= i; ++j) line[j] *= coef[j] / ((d[j] - d[i + 1]) * (d[j] + d[i + 1]));
+        for (; j < n; ++j) line[j] *= coef[j] / ((d[j] - d[i]) * (d[j] + d[i]));
+    }
+    for (j = 0; j < n; ++j) z[j] = z[j] < 0 ? -sqrt(fabs(line[j])) : sqrt(fabs(line[j]));
+    for (i = 0; i < n; ++i) {
+        double *coef = join->coef + i * step;
+        for (j = 0; j < n; ++j) line[j] = z[j] / coef[j];
+        join->scale[i] = 1 / sqrt(ttei_dot(n, line, line));
+        for (j = 0; j < n; ++j) coef[join->at[j]] = line[j] * join->scale[i];
+    }
+}
+
+/* The coefficients of left vectors: d_j times those of the right, -1 for row p. */
+TTEI_CLONES static void ttei_join_left(size_t step, const ttei_join *join)
+{
+    const size_t n = join->count;
+    size_t i, j;
+    for (i = 0; i < n; ++i) {
+        double *coef = join->coef + i * step;
+        for (j = 1; j < n; ++j) coef[join->at[j]] *= join->d[j];
+        coef[join->at[0]] = -join->scale[i];
+        ttei_multiply(n, 1 / sqrt(ttei_dot(n, coef, coef)), coef);
+    }
+}
+
+/* The vectors of one side, in rows from lo on: those that take part combined, then the others. */
+static void ttei_join_vectors(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, int side,
+                              const ttei_join *join)
+{
+    const size_t step = b->step[side], ld = b->step[1], n = join->count;
+    double *rows = b->vectors[side] + lo * step, *gathered = join->gathered;
+    size_t k;
+    for (k = 0; k + 1 < hi - lo; ++k)
+        memcpy(gathered + (k < n ? join->at[k] : k) * ld,
+               b->vectors[side] + (k < n ? join->order[k] : join->gone[k - n]) * step + lo, (hi - lo) * sizeof *rows);
+    ttei_product_f64(0, n, join->end, p + 1 - lo, join->coef, ld, 1, gathered, ld, rows + lo, step);
+    gathered += join->begin * ld + p + 1 - lo;
+    ttei_product_f64(0, n, n - join->begin, hi - p - 1, join->coef + join->begin, ld, 1, gathered, ld, rows + p + 1,
+                     step);
+    for (k = n; k + 1 < hi - lo; ++k)
+        memcpy(rows + k * step + lo, join->gathered + k * ld, (hi - lo) * sizeof *rows);
+}
+
+static void ttei_join_parts(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, ttei_join *join)
+{
+    size_t k;
+    ttei_join_begin(b, lo, p, hi, join);
+    ttei_join_deflate(b, lo, p, hi, join);
+    ttei_join_values(b->step[1], join);
+    ttei_join_vectors(b, lo, p, hi, 1, join);
+    if (b->vectors[0] != NULL) {
+        ttei_join_left(b->step[1], join);
+        ttei_join_vectors(b, lo, p, hi, 0, join);
+    }
+    for (k = join->count; k + 1 < hi - lo; ++k) join->row[k] = b->d[join->gone[k - join->count]];
+    for (k = 0; k + 1 < hi - lo; ++k) b->d[lo + k] = k < join->count ? join->row[k] * join->top : join->row[k];
+}
+
+/* A part of columns lo .. hi - 1, one more than rows: rotations from the right, from the last row up, clear the
+   last column; QR steps. */
+static int ttei_part(const ttei_bidiagonal *b, size_t lo, size_t hi)
+{
+    ttei_bidiagonal part = *b;
+    double *last = b->vectors[1] + (hi - 1) * b->step[1] + lo, f = b->e[hi - 2], c, s;
+    size_t i = hi - 1 - lo;
+    int side;
+    part.n = i;
+    part.length = hi - lo;
+    part.d += lo;
+    part.e += lo;
+    for (side = 0; side < 2; ++side)
+        if (part.vectors[side] != NULL) part.vectors[side] += lo * (part.step[side] + 1);
+    while (i-- > 0 && fabs(f) > 0) {
+        part.d[i] = ttei_givens(part.d[i], f, &c, &s);
+        ttei_rotate(part.length, c, s, part.vectors[1] + i * part.step[1], last);
+        if (i == 0) break;
+        f = -s * part.e[i - 1];
+        part.e[i - 1] *= c;
+    }
+    return ttei_diagonalize(&part);
+}
+
+/* B = Y S Z': d becomes the singular values, none negative, in no order; the vectors, rows, are set. */
+static int ttei_divide(const ttei_bidiagonal *b, ttei_join *join)
+{
+    const size_t columns = b->n + 1;
+    size_t parts = 1, k;
+    int side;
+    for (side = 0; side < 2; ++side) {
+        if (b->vectors[side] == NULL) continue;
+        memset(b->vectors[side], 0, (b->n + (size_t)side) * b->step[side] * sizeof(double));
+        for (k = 0; k < b->n + (size_t)side; ++k) b->vectors[side][k * (b->step[side] + 1)] = 1;
+    }
+    b->e[b->n - 1] = 0;
+    while (columns / parts > TTEI_SVD_PART) parts *= 2;
+    for (k = 0; k < parts; ++k)
+        if (!ttei_part(b, columns * k / parts, columns * (k + 1) / parts)) return 0;
+    for (; parts > 1; parts /= 2)
+        for (k = 0; k < parts; k += 2)
+            ttei_join_parts(b, columns * k / parts, columns * (k + 1) / parts - 1, columns * (k + 2) / parts, join);
+    return 1;
+}
+
+static void ttei_join_carve(size_t n, size_t step, ttei_carve *carve, ttei_join *join)
+{
+    double **const numbers[] = {&join->d, &join->z, &join->scale, &join->row, &join->line};
+    size_t **const places[] = {&join->order, &join->at, &join->kind, &join->gone};
+    size_t i;
+    join->coef = (double *)ttei_take(carve, ttei_mul(step, n), sizeof(double));
+    join->gathered = (double *)ttei_take(carve, ttei_mul(step, n), sizeof(double));
+    for (i = 0; i < 5; ++i) *numbers[i] = (double *)ttei_take(carve, n, sizeof(double));
+    for (i = 0; i < 4; ++i) *places[i] = (size_t *)ttei_take(carve, n, sizeof(size_t));
+}
+
+/* ---- reflections, many at a time ---------------------------------------------------------------------- */
+
+/* Doubles of `room` for ttei_reflect_all. */
+static size_t ttei_reflect_room(size_t m, size_t rows)
+{
+    return ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(ttei_column_step(m), rows));
+}
+
+/* X := H_0 .. H_(count-1) X for `rows` columns x of length m, `step_x` apart; vector j of a reflection stands
+   from v + j (step + 1) on. A block of them is I - V T V', T upper triangular: column i of T is
+   (-tau_i T V'v_i, tau_i) [GVL 5.1.7]. */
+TTEI_CLONES static void ttei_reflect_block(size_t m, size_t count, size_t step, const double *v, const double *tau,
+                                           size_t rows, size_t step_x, double *x, double *room)
+{
+    enum { block = TTEI_SVD_BLOCK };
+    double t[block * block], *panel = room, *across = panel + block * step;
+    double *products = across + block * step, *turned = products + block * rows;  /* -T'; V'; V; X'V; X'V T' */
+    size_t i, j, k;
+    memset(panel, 0, count * step * sizeof *panel);
+    memset(t, 0, sizeof t);
+    for (i = 0; i < count; ++i) {
+        double *row = panel + i * step;
+        memcpy(row + i, v + i * (step + 1), (m - i) * sizeof *row);
+        for (k = 0; k < m; ++k) across[k * block + i] = row[k];
+        t[i * block + i] = -tau[i];
+        for (j = 0; j < i; ++j) {
+            const double f = -tau[i] * ttei_dot(m, row, panel + j * step);
+            for (k = 0; k <= j; ++k) t[i * block + k] += f * t[j * block + k];
+        }
+    }
+    ttei_product_f64(0, rows, m, count, x, step_x, 1, across, block, products, block);
+    ttei_product_f64(0, rows, count, count, products, block, 1, t, block, turned, block);
+    ttei_product_f64(1, rows, count, m, turned, block, 1, panel, step, x, step_x);
+}
+
+TTEI_CLONES static void ttei_reflect_all(size_t m, size_t count, size_t step, const double *v, const double *tau,
+                                         size_t rows, size_t step_x, double *x, double *room)
+{
+    const size_t block = ttei_min(count, rows) < 2 * TTEI_SVD_BLOCK ? 1 : TTEI_SVD_BLOCK;
+    size_t j, some = (count - 1) % block + 1;
+    for (j = count; j > 0; j -= some, some = block) {
+        const size_t first = j - some;
+        if (block > 1)
+            ttei_reflect_block(m - first, some, step, v + first * (step + 1), tau + first, rows, step_x, x + first,
+                               room);
+        else if (tau[first] > 0)
+            ttei_reflect(m - first, tau[first], v + first * (step + 1), rows, step_x, x + first);
+    }
+}
+
+/* ---- singular value decomposition ------------------------------------------------------------------------ */
+
+/* In each of n rows x the largest entry, the first of equals, becomes positive; y (NULL: none) turns along. */
+static void ttei_fix_signs(size_t n, double *x, size_t length, size_t step, double *y, size_t y_length,
                            size_t y_step)
 {
     size_t k, i;
     for (k = 0; k < n; ++k, x += step, y = y == NULL ? NULL : y + y_step) {
-        const double top = ttei_top_f64(rows, x);
-        for (i = 0; i + 1 < rows && fabs(x[i]) < top; ++i) {}
+        const double top = ttei_top_f64(length, x);
+        for (i = 0; i + 1 < length && fabs(x[i]) < top; ++i) {}
         if (!(x[i] < 0)) continue;
-        ttei_multiply(rows, -1, x);
-        if (y != NULL) ttei_multiply(y_rows, -1, y);
+        ttei_multiply(length, -1, x);
+        if (y != NULL) ttei_multiply(y_length, -1, y);
     }
 }
 
-typedef struct ttei_svd_room {   /* m = max(rows, cols), n = min(rows, cols)                         */
-    size_t step, step_n;         /* from column to column where they have m and n entries            */
-    double *w, *q;               /* n columns of m, of n: the matrix, then P; Q                      */
-    double *d, *e, *tau_left, *tau_right, *line;  /* n each; the last one m                          */
-    ttei_turns turns;
+typedef struct ttei_svd_room {    /* m = max(rows, cols), n = min(rows, cols)                          */
+    size_t step;                  /* from column to column of w                                        */
+    double *w, *q;                /* n columns of m, of n: the matrix, then the vectors of reflections */
+    double *tau_left, *tau_right, *line, *reflect;  /* n each; see who uses them                         */
+    ttei_bidiagonal b;            /* its vectors become those of W                                     */
+    ttei_join join;
 } ttei_svd_room;
 
-static size_t ttei_svd_carve(size_t rows, size_t cols, void *work, ttei_svd_room *room)
+/* With `symmetric`, of n rows, there is nothing on the left. */
+static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work, ttei_svd_room *room)
 {
     const size_t m = ttei_max(rows, cols), n = ttei_min(rows, cols), real = sizeof(double);
+    const size_t step = ttei_column_step(m), step_n = ttei_column_step(n + 1);
     ttei_carve carve = ttei_carve_begin(work);
     memset(room, 0, sizeof *room);
-    room->step = ttei_column_step(m);
-    room->step_n = ttei_column_step(n);
-    room->w = (double *)ttei_take(&carve, ttei_mul(room->step, n), real);
-    room->q = (double *)ttei_take(&carve, ttei_mul(room->step_n, n), real);
-    room->d = (double *)ttei_take(&carve, n, real);
-    room->e = (double *)ttei_take(&carve, n, real);
-    room->tau_left = (double *)ttei_take(&carve, n, real);
+    room->step = room->b.step[0] = step;
+    room->b.step[1] = step_n;
+    room->b.n = n;
+    room->b.length = n + 1;
+    room->b.d = (double *)ttei_take(&carve, n, real);
+    room->b.e = (double *)ttei_take(&carve, n, real);
     room->tau_right = (double *)ttei_take(&carve, n, real);
-    room->line = (double *)ttei_take(&carve, m, real);
-    room->turns.pairs[0] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
-    room->turns.pairs[1] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
+    room->line = (double *)ttei_take(&carve, symmetric ? ttei_mul(2, step_n) : step, real);
+    room->q = (double *)ttei_take(&carve, ttei_mul(step_n, n), real);
+    room->b.vectors[1] = (double *)ttei_take(&carve, ttei_mul(step_n, n + 1), real);
+    ttei_join_carve(n, step_n, &carve, &room->join);
+    room->reflect = (double *)ttei_take(&carve, ttei_reflect_room(m, n), real);
+    if (symmetric) return carve.used;
+    room->tau_left = (double *)ttei_take(&carve, n, real);
+    room->w = (double *)ttei_take(&carve, ttei_mul(step, n), real);
+    room->b.vectors[0] = (double *)ttei_take(&carve, ttei_mul(step, n), real);
     return carve.used;
 }
 
@@ -4347,24 +4628,25 @@ static void ttei_store(int single, double x, void *a, size_t at)
     else ((double *)a)[at] = x;
 }
 
-/* P and Q, signs fixed, to u and vt, either of which may be NULL. */
-static void ttei_svd_store(int single, size_t rows, size_t cols, void *u, void *vt, ttei_svd_room *room)
+/* U and V, columns in the given order of rows and signs fixed, to u and vt, either of which may be NULL. */
+static void ttei_svd_store(int single, size_t rows, size_t cols, void *u, void *vt, const ttei_bidiagonal *b,
+                           const size_t *order)
 {
     const int tall = rows >= cols;
-    const size_t n = tall ? cols : rows, left_step = tall ? room->step : room->step_n;
-    const size_t right_step = tall ? room->step_n : room->step;
-    double *left = tall ? room->w : room->q, *right = tall ? room->q : room->w;
+    const size_t n = b->n, left_step = b->step[!tall], right_step = b->step[tall];
+    double *left = b->vectors[!tall], *right = b->vectors[tall];
     size_t i, j;
     for (i = 0; i < right_step * n && single; ++i) right[i] = (double)(float)right[i];
     ttei_fix_signs(n, right, cols, right_step, left, rows, left_step);
     for (j = 0; j < n; ++j) {
-        for (i = 0; i < rows && u != NULL; ++i) ttei_store(single, left[j * left_step + i], u, i * n + j);
-        for (i = 0; i < cols && vt != NULL; ++i)
-            ttei_store(single, right[j * right_step + i], vt, j * cols + i);
+        const double *x = left + order[n - 1 - j] * left_step, *y = right + order[n - 1 - j] * right_step;
+        for (i = 0; i < rows && u != NULL; ++i) ttei_store(single, x[i], u, i * n + j);
+        for (i = 0; i < cols && vt != NULL; ++i) ttei_store(single, y[i], vt, j * cols + i);
     }
 }
 
-/* tte_svd_f64, or with `single` tte_svd_f32, for sizes that are known to be good. */
+/* tte_svd_f64, or with `single` tte_svd_f32, for sizes that are known to be good. Values alone come from QR
+   steps alone, which keep the relative accuracy of small ones. */
 static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt,
                            void *work)
 {
@@ -4373,33 +4655,30 @@ static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, 
     const double top = single ? (double)ttei_top_f32(m * n, (const float *)a)
                               : ttei_top_f64(m * n, (const double *)a);
     ttei_svd_room room;
-    ttei_turns *turns = &room.turns;
-    size_t k;
+    ttei_bidiagonal *b = &room.b;
+    size_t k, step_n;
     int power;
     if (!ttei_finite_f64(top)) return TTE_ERR_NOT_FINITE;
-    (void)ttei_svd_carve(rows, cols, work, &room);
+    (void)ttei_svd_carve(0, rows, cols, work, &room);
+    step_n = b->step[1];
     power = ttei_load(single, m, n, tall, a, top, room.w, room.step);
-    memset(room.q, 0, room.step_n * n * sizeof *room.q);
-    ttei_bidiagonalize(m, n, room.w, room.step, room.q, room.step_n, room.d, room.e, room.tau_left,
-                       room.tau_right, room.line);
-    if (vectors) {  /* the reflections to explicit P and Q, ready to be turned */
-        ttei_turns_begin(turns, 0, m, room.step, room.w);
-        ttei_turns_begin(turns, 1, n, room.step_n, room.q);
-        ttei_accumulate(m, n, room.step, room.w, room.tau_left);
-        room.q[0] = 1;
-        if (n > 1) ttei_accumulate(n - 1, n - 1, room.step_n, room.q + room.step_n + 1, room.tau_right);
-    }
-    if (!ttei_diagonalize(n, room.d, room.e, turns)) return TTE_ERR_CONVERGENCE;
-    for (k = 0; k < n; ++k)
-        if (!(room.d[k] > 0)) {  /* -0 becomes 0, too */
-            room.d[k] = room.d[k] < 0 ? -room.d[k] : 0;
-            if (vectors) ttei_multiply(n, -1, room.q + k * room.step_n);
-        }
-    ttei_order(n, room.d, turns);
-    ttei_scale(n, power, room.d);
-    if (!ttei_finite_f64(room.d[0]) || (single && room.d[0] > (double)FLT_MAX)) return TTE_ERR_NOT_FINITE;
-    for (k = 0; k < n; ++k) ttei_store(single, room.d[k], s, k);
-    if (vectors) ttei_svd_store(single, rows, cols, u, vt, &room);
+    memset(room.q, 0, step_n * n * sizeof *room.q);
+    ttei_bidiagonalize(m, n, room.w, room.step, room.q, step_n, b->d, b->e, room.tau_left, room.tau_right,
+                       room.line);
+    if (!vectors) b->vectors[0] = b->vectors[1] = NULL;
+    if (!(vectors ? ttei_divide(b, &room.join) : ttei_diagonalize(b))) return TTE_ERR_CONVERGENCE;
+    ttei_sort(0, n, b->d, room.join.order);
+    ttei_scale(n, power, b->d);
+    if (!ttei_finite_f64(b->d[room.join.order[n - 1]]) ||
+        (single && b->d[room.join.order[n - 1]] > (double)FLT_MAX))
+        return TTE_ERR_NOT_FINITE;
+    for (k = 0; k < n; ++k) ttei_store(single, b->d[room.join.order[n - 1 - k]], s, k);
+    if (!vectors) return TTE_OK;
+    ttei_reflect_all(m, n, room.step, room.w, room.tau_left, n, room.step, b->vectors[0], room.reflect);
+    if (n > 1)
+        ttei_reflect_all(n - 1, n - 1, step_n, room.q + step_n + 1, room.tau_right, n, step_n, b->vectors[1] + 1,
+                         room.reflect);
+    ttei_svd_store(single, rows, cols, u, vt, b, room.join.order);
     return TTE_OK;
 }
 
@@ -4408,7 +4687,7 @@ size_t tte_svd_f64_work(int rows, int cols)
     ttei_svd_room room;
     size_t size;
     if (rows < 1 || cols < 1 || rows > INT32_MAX / cols) return 0;
-    size = ttei_svd_carve((size_t)rows, (size_t)cols, NULL, &room);
+    size = ttei_svd_carve(0, (size_t)rows, (size_t)cols, NULL, &room);
     return size == TTEI_SIZE_MAX ? 0 : size;
 }
 
@@ -4455,14 +4734,15 @@ TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, do
 /* A = Q T Q', d and e the diagonals of T. Reflection j acts on rows j+1 .. n-1; its vector u is left in
    column j below the diagonal. With p = tau A u and w = p - (tau/2) (p'u) u it takes A to A - u w' - w u';
    this is put off until the next reflection needs the product with A, so that a column is touched once. Only
-   the lower triangle is used. line[0] and line[1] hold the w's in turn, zeros behind them. */
+   the lower triangle is used. `line` holds two w's of `step` numbers in turn, zeros behind them. */
 TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, double *d, double *e,
-                                            double *tau, double *const *line)
+                                            double *tau, double *line)
 {
     size_t j, c;
+    memset(line, 0, 2 * step * sizeof *line);
     for (j = 0; j < n; ++j) {
-        double *y = a + j * step + j, *u = y + 1, *p = line[j % 2], t;
-        const double *v = y - step, *w = line[(j + 1) % 2];  /* of the reflection before; v[0]: row j */
+        double *y = a + j * step + j, *u = y + 1, *p = line + j % 2 * step, t;
+        const double *v = y - step, *w = line + (j + 1) % 2 * step;  /* of the reflection before; v[0]: row j */
         if (j > 0) ttei_axpy(n - j, -v[0], w + j, y);
         if (j > 0) ttei_axpy(n - j, -w[j], v, y);
         d[j] = y[0];
@@ -4482,91 +4762,31 @@ TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, do
     }
 }
 
-/* One implicit QR step over a block of T, shifted by the eigenvalue of the last 2 x 2 corner that is nearer
-   to its last entry (Wilkinson): rotations of rows and columns i, i + 1. */
-static void ttei_symmetric_step(const ttei_block *b, ttei_turns *turns)
-{
-    const ptrdiff_t next = b->next, last = (ptrdiff_t)b->last * next;
-    double *d = b->d, *e = b->e, c, s, f, g = e[last - next], r, t1, t2;
-    const double half = (d[last - next] - d[last]) / 2, root = ttei_hypot(half, g);
-    size_t i;
-    f = *d - d[last] + g * (g / (half < 0 ? half - root : half + root));
-    g = *e;
-    ttei_step_begin(b, turns);
-    for (i = 0; i < b->last; ++i, d += next, e += next) {
-        r = ttei_givens(f, g, &c, &s);
-        if (i > 0) e[-next] = r;
-        t1 = c * *d + s * *e;
-        t2 = c * *e + s * d[next];
-        f = c * *e - s * *d;
-        r = c * d[next] - s * *e;
-        *d = c * t1 + s * t2;
-        d[next] = c * r - s * f;
-        *e = f = c * t2 - s * t1;
-        if (i + 1 < b->last) {
-            g = s * e[next];
-            e[next] *= c;
-        }
-        ttei_note(1, turns, c, s, 1, 0);
-    }
-}
-
-/* T = Z diag(d) Z'; the columns of Q turn along. Returns 0 when the budget of steps is spent. */
-static int ttei_diagonalize_symmetric(size_t n, double *d, double *e, ttei_turns *turns)
-{
-    const double least = DBL_EPSILON * DBL_EPSILON * (ttei_top_f64(n, d) + ttei_top_f64(n - 1, e));
-    size_t hi = n - 1, lo, budget = ttei_mul(TTEI_SVD_SWEEPS, n), old_lo = n, old_hi = n;
-    int down = 1;
-    while (hi > 0) {
-        ttei_block b;
-        for (lo = hi; lo > 0; --lo)
-            if (fabs(e[lo - 1]) <= DBL_EPSILON * (fabs(d[lo - 1]) + fabs(d[lo])) + least) {
-                e[lo - 1] = 0;
-                break;
-            }
-        if (lo == hi) {
-            --hi;
-            continue;
-        }
-        if (budget-- == 0) return 0;
-        if (old_hi != hi || old_lo != lo) down = fabs(d[lo]) >= fabs(d[hi]);
-        old_hi = hi;
-        old_lo = lo;
-        b = ttei_block_of(d, e, lo, hi, down);
-        ttei_symmetric_step(&b, turns);
-    }
-    ttei_turn(turns);
-    return 1;
-}
-
-typedef struct ttei_eigen_room {
-    size_t step;
-    double *q, *line[2], *d, *e, *tau;  /* n columns; 2 columns; n each */
-    ttei_turns turns;
-} ttei_eigen_room;
-
-static size_t ttei_eigen_carve(size_t n, void *work, ttei_eigen_room *room)
-{
-    const size_t step = ttei_column_step(n), real = sizeof(double);
-    ttei_carve carve = ttei_carve_begin(work);
-    memset(room, 0, sizeof *room);
-    room->step = step;
-    room->q = (double *)ttei_take(&carve, ttei_mul(step, n), real);
-    room->line[0] = (double *)ttei_take(&carve, step, real);
-    room->line[1] = (double *)ttei_take(&carve, step, real);
-    room->d = (double *)ttei_take(&carve, n, real);
-    room->e = (double *)ttei_take(&carve, n, real);
-    room->tau = (double *)ttei_take(&carve, n, real);
-    room->turns.pairs[0] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
-    room->turns.pairs[1] = (double *)ttei_take(&carve, ttei_mul(2 * TTEI_STEPS, n), real);
-    return carve.used;
-}
-
 /* Bytes of `work` for ttei_eigen; TTEI_SIZE_MAX when they are too many. */
 static size_t ttei_eigen_work(size_t n)
 {
-    ttei_eigen_room room;
-    return ttei_eigen_carve(n, NULL, &room);
+    ttei_svd_room room;
+    return ttei_svd_carve(1, n, n, NULL, &room);
+}
+
+/* T, its diagonals in d and e, becomes B with B'B = T + shift, which is returned: where no row's off-diagonal
+   entries add up to more than its diagonal one, T + shift has no negative eigenvalue, and B has no pivot of 0. */
+static double ttei_tridiagonal_root(size_t n, double *d, double *e)
+{
+    const double top = ttei_top_f64(n, d) + 2 * ttei_top_f64(n - 1, e);
+    double shift = 0, before = 0;
+    size_t i;
+    for (i = 0; i < n; ++i) {
+        const double beside = (i > 0 ? fabs(e[i - 1]) : 0) + (i + 1 < n ? fabs(e[i]) : 0);
+        if (beside - d[i] > shift) shift = beside - d[i];
+    }
+    shift += 16 * DBL_EPSILON * top + DBL_MIN;
+    for (i = 0; i < n; ++i) {
+        const double rest = d[i] + shift - before * before;
+        d[i] = rest > 0 ? sqrt(rest) : 0;
+        if (i + 1 < n) before = e[i] = rest > 0 ? e[i] / d[i] : 0;
+    }
+    return shift;
 }
 
 /* a = V' diag(values) V. On entry the upper triangle of a (n x n) counts, on return row j is the eigenvector
@@ -4575,32 +4795,30 @@ static size_t ttei_eigen_work(size_t n)
 static int ttei_eigen(size_t n, double *a, double *values, void *work)
 {
     const double top = ttei_top_f64(n * n, a);
-    ttei_eigen_room room;
-    double *q;
+    ttei_svd_room room;
+    double *v, shift;
     size_t step, j;
     int power;
     if (!ttei_finite_f64(top)) return 0;
-    (void)ttei_eigen_carve(n, work, &room);
-    step = room.step;
-    q = room.q;
-    power = ttei_load(0, n, n, 0, a, top, q, step);
-    memset(room.line[0], 0, step * sizeof *q);
-    memset(room.line[1], 0, step * sizeof *q);
-    ttei_tridiagonalize(n, q, step, room.d, room.e, room.tau, room.line);
-    memmove(q + step, q, (n - 1) * step * sizeof *q);  /* column j + 1 of Q starts as vector j */
-    memset(q, 0, n * sizeof *q);
-    q[0] = 1;
-    if (n > 1) ttei_accumulate(n - 1, n - 1, step, q + step + 1, room.tau);
-    for (j = 1; j < n; ++j) q[j * step] = 0;
-    ttei_turns_begin(&room.turns, 1, n, step, q);
-    if (!ttei_diagonalize_symmetric(n, room.d, room.e, &room.turns)) return 0;
-    ttei_order(n, room.d, &room.turns);
-    ttei_fix_signs(n, q, n, step, NULL, 0, 0);
-    ttei_scale(n, power, room.d);
-    for (j = 0; j < n; ++j) memcpy(a + j * n, q + j * step, n * sizeof *a);
-    memcpy(values, room.d, n * sizeof *values);
+    (void)ttei_svd_carve(1, n, n, work, &room);
+    step = room.b.step[1];
+    v = room.b.vectors[1];
+    power = ttei_load(0, n, n, 0, a, top, room.q, step);
+    ttei_tridiagonalize(n, room.q, step, room.b.d, room.b.e, room.tau_right, room.line);
+    shift = ttei_tridiagonal_root(n, room.b.d, room.b.e);
+    if (!ttei_divide(&room.b, &room.join)) return 0;
+    if (n > 1) ttei_reflect_all(n - 1, n - 1, step, room.q + 1, room.tau_right, n, step, v + 1, room.reflect);
+    ttei_fix_signs(n, v, n, step, NULL, 0, 0);
+    ttei_sort(0, n, room.b.d, room.join.order);
+    for (j = 0; j < n; ++j) {
+        const size_t from = room.join.order[n - 1 - j];
+        memcpy(a + j * n, v + from * step, n * sizeof *a);
+        values[j] = room.b.d[from] * room.b.d[from] - shift;
+    }
+    ttei_scale(n, power, values);
     return 1;
 }
+
 /* ================================================================================================
    TENSOR TRAINS OF SINGLE ROWS: THE WRITER'S SIDE
    Ranks, core codings, TT-SVD, records. Shapes, contraction and decoding are the reader's.
@@ -4643,29 +4861,30 @@ TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
     for (; i < n; ++i) y[i] += alpha * x[i];
 }
 
-/* |x - y|^2 in double, in sums that do not wait for each other; y NULL stands for zeros. */
+/* |x - y|^2, the differences rounded to float, summed in double; y NULL stands for zeros. */
 TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
-    ttei_quad s0 = {0}, s1 = {0}, a, b;
-    double part[TTEI_QUAD], sum = 0, last;
+    ttei_quad s0 = {0}, s1 = {0}, d;
+    double part[TTEI_QUAD], sum = 0;
     size_t i, k;
     for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
-        a = TTEI_WIDEN(*(const ttei_quad_f32 *)(x + i));
-        b = TTEI_WIDEN(*(const ttei_quad_f32 *)(x + i + TTEI_QUAD));
+        ttei_floats4 a = *(const ttei_floats4 *)(x + i), b = *(const ttei_floats4 *)(x + i + TTEI_QUAD);
         if (y != NULL) {
-            a -= TTEI_WIDEN(*(const ttei_quad_f32 *)(y + i));
-            b -= TTEI_WIDEN(*(const ttei_quad_f32 *)(y + i + TTEI_QUAD));
+            a -= *(const ttei_floats4 *)(y + i);
+            b -= *(const ttei_floats4 *)(y + i + TTEI_QUAD);
         }
-        s0 += a * a;
-        s1 += b * b;
-    }
-    for (; i < n; ++i) {
-        last = (double)x[i] - (y != NULL ? (double)y[i] : 0);
-        sum += last * last;
+        d = TTEI_WIDEN(a);
+        s0 += d * d;
+        d = TTEI_WIDEN(b);
+        s1 += d * d;
     }
     s0 += s1;
     memcpy(part, &s0, sizeof part);
     for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    for (; i < n; ++i) {
+        const float last = y != NULL ? x[i] - y[i] : x[i];
+        sum += (double)last * (double)last;
+    }
     return sum;
 }
 
@@ -4804,7 +5023,7 @@ static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_c
     for (k = 0; k + 1 < shape->modes; ++k) {
         right /= (size_t)shape->dim[k];
         rank = ttei_max(rank, (size_t)caps[k + 1]);
-        svd = ttei_max(svd, ttei_svd_carve((size_t)caps[k] * (size_t)shape->dim[k], right, NULL, &unused));
+        svd = ttei_max(svd, ttei_svd_carve(0, (size_t)caps[k] * (size_t)shape->dim[k], right, NULL, &unused));
     }
     room->entries = entries;
     room->remainder = (float *)ttei_take(carve, entries, sizeof(float));
@@ -4876,10 +5095,10 @@ typedef struct ttei_powers {
     int power, spread, last;
 } ttei_powers;
 
-static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_t d)
+static ttei_powers ttei_powers_of(float top, double norm2, int32_t d)
 {
     ttei_powers powers;
-    powers.power = ttei_exponent((double)ttei_top_f32(n, x));
+    powers.power = ttei_exponent((double)top);
     powers.spread = ttei_exponent(norm2) / 2 / d;
     powers.last = powers.power - (d - 1) * powers.spread;
     return powers;
@@ -4888,15 +5107,13 @@ static ttei_powers ttei_powers_of(const float *x, size_t n, double norm2, int32_
 /* A core (m x r) is scaled and rounded to its coding; the remainder (m x n) becomes the least-squares one for
    the rounded core (r x n), so that later cores take up the error of this one. */
 static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t n, int spread, float *core,
-                                   float *scale, ttei_ttsvd_room *room)
+                                   float *scale, float *remainder, ttei_ttsvd_room *room)
 {
-    float *swap = room->remainder;
     ttei_scale_f32(m * r, spread, core);
     if (!ttei_core_round(coding, core, m * r, scale)) return TTE_ERR_BUDGET;
-    ttei_least_squares(m, r, n, core, room->remainder, room->gram, room->next);
+    ttei_least_squares(m, r, n, core, remainder, room->gram, room->next);
     ttei_scale_f32(r * n, spread, room->next);  /* so that it keeps the norm of what is left of x */
-    room->remainder = room->next;
-    room->next = swap;
+    memcpy(remainder, room->next, r * n * sizeof *remainder);
     return TTE_OK;
 }
 
@@ -4923,7 +5140,7 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
     size_t n = room->entries, m, r, i, full;
     int32_t k;
     const double norm2 = ttei_norm2(x, count);
-    const ttei_powers powers = ttei_powers_of(x, count, norm2, d);
+    const ttei_powers powers = ttei_powers_of(ttei_top_f32(count, x), norm2, d);
     double budget = eps < 0 ? -1 : ldexp(eps * eps * norm2, -2 * powers.power), lost;
     tte_status status;
     memcpy(room->remainder, x, count * sizeof *x);
@@ -4944,7 +5161,7 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
         if (coding == TTE_F32) {
             for (i = 0; i < r * n; ++i) room->remainder[i] = room->s[i / n] * room->vt[i];
         } else {
-            status = ttei_train_round(coding, m, r, n, powers.spread, cores, &scales[k], room);
+            status = ttei_train_round(coding, m, r, n, powers.spread, cores, &scales[k], room->remainder, room);
             if (status != TTE_OK) return status;
         }
         cores += m * r;
@@ -5024,7 +5241,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
        U = P Q Z, r columns   the rotations of Z, kept in a list, meet r unit vectors from the back
    U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What
    the square A A' costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
-   loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: such a row goes to
+   loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: there a lane takes
    the general method.
    ============================================================================================= */
 
@@ -5041,7 +5258,7 @@ typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds  
     ttei_lanes *turns;           /* cosine and sine of every rotation in order                 */
     int32_t *planes;             /* rotation i turns the plane (planes[i], planes[i] + 1)      */
     ttei_lanes *u;               /* m x r                                                      */
-    float *cores;                /* one train for each lane                                    */
+    float *cores, *remainders;   /* a train for each lane, the remainders for those that are rounded */
     size_t entries, cores_len;
 } ttei_lane_room;
 
@@ -5079,24 +5296,24 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
     room->planes = (int32_t *)ttei_take(carve, turns, sizeof(int32_t));
     room->u = ttei_take_lanes(carve, mr);
     room->cores = (float *)ttei_take(carve, ttei_mul(TTEI_LANES, room->cores_len), sizeof(float));
+    room->remainders = (float *)ttei_take(carve, ttei_mul(TTEI_LANES, room->entries), sizeof(float));
     return 1;
 }
 
-/* 1 / sqrt(x) for x > 0 by Newton's iteration r <- r (3 - x r^2) / 2. The first guess halves and
-   negates the exponent by integer arithmetic on the bits and is good to 4 per cent; three steps come
-   near, and the fourth, as a correction that is small beside r, reaches rounding without a bias that
-   hundreds of rotations would add up. Additions and multiplications only: the approximate reciprocal
-   root that processors offer for this differs from one to the other. */
-TTEI_INLINE void ttei_lane_rsqrt(const ttei_lanes *x, ttei_lanes *r)
+/* The square root, correctly rounded. */
+TTEI_INLINE void ttei_lane_sqrt(const ttei_lanes *x, ttei_lanes *root)
 {
-    ttei_lanes y, half = *x * 0.5f;
-    ttei_lane_bits bits;
-    int step;
-    memcpy(&bits, x, sizeof bits);
-    bits = 0x5f3759df - (bits >> 1);
-    memcpy(&y, &bits, sizeof y);
-    for (step = 0; step < 3; ++step) y = y * (1.5f - half * y * y);
-    *r = y + y * (0.5f - half * y * y);
+#if defined(TTEI_X86) && defined(TTEI_SHUFFLE)
+    const __m128 low = _mm_sqrt_ps(TTEI_SHUFFLE(*x, *x, 0, 1, 2, 3));
+    const __m128 high = _mm_sqrt_ps(TTEI_SHUFFLE(*x, *x, 4, 5, 6, 7));
+    *root = TTEI_SHUFFLE(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    float part[TTEI_LANES];
+    size_t i;
+    memcpy(part, x, sizeof part);
+    for (i = 0; i < TTEI_LANES; ++i) part[i] = sqrtf(part[i]);
+    memcpy(root, part, sizeof part);
+#endif
 }
 
 TTEI_INLINE int ttei_lane_all(const ttei_lane_bits *mask)
@@ -5108,27 +5325,30 @@ TTEI_INLINE int ttei_lane_all(const ttei_lane_bits *mask)
     return all != 0;
 }
 
-/* c (m x m, lower triangle) = a a'. Two rows against two rows: four products for four loads. */
-TTEI_CLONES static void ttei_lane_gram(size_t m, size_t n, const ttei_lanes *a, ttei_lanes *c)
+/* c (m x n) = x y, summed over `count` entries: those of a row of x are `along` apart, of a column of y `down`,
+   rows of x `next_x`, columns of y `next_y`. Two rows against two columns: four products for four loads. With
+   `lower` only what is not above the diagonal is wanted. */
+TTEI_CLONES static void ttei_lane_product(int lower, size_t m, size_t n, size_t count, const ttei_lanes *x,
+                                          size_t next_x, size_t along, const ttei_lanes *y, size_t next_y,
+                                          size_t down, ttei_lanes *c)
 {
     size_t i, j, k;
-    for (i = 0; i < m; i += 2) {
-        const ttei_lanes *x = a + i * n, *x1 = i + 1 < m ? x + n : x;
-        for (j = 0; j <= i; j += 2) {
-            const ttei_lanes *y = a + j * n, *y1 = j + 1 < m ? y + n : y;
-            ttei_lanes s00 = x[0] * y[0], s01 = x[0] * y1[0], s10 = x1[0] * y[0], s11 = x1[0] * y1[0];
-            for (k = 1; k < n; ++k) {
-                s00 += x[k] * y[k];
-                s01 += x[k] * y1[k];
-                s10 += x1[k] * y[k];
-                s11 += x1[k] * y1[k];
+    for (i = 0; i < m; i += 2)
+        for (j = 0; j < (lower ? i + 1 : n); j += 2) {
+            const ttei_lanes *a0 = x + i * next_x, *a1 = i + 1 < m ? a0 + next_x : a0;
+            const ttei_lanes *b0 = y + j * next_y, *b1 = j + 1 < n ? b0 + next_y : b0;
+            ttei_lanes s00 = a0[0] * b0[0], s01 = a0[0] * b1[0], s10 = a1[0] * b0[0], s11 = a1[0] * b1[0];
+            for (k = 1; k < count; ++k) {
+                s00 += a0[k * along] * b0[k * down];
+                s01 += a0[k * along] * b1[k * down];
+                s10 += a1[k * along] * b0[k * down];
+                s11 += a1[k * along] * b1[k * down];
             }
-            c[i * m + j] = s00;
-            if (j + 1 < m) c[i * m + j + 1] = s01;
-            if (i + 1 < m) c[(i + 1) * m + j] = s10;
-            if (i + 1 < m && j + 1 < m) c[(i + 1) * m + j + 1] = s11;
+            c[i * n + j] = s00;
+            if (j + 1 < n) c[i * n + j + 1] = s01;
+            if (i + 1 < m) c[(i + 1) * n + j] = s10;
+            if (i + 1 < m && j + 1 < n) c[(i + 1) * n + j + 1] = s11;
         }
-    }
 }
 
 /* A reflection I - tau v v' in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
@@ -5137,14 +5357,13 @@ TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, tte
                                      ttei_lanes *beta)
 {
     const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY, first = x[0];
-    ttei_lanes tail = zero, norm2, r, norm, scale;
+    ttei_lanes tail = zero, norm2, norm, scale;
     ttei_lane_bits trivial;
     size_t i;
     for (i = 1; i < n; ++i) tail += x[i * stride] * x[i * stride];
     trivial = TTEI_LESS(tail, tiny);
     norm2 = TTEI_SELECT(trivial, one, first * first + tail);
-    ttei_lane_rsqrt(&norm2, &r);
-    norm = norm2 * r;
+    ttei_lane_sqrt(&norm2, &norm);
     norm = TTEI_SELECT(TTEI_LESS(first, zero), norm, -norm);
     *tau = TTEI_SELECT(trivial, zero, (norm - first) / norm);
     *beta = TTEI_SELECT(trivial, first, norm);
@@ -5241,15 +5460,14 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
                                    const ttei_lane_bits *idle, ttei_lanes *turns)
 {
     const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY;
-    ttei_lanes half, root, g = e[hi - 1], r, shift, x = zero, z = zero, c, s;
+    ttei_lanes half, root, g = e[hi - 1], shift, x = zero, z = zero, c, s;
     ttei_lane_bits started = *idle & 0, ended = *idle;
     size_t k;
     /* Wilkinson: the eigenvalue of the last 2 x 2 corner that is nearer to its last entry. */
     half = (d[hi - 1] - d[hi]) * 0.5f;
     root = half * half + g * g;
+    ttei_lane_sqrt(&root, &root);
     root = TTEI_SELECT(TTEI_LESS(root, tiny), tiny, root);
-    ttei_lane_rsqrt(&root, &r);
-    root = root * r;
     shift = d[hi] - g * g / (half + TTEI_SELECT(TTEI_LESS(half, zero), -root, root));
 
     for (k = hi; k-- > 0;) {  /* mark where each lane's block starts, in the cosines' places */
@@ -5266,10 +5484,10 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
         square = x * x + z * z;
         inside &= ~TTEI_LESS(square, tiny);
         square = TTEI_SELECT(inside, square, one);
-        ttei_lane_rsqrt(&square, &r);
-        c = TTEI_SELECT(inside, x * r, one);
-        s = TTEI_SELECT(inside, z * r, zero);
-        if (k > 0) e[k - 1] = TTEI_SELECT(inside & ~begins, square * r, e[k - 1]);
+        ttei_lane_sqrt(&square, &root);
+        c = TTEI_SELECT(inside, x / root, one);
+        s = TTEI_SELECT(inside, z / root, zero);
+        if (k > 0) e[k - 1] = TTEI_SELECT(inside & ~begins, root, e[k - 1]);
         t1 = c * di + s * ek;
         t2 = c * ek + s * dj;
         d[k] = c * t1 + s * t2;
@@ -5337,35 +5555,6 @@ TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, cons
         ttei_lane_reflect(m - k - 1, m, c + (k + 1) * m + k, &tau[k], r, r, line, u + (k + 1) * r);
 }
 
-/* b (r x n) = u' a, four rows at a time. */
-TTEI_CLONES static void ttei_lane_project(size_t m, size_t r, size_t n, const ttei_lanes *u,
-                                          const ttei_lanes *a, ttei_lanes *b)
-{
-    size_t i, j, k;
-    for (j = 0; j + 4 <= r; j += 4)
-        for (k = 0; k < n; ++k) {
-            ttei_lanes x = a[k], s0 = u[j] * x, s1 = u[j + 1] * x, s2 = u[j + 2] * x, s3 = u[j + 3] * x;
-            for (i = 1; i < m; ++i) {
-                const ttei_lanes *ui = u + i * r + j;
-                x = a[i * n + k];
-                s0 += ui[0] * x;
-                s1 += ui[1] * x;
-                s2 += ui[2] * x;
-                s3 += ui[3] * x;
-            }
-            b[j * n + k] = s0;
-            b[(j + 1) * n + k] = s1;
-            b[(j + 2) * n + k] = s2;
-            b[(j + 3) * n + k] = s3;
-        }
-    for (; j < r; ++j)
-        for (k = 0; k < n; ++k) {
-            ttei_lanes sum = u[j] * a[k];
-            for (i = 1; i < m; ++i) sum += u[i * r + j] * a[i * n + k];
-            b[j * n + k] = sum;
-        }
-}
-
 /* The largest entry of each row of b positive, the first of equals deciding; u turns along. */
 TTEI_CLONES static void ttei_lane_signs(size_t m, size_t r, size_t n, ttei_lanes *u, ttei_lanes *b)
 {
@@ -5414,7 +5603,8 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
         memcpy(room->b, room->a, m * n * sizeof *room->a);
         ttei_lane_triangle(m, n, room->b, room->tau_tall, room->line, room->triangle);
     }
-    ttei_lane_gram(side, n, m > n ? room->triangle : room->a, room->gram);
+    ttei_lane_product(1, side, side, n, m > n ? room->triangle : room->a, n, 1, m > n ? room->triangle : room->a, n, 1,
+                      room->gram);
     ttei_lane_tridiagonal(side, room->gram, room->d, room->e, room->tau, room->line);
     count = ttei_lane_diagonalize(side, room->d, room->e, room->turns, room->planes, failed);
     ttei_lane_leading(side, r, room->d, room->u, failed);
@@ -5424,104 +5614,161 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
         memset(room->u + n * r, 0, (m - n) * r * sizeof *room->u);
         ttei_lane_tall(m, n, r, room->b, room->tau_tall, room->line, room->u);
     }
-    ttei_lane_project(m, r, n, room->u, room->a, room->b);
+    ttei_lane_product(0, r, n, m, room->u, 1, r, room->a, 1, n, room->b);  /* U' A */
     ttei_lane_signs(m, r, n, room->u, room->b);
 }
 
-/* -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by zero. */
-static void ttei_from_lane(size_t n, size_t lane, const ttei_lanes *x, float *y)
+/* As many vectors as lanes, seen as a square matrix, become its transpose: blocks of 4 x 4 change places across
+   the diagonal, then those of 2 x 2 within each, then entries. */
+TTEI_INLINE void ttei_transpose(ttei_lanes *t)
 {
-    const float *entry = (const float *)x + lane;
-    uint32_t bits;
+#ifdef TTEI_SHUFFLE
+    ttei_lanes x;
     size_t i;
-    for (i = 0; i < n; ++i) {
-        memcpy(&bits, &entry[i * TTEI_LANES], sizeof bits);
-        bits = bits == 0x80000000u ? 0 : bits;
-        memcpy(&y[i], &bits, sizeof bits);
+    for (i = 0; i < 4; ++i) {
+        x = t[i];
+        t[i] = TTEI_SHUFFLE(x, t[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        t[i + 4] = TTEI_SHUFFLE(x, t[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
+    for (i = 0; i < 6; i += i == 1 ? 3 : 1) {
+        x = t[i];
+        t[i] = TTEI_SHUFFLE(x, t[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        t[i + 2] = TTEI_SHUFFLE(x, t[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (i = 0; i < 8; i += 2) {
+        x = t[i];
+        t[i] = TTEI_SHUFFLE(x, t[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        t[i + 1] = TTEI_SHUFFLE(x, t[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+#else
+    float x[TTEI_LANES][TTEI_LANES], y[TTEI_LANES][TTEI_LANES];
+    size_t i, j;
+    memcpy(x, t, sizeof x);
+    for (i = 0; i < TTEI_LANES; ++i)
+        for (j = 0; j < TTEI_LANES; ++j) y[i][j] = x[j][i];
+    memcpy(t, y, sizeof y);
+#endif
 }
 
-static void ttei_to_lane(size_t n, size_t lane, const float *x, ttei_lanes *y)
+/* The first n entries of rows into lanes. */
+TTEI_CLONES TTEI_LOOPS static void ttei_to_lanes(size_t n, const float *const *rows, ttei_lanes *a)
 {
-    float *entry = (float *)y + lane;
-    size_t i;
-    for (i = 0; i < n; ++i) entry[i * TTEI_LANES] = x[i];
+    ttei_lanes t[TTEI_LANES];
+    size_t i = 0, lane;
+    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
+        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = TTEI_FLOATS_OF(rows[lane] + i);
+        ttei_transpose(t);
+        memcpy(a + i, t, sizeof t);
+    }
+    for (; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) ((float *)(a + i))[lane] = rows[lane][i];
+}
+
+/* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by
+   zero. */
+TTEI_CLONES TTEI_LOOPS static void ttei_from_lanes(size_t n, const ttei_lanes *a, float *const *rows)
+{
+    const ttei_lanes zero = {0};
+    ttei_lanes t[TTEI_LANES];
+    size_t i = 0, lane;
+    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
+        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = a[i + lane] + zero;
+        ttei_transpose(t);
+        for (lane = 0; lane < TTEI_LANES; ++lane) TTEI_FLOATS(rows[lane] + i) = t[lane];
+    }
+    for (; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) rows[lane][i] = ((const float *)(a + i))[lane] + 0.0f;
 }
 
 /* Brings the rows to order 1, each by its own power of two (as ttei_scale_f32 does). */
-static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
+TTEI_CLONES static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
 {
-    float factors[2][TTEI_LANES];
-    ttei_lanes factor;
+    int rest[TTEI_LANES], again = 1;
     size_t i;
-    int pass;
-    for (i = 0; i < TTEI_LANES; ++i) {
-        factors[0][i] = (float)ldexp(1.0, -powers[i].power / 2);
-        factors[1][i] = (float)ldexp(1.0, -powers[i].power - -powers[i].power / 2);
-    }
-    for (pass = 0; pass < 2; ++pass) {
-        memcpy(&factor, factors[pass], sizeof factor);
+    for (i = 0; i < TTEI_LANES; ++i) rest[i] = -powers[i].power;
+    while (again) {
+        float part[TTEI_LANES];
+        ttei_lanes factor;
+        for (again = 0, i = 0; i < TTEI_LANES; ++i) {
+            const int now = rest[i] > 127 ? 127 : rest[i] < -126 ? -126 : rest[i];
+            part[i] = ttei_f32_of((uint32_t)(now + 127) << 23);
+            rest[i] -= now;
+            again |= rest[i] != 0;
+        }
+        memcpy(&factor, part, sizeof factor);
         for (i = 0; i < n; ++i) a[i] *= factor;
     }
 }
 
-/* The same as ttei_train for up to TTEI_LANES rows at once, all with the given ranks: train `i` goes
-   to room->cores + i * room->cores_len, its scales to scales[i], its status to status[i], which is
-   TTE_OK on entry or else leaves the row out; norm2[i] is its squared norm. `one` serves what a
-   row has to do alone: rounding its cores, and the general method where this one will not do. */
+/* One bond of one lane by the general method. */
+static tte_status ttei_lane_general(size_t m, size_t n, size_t r, size_t lane, ttei_lane_room *room,
+                                    ttei_ttsvd_room *one)
+{
+    const size_t full = ttei_min(m, n);
+    const float *a = (const float *)room->a + lane;
+    float *u = (float *)room->u + lane, *b = (float *)room->b + lane;
+    size_t i, j;
+    tte_status status;
+    for (i = 0; i < m * n; ++i) one->remainder[i] = a[i * TTEI_LANES];
+    status = ttei_svd(1, m, n, one->remainder, one->u, one->s, one->vt, one->svd);
+    for (i = 0; i < m && status == TTE_OK; ++i)
+        for (j = 0; j < r; ++j) u[(i * r + j) * TTEI_LANES] = one->u[i * full + j];
+    for (i = 0; i < r * n && status == TTE_OK; ++i) b[i * TTEI_LANES] = one->s[i / n] * one->vt[i];
+    return status;
+}
+
+/* The same as ttei_train for up to TTEI_LANES rows at once, all with the given ranks: the trains go to
+   room->cores one after the other, their scales to scales, and what became of them to status, which is TTE_OK
+   on entry or else leaves a row out. top and norm2 are the rows' largest magnitudes and squared norms. `one`
+   serves what a row has to do alone: rounding its cores, and the general method where this one will not do. */
 static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
-                             const float *rows, size_t dim, size_t count, const double *norm2,
-                             tte_status *status, float (*scales)[TTE_MAX_MODES],
-                             ttei_lane_room *room, ttei_ttsvd_room *one)
+                             const float *const *rows, size_t dim, const float *top, const double *norm2,
+                             tte_status *status, float (*scales)[TTE_MAX_MODES], ttei_lane_room *room,
+                             ttei_ttsvd_room *one)
 {
     const int32_t d = shape->modes;
-    int32_t failed[TTEI_LANES], found[TTE_MAX_MODES + 1], k;
+    int32_t failed[TTEI_LANES], k;
     ttei_powers powers[TTEI_LANES];
-    size_t n = room->entries, m, r, lane, at = 0;
+    size_t n = room->entries, m, r, lane;
+    float *cores[TTEI_LANES], *remainders[TTEI_LANES];
     ttei_lane_bits bits;
     ttei_lanes *swap;
-    memset(failed, 0, sizeof failed);
-    memset(room->a, 0, room->entries * sizeof *room->a);
-    memset(powers, 0, sizeof powers);
-    for (lane = 0; lane < count; ++lane) {
-        if (status[lane] != TTE_OK) continue;
-        powers[lane] = ttei_powers_of(rows + lane * dim, dim, norm2[lane], d);
-        ttei_to_lane(dim, lane, rows + lane * dim, room->a);
+    for (lane = 0; lane < TTEI_LANES; ++lane) {
+        powers[lane] = ttei_powers_of(top[lane], norm2[lane], d);
+        cores[lane] = room->cores + lane * room->cores_len;
+        remainders[lane] = room->remainders + lane * room->entries;
     }
+    ttei_to_lanes(dim, rows, room->a);
+    memset(room->a + dim, 0, (room->entries - dim) * sizeof *room->a);
     ttei_lane_scale(dim, powers, room->a);
     for (k = 0; k + 1 < d; ++k) {
         m = (size_t)ranks[k] * (size_t)shape->dim[k];
         n /= (size_t)shape->dim[k];
         r = (size_t)ranks[k + 1];
         ttei_lane_bond(m, n, r, room, &bits);
-        for (lane = 0; lane < count; ++lane) {
-            float *core = room->cores + lane * room->cores_len + at;
-            failed[lane] |= ((const int32_t *)&bits)[lane];
-            if (status[lane] != TTE_OK) continue;
-            ttei_from_lane(m * r, lane, room->u, core);
-            if (coding == TTE_F32) continue;
-            ttei_from_lane(m * n, lane, room->a, one->remainder);
-            status[lane] = ttei_train_round(coding, m, r, n, powers[lane].spread, core,
-                                            &scales[lane][k], one);
-            ttei_to_lane(r * n, lane, one->remainder, room->b);
+        memcpy(failed, &bits, sizeof failed);
+        for (lane = 0; lane < TTEI_LANES; ++lane)
+            if (failed[lane] != 0 && status[lane] == TTE_OK)
+                status[lane] = ttei_lane_general(m, n, r, lane, room, one);
+        ttei_from_lanes(m * r, room->u, cores);
+        if (coding != TTE_F32) {
+            ttei_from_lanes(m * n, room->a, remainders);
+            for (lane = 0; lane < TTEI_LANES; ++lane)
+                if (status[lane] == TTE_OK)
+                    status[lane] = ttei_train_round(coding, m, r, n, powers[lane].spread, cores[lane],
+                                                    &scales[lane][k], remainders[lane], one);
+            ttei_to_lanes(r * n, (const float *const *)remainders, room->b);
         }
+        for (lane = 0; lane < TTEI_LANES; ++lane) cores[lane] += m * r;
         swap = room->a;
         room->a = room->b;
         room->b = swap;
-        at += m * r;
     }
     n = (size_t)ranks[d - 1] * (size_t)shape->dim[d - 1];
-    for (lane = 0; lane < count; ++lane) {
-        float *cores = room->cores + lane * room->cores_len;
-        if (failed[lane] != 0) {
-            status[lane] = ttei_train(shape, ranks, -1, coding, rows + lane * dim, dim, found, cores,
-                                      scales[lane], one);
-        } else if (status[lane] == TTE_OK) {
-            ttei_from_lane(n, lane, room->a, cores + at);
-            status[lane] =
-                ttei_train_end(coding, n, &powers[lane], cores + at, &scales[lane][d - 1]);
-        }
-    }
+    ttei_from_lanes(n, room->a, cores);
+    for (lane = 0; lane < TTEI_LANES; ++lane)
+        if (status[lane] == TTE_OK)
+            status[lane] = ttei_train_end(coding, n, &powers[lane], cores[lane], &scales[lane][d - 1]);
 }
 
 /* ---- rows to records --------------------------------------------------------------------------------- */
@@ -5605,26 +5852,28 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
                                unsigned char *records, size_t record_size, ttei_train_slot *slots,
                                ttei_train_encoder *e)
 {
-    tte_status status[TTEI_LANES] = {TTE_OK};
-    float scales[TTEI_LANES][TTE_MAX_MODES];
-    double norm2[TTEI_LANES] = {0};
+    tte_status status[TTEI_LANES];
+    float scales[TTEI_LANES][TTE_MAX_MODES], top[TTEI_LANES];
+    double norm2[TTEI_LANES];
+    const float *row[TTEI_LANES];
     size_t i;
-    for (i = 0; i < count; ++i) {
-        const float *row = rows + i * plan->dim;
-        status[i] = ttei_all_finite_f32(row, plan->dim) ? TTE_OK : TTE_ERR_NOT_FINITE;
-        slots[i].norm2 = norm2[i] = status[i] == TTE_OK ? ttei_norm2(row, plan->dim) : 0;
-        slots[i].error2 = 0;
-        memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
+    for (i = 0; i < TTEI_LANES; ++i) {  /* lanes without a row of finite numbers repeat one, or compute in vain */
+        row[i] = rows + (i < count ? i : 0) * plan->dim;
+        top[i] = ttei_top_f32(plan->dim, row[i]);
+        status[i] = ttei_finite_f32(top[i]) ? TTE_OK : TTE_ERR_NOT_FINITE;
+        norm2[i] = status[i] == TTE_OK ? ttei_norm2(row[i], plan->dim) : 0;
     }
     if (e->in_lanes)
-        ttei_train_lanes(&plan->shape, plan->caps, plan->coding, rows, plan->dim, count, norm2, status,
-                         scales, &e->lanes, &e->train);
+        ttei_train_lanes(&plan->shape, plan->caps, plan->coding, row, plan->dim, top, norm2, status, scales,
+                         &e->lanes, &e->train);
     for (i = 0; i < count; ++i) {
-        const float *row = rows + i * plan->dim;
         const float *cores = e->in_lanes ? e->lanes.cores + i * e->lanes.cores_len : e->cores;
+        memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
+        slots[i].norm2 = norm2[i];
+        slots[i].error2 = 0;
         if (status[i] == TTE_OK)
-            status[i] = e->in_lanes ? ttei_train_measure(plan, row, cores, &slots[i], e)
-                                    : ttei_train_one(plan, row, scales[i], &slots[i], e);
+            status[i] = e->in_lanes ? ttei_train_measure(plan, row[i], cores, &slots[i], e)
+                                    : ttei_train_one(plan, row[i], scales[i], &slots[i], e);
         slots[i].status = status[i];
         slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
                                           ttei_core_sum(&plan->shape, slots[i].ranks));
@@ -6751,15 +7000,13 @@ typedef struct ttei_learning {
     double weight_sum, *first, *second;  /* sums of w, w x, w x'x; then mean and covariance                */
     double *root, *inverse;     /* of the metric and back; NULL without one                               */
     float *metric, ridge;       /* as the model has them                                                  */
-    double *work[3], *values;   /* matrices; dim                                                          */
-    void *eigen_work;
+    double *work[2], *values;   /* matrices, the second also the work of ttei_eigen; dim                   */
     float *rows;                /* block_rows x dim                                                        */
 } ttei_learning;
 
 static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_learning *l)
 {
     const size_t dim = s->dim, square = ttei_mul(dim, dim), real = sizeof(double);
-    int i;
     memset(l, 0, sizeof *l);
     l->s = s;
     l->progress = s->progress;
@@ -6774,9 +7021,9 @@ static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_
         l->inverse = (double *)ttei_take(carve, square, real);
         l->metric = (float *)ttei_take(carve, square, sizeof(float));
     }
-    for (i = 0; i < 3; ++i) l->work[i] = (double *)ttei_take(carve, square, real);
+    l->work[0] = (double *)ttei_take(carve, square, real);
+    l->work[1] = (double *)ttei_take(carve, ttei_max(ttei_mul(square, real), ttei_eigen_work(dim)), 1);
     l->values = (double *)ttei_take(carve, dim, real);
-    l->eigen_work = ttei_take(carve, ttei_eigen_work(dim), 1);
     l->rows = (float *)ttei_take(carve, ttei_mul(l->block_rows, dim), sizeof(float));
 }
 
@@ -6888,7 +7135,7 @@ static tte_status ttei_learn_metric(ttei_learning *l)
     status = ttei_metric_prepare(dim, metric, l->metric, &l->ridge);
     if (status != TTE_OK) return status;
     for (i = 0; i < dim * dim; ++i) a[i] = (double)l->metric[i];
-    if (!ttei_eigen(dim, a, l->values, l->eigen_work)) return TTE_ERR_CONVERGENCE;
+    if (!ttei_eigen(dim, a, l->values, l->work[1])) return TTE_ERR_CONVERGENCE;
     if (l->values[dim - 1] < -1.1e-5 * l->values[0]) return TTE_ERR_ARGUMENT;
     for (j = 0; j < dim; ++j) l->values[j] = sqrt((l->values[j] > 0 ? l->values[j] : 0) + (double)l->ridge);
     ttei_spectral(dim, a, l->values, l->work[1], l->root);
@@ -6905,7 +7152,7 @@ static tte_status ttei_learn_spectrum(ttei_learning *l)
         ttei_square_product(l->dim, l->root, l->work[0], l->work[1]);
         ttei_square_product(l->dim, l->work[1], l->root, l->work[0]);
     }
-    if (!ttei_eigen(l->dim, l->work[0], l->values, l->eigen_work)) return TTE_ERR_CONVERGENCE;
+    if (!ttei_eigen(l->dim, l->work[0], l->values, l->work[1])) return TTE_ERR_CONVERGENCE;
     for (j = 0; j < l->dim; ++j)
         if (!(l->values[j] > 1e-13 * l->values[0])) l->values[j] = 0;
     return TTE_OK;
@@ -9846,7 +10093,6 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_FINE
 #undef TTEI_FLOATS
 #undef TTEI_FLOATS_OF
-#undef TTEI_GRAM_DEPTH
 #undef TTEI_GRAM_ROWS
 #undef TTEI_GRAM_SIDE
 #undef TTEI_INLINE
@@ -9870,6 +10116,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_PLAN_MODES
 #undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
+#undef TTEI_PRODUCT_DEPTH
 #undef TTEI_QUAD
 #undef TTEI_RATES
 #undef TTEI_RATES_ALL
@@ -9879,11 +10126,13 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_ROWS_TILE
 #undef TTEI_SAMPLE
 #undef TTEI_SELECT
+#undef TTEI_SHUFFLE
 #undef TTEI_SIZE_MAX
 #undef TTEI_SPARE
 #undef TTEI_SQUARE_MIN
-#undef TTEI_STEPS
 #undef TTEI_STRETCHES
+#undef TTEI_SVD_BLOCK
+#undef TTEI_SVD_PART
 #undef TTEI_SVD_SWEEPS
 #undef TTEI_TILES
 #undef TTEI_TURN

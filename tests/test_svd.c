@@ -164,7 +164,8 @@ static void examine(int single, int m, int n, double *a)
     }
     if (CHECK_STATUS(svd(single, m, n, a, NULL, values, NULL), TTE_OK) && ok) {
         check_values(k, values);
-        for (int i = 0; i < k; i++) ok &= CHECK_LE(fabs(values[i] - s[i]), 8 * unit * s[0]);
+        /* From 40 on by another method, each to k units: LAPACK's drivers are compared in this way, too. */
+        for (int i = 0; i < k; i++) ok &= CHECK_LE(fabs(values[i] - s[i]), (k < 40 ? 8 : k) * unit * s[0]);
     }
     if (!ok && test.bad <= 6) fprintf(stderr, "    above: %s, %d x %d\n", single ? "f32" : "f64", m, n);
 }
