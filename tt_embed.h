@@ -2529,13 +2529,27 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
    not depend on how rows are grouped. */
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
 
-/* A block of `height` rows, 1 or 4, and `vectors` (1 or 2) vectors of columns. */
-TTEI_INLINE void ttei_product_block(int height, int vectors, size_t k, const float *a, size_t down, size_t right,
-                                    const float *b, size_t ldb, float *c, size_t ldc)
+#define TTEI_STRIP 128u
+
+/* A block of `height` rows, 1 or 4, and `vectors` (1 or 2) vectors of columns; with `more` it is added to c. */
+TTEI_INLINE void ttei_product_block(int height, int vectors, int more, size_t k, const float *a, size_t down,
+                                    size_t right, const float *b, size_t ldb, float *c, size_t ldc)
 {
     TTEI_NO_FUSING
     ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
     size_t l;
+    if (more) {
+        s0 = TTEI_FLOATS_OF(c);
+        if (vectors == 2) t0 = TTEI_FLOATS_OF(c + TTEI_LANES);
+        if (height == 4) {
+            s1 = TTEI_FLOATS_OF(c + ldc), s2 = TTEI_FLOATS_OF(c + 2 * ldc), s3 = TTEI_FLOATS_OF(c + 3 * ldc);
+            if (vectors == 2) {
+                t1 = TTEI_FLOATS_OF(c + ldc + TTEI_LANES);
+                t2 = TTEI_FLOATS_OF(c + 2 * ldc + TTEI_LANES);
+                t3 = TTEI_FLOATS_OF(c + 3 * ldc + TTEI_LANES);
+            }
+        }
+    }
     for (l = 0; l < k; ++l, a += right, b += ldb) {
         x = TTEI_FLOATS_OF(b);
         if (vectors == 2) y = TTEI_FLOATS_OF(b + TTEI_LANES);
@@ -2569,17 +2583,28 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, 
     TTEI_NO_FUSING
     size_t i, j = 0, l;
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
-    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {  /* so that a strip of b stays in the cache */
-        for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 2, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
-        for (; i < m; ++i)
-            ttei_product_block(1, 2, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+    for (; j + 2 * TTEI_LANES <= n; j += 2 * TTEI_LANES) {
+        float strip[TTEI_STRIP * 2 * TTEI_LANES];  /* of b: rows far apart share few sets of the cache */
+        size_t first = 0, part, step = m >= 8 && k > 32 ? 2 * TTEI_LANES : ldb;
+        do {
+            const float *from = b + first * ldb + j, *left = a + first * right;
+            part = k - first < TTEI_STRIP || step == ldb ? k - first : TTEI_STRIP;
+            if (step != ldb) {
+                for (l = 0; l < part; ++l) memcpy(strip + l * 2 * TTEI_LANES, from + l * ldb, 2 * sizeof(ttei_lanes));
+                from = strip;
+            }
+            for (i = 0; i + 4 <= m; i += 4)
+                ttei_product_block(4, 2, first > 0, part, left + i * down, down, right, from, step, c + i * ldc + j, ldc);
+            for (; i < m; ++i)
+                ttei_product_block(1, 2, first > 0, part, left + i * down, down, right, from, step, c + i * ldc + j, ldc);
+            first += part;
+        } while (first < k);
     }
     for (; j + TTEI_LANES <= n; j += TTEI_LANES) {
         for (i = 0; i + 4 <= m; i += 4)
-            ttei_product_block(4, 1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+            ttei_product_block(4, 1, 0, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
         for (; i < m; ++i)
-            ttei_product_block(1, 1, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
+            ttei_product_block(1, 1, 0, k, a + i * down, down, right, b + j, ldb, c + i * ldc + j, ldc);
     }
     for (; j + 4 <= n; j += 4)
         for (i = 0; i < m; ++i) {
@@ -6922,7 +6947,7 @@ static void ttei_nearest(size_t count, size_t near, const float *y, size_t point
 }
 
 /* A tile of rows in the coordinates of a model. */
-#define TTEI_ROWS_TILE 32u
+#define TTEI_ROWS_TILE 64u
 typedef struct ttei_rows_tile {
     float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
     float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
@@ -9215,7 +9240,7 @@ static void ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, in
 static void ttei_batch_encode(const ttei_builder *b, const ttei_coder *coder, ttei_intake *batch, size_t dim,
                               const float *rows, const float *weights, float usual, size_t count)
 {
-    const size_t together = b->plan != NULL ? TTEI_LANES : TTEI_ROWS_TILE / 2;
+    const size_t together = b->plan != NULL ? TTEI_LANES : TTEI_ROWS_TILE;
     const int groups = (int)((count + together - 1) / together);
     int group;
 #ifdef _OPENMP
@@ -10131,6 +10156,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_SPARE
 #undef TTEI_SQUARE_MIN
 #undef TTEI_STRETCHES
+#undef TTEI_STRIP
 #undef TTEI_SVD_BLOCK
 #undef TTEI_SVD_PART
 #undef TTEI_SVD_SWEEPS
