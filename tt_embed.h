@@ -77,7 +77,7 @@ CONTENTS (search for the words in capitals)
      LOOKUP AND PRODUCTS                    images to rows and scores
    THE WRITER, rows to bytes:
      VECTOR KERNELS                         dot, axpy, products, Gram matrices, Cholesky
-     SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, implicit-shift QR
+     SINGULAR VALUE DECOMPOSITION           Householder bidiagonalization, QR steps, division of large ones
      TT-SVD                                 decomposition, records of TTE_PER_TOKEN
      MANY ROWS AT ONCE                      the same for eight rows in the lanes of a vector
      TRELLIS ENCODER                        Viterbi search, tail-biting
@@ -4845,7 +4845,7 @@ static int ttei_eigen(size_t n, double *a, double *values, void *work)
 }
 
 /* ================================================================================================
-   TENSOR TRAINS OF SINGLE ROWS: THE WRITER'S SIDE
+   TT-SVD
    Ranks, core codings, TT-SVD, records. Shapes, contraction and decoding are the reader's.
    ============================================================================================= */
 
