@@ -3155,7 +3155,7 @@ static void ttei_batch_columns(const ttei_batch *b, size_t number)
 {
     const size_t dim = (size_t)b->t->dim, column = number * TTEI_PANEL, n = ttei_min(TTEI_PANEL, dim - column);
     ttei_i16 *panel = (ttei_i16 *)ttei_batch_panel(b);
-    ttei_i32 *sums[TTEI_TILE], none[TTEI_PANEL] = {0};
+    ttei_i32 *sums[TTEI_TILE], lost[TTEI_TILE][TTEI_PANEL] = {{0}};
     const ttei_u32 *q[TTEI_TILE];
     size_t pair = 0, depth, i, k, used;
     do {
@@ -3167,7 +3167,7 @@ static void ttei_batch_columns(const ttei_batch *b, size_t number)
                 q[k] = (const ttei_u32 *)(ttei_batch_q(b, one) + 1);
                 used = ttei_max(used, *q[k]);
                 q[k] += 1 + pair;
-                sums[k] = one == i + k ? (ttei_i32 *)(b->rows + one * dim + column) : none;
+                sums[k] = one == i + k ? (ttei_i32 *)(b->rows + one * dim + column) : lost[k];
             }
             used = used > pair ? ttei_min(used - pair, depth) : 0;
             if (pair == 0 || used > 0) ttei_tile(used, panel, q, n, pair > 0, sums);
