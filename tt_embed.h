@@ -7582,6 +7582,29 @@ static int ttei_rate_index(int rate)
     return i;
 }
 
+/* The step of the trellis for n numbers of squares `sum`: what suits Gaussian ones, times x = 2^(i/4) for the least of what
+   was measured of wider steps, D (1 + 1.4 (x - 1)^2) sum, and what numbers beyond the largest code lose. A row of the basis
+   may be nearly a unit vector, where all columns but one are small. */
+static double ttei_basis_step(size_t n, const float *row, double sum, int rate, int state_bits)
+{
+    const int i = ttei_rate_index(rate);
+    const double step = sqrt(sum / (double)n) * ttei_gauss_spread(i, state_bits), top = (double)ttei_top_f32(n, row);
+    double x = 1, best = 1, least = 0;
+    for (;; x *= 1.189207115) {
+        double error = ttei_gauss_error(i, state_bits) * (1 + 1.4 * (x - 1) * (x - 1)) * sum;
+        size_t j;
+        for (j = 0; j < n; ++j) {
+            const double beyond = fabs((double)row[j]) - 510 * x * step;
+            if (beyond > 0) error += beyond * beyond;
+        }
+        if (x <= 1 || error < least) {
+            least = error;
+            best = x;
+        }
+        if (!(510 * x * step < top)) return best * step;
+    }
+}
+
 /* One row of the basis: its scale and codes to bytes, and what a reader makes of them back to `row`. */
 static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, int rate, float *row,
                            unsigned char *scale_bytes, unsigned char *record)
@@ -7595,7 +7618,7 @@ static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, i
     size_t i;
     for (i = 0; i < dim; ++i) sum += (double)row[i] * (double)row[i];
     step = plain ? (double)ttei_top_f32(dim, row) / (ldexp(1, rate - TTEI_PLAIN) - 1)
-                 : sqrt(sum / (double)dim) * ttei_gauss_spread(ttei_rate_index(rate), coder->trellis.bits);
+                 : ttei_basis_step(dim, row, sum, rate, coder->trellis.bits);
     ttei_put16(scale_bytes, ttei_bf16_encode(plain ? step * 1.004 : step));
     scale = ttei_get_bf16(scale_bytes);
     for (i = 0; i < dim; ++i) target[i] = row[i] / scale;
@@ -7610,6 +7633,7 @@ static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, i
 /* What the basis is to be: eigenvectors in rows of work[0], lengths in values. */
 typedef struct ttei_plan_basis {
     size_t rank;
+    double more;                /* bits above what is right to first order                                */
     int has_mean, *rates;       /* of has_mean + rank rows                                                */
 } ttei_plan_basis;
 
@@ -7620,26 +7644,26 @@ typedef struct ttei_plan_basis {
    Noise of relative size 2^-2b in basis row j turns, by way of the dual, into a white noise of variance v_j 2^-2b / dim
    in the coefficients, which costs each of them v_j 2^-2b / (2 ln 2 dim max(v_k, D)) bits a row. The sum of bits is
    least at 2^2b = v_j (vocab / dim) h, h the mean over the dim coefficients of 1 / max(v_k, D). That is to first order; rows
-   that are no longer orthogonal cost more, and 0.7 bits above it was best on four tables. */
-static void ttei_plan_basis_rates(const ttei_learning *l, double water, double spread, ttei_plan_basis *plan)
+   that are no longer orthogonal cost more: plan->more, see ttei_learn_basis. With `keep` the rank stays. */
+static void ttei_plan_basis_rates(const ttei_learning *l, double water, double spread, int keep, ttei_plan_basis *plan)
 {
     static const double point[5] = {-1.7, -0.8, 0, 0.8, 1.7}, part[5] = {0.1, 0.24, 0.32, 0.24, 0.1};
     const double vocab = (double)l->s->vocab, dim = (double)l->dim;
     double harmonic = 0, mean2 = 0, most = 0;
-    size_t j, limit = ttei_min(l->dim, l->limit_rank);
+    size_t j, limit = keep ? plan->rank : ttei_min(l->dim, l->limit_rank);
     int i;
     for (j = 0; j < l->dim; ++j) harmonic += 1 / (l->values[j] > water ? l->values[j] : water) / dim;
     for (j = 0; j < l->dim; ++j) mean2 += l->first[j] * l->first[j] / dim;
     for (plan->rank = 0; plan->rank < limit; ++plan->rank) {
         const double v = l->values[plan->rank];
-        double bits = 0.5 * log2(v * harmonic * vocab / dim) + 0.7, gain = 0;
+        double bits = 0.5 * log2(v * harmonic * vocab / dim) + plan->more, gain = 0;
         if (!(v > 0)) break;
         if (bits < 1) bits = 1;
         for (i = 0; i < 5; ++i) {
             const double x = v / water * exp(spread * point[i] - 0.5 * spread * spread);
             if (x > 1) gain += part[i] * (x - 1 - log(x));
         }
-        if (vocab * gain < 2 * 0.6931 * dim * bits) break;
+        if (!keep && vocab * gain < 2 * 0.6931 * dim * bits) break;
         plan->rates[1 + plan->rank] = ttei_rate_near(bits, l->dim);
         if (bits > most) most = bits;
     }
@@ -7659,18 +7683,13 @@ static size_t ttei_plan_basis_bytes(const ttei_learning *l, const ttei_plan_basi
     return bytes + TTEI_RUN_BYTES * runs;
 }
 
-/* Section 4, and the basis as readers see it, to the model. work[1] is free for the rows U S^-1. */
-static void ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, const ttei_plan_basis *plan,
-                             ttei_model *m, unsigned char *p)
+/* Section 4, and the basis as readers see it, to the model: rows of `axes` by the roots of their variances. */
+static void ttei_basis_write(const ttei_learning *l, const ttei_coder *coder, const ttei_plan_basis *plan,
+                             const double *axes, ttei_model *m, unsigned char *p)
 {
     const size_t dim = l->dim, first = plan->has_mean ? 0 : 1, rows = plan->rank + 1 - first;
     unsigned char *head = p++, *scales, *record;
     size_t j, i, at = first;
-    const double *axes = l->work[0];
-    if (l->inverse != NULL) {
-        ttei_square_product(dim, l->work[0], l->inverse, l->work[1]);
-        axes = l->work[1];
-    }
     *head = 0;
     for (j = first + 1; j <= plan->rank + 1; ++j)
         if (j == plan->rank + 1 || plan->rates[j] != plan->rates[at]) {
@@ -7693,6 +7712,63 @@ static void ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, co
         scales += 2;
         record += ttei_basis_row_bytes(plan->rates[j], dim);
     }
+}
+
+/* Bits a row that the rounding of the basis costs. A row is y A, the y_k of unit variance and not correlated, A the dim rows
+   that were asked for; its coefficients z = y A dual have variances w_j, whose sum of log2(max(w_j, D) / max(v_j, D)) / 2
+   that is. `variance` has room for the rank. */
+static double ttei_basis_loss(const ttei_learning *l, const ttei_model *m, const double *axes, double *variance)
+{
+    const size_t dim = l->dim, most = l->block_rows / 2;
+    const double water = (double)m->water;
+    float *a = l->rows, *z = l->rows + most * dim;
+    double loss = 0;
+    size_t first, count, i, j;
+    for (j = 0; j < m->rank; ++j) variance[j] = 0;
+    for (first = 0; first < dim; first += count) {
+        count = ttei_min(most, dim - first);
+        for (i = 0; i < count; ++i)
+            for (j = 0; j < dim; ++j)
+                a[i * dim + j] = (float)(axes[(first + i) * dim + j] * sqrt(l->values[first + i]));
+        ttei_product(count, dim, m->rank, a, dim, 1, m->dual, m->rank, z, m->rank);
+        for (i = 0; i < count; ++i)
+            for (j = 0; j < m->rank; ++j) variance[j] += (double)z[i * m->rank + j] * (double)z[i * m->rank + j];
+    }
+    for (j = 0; j < m->rank; ++j) {
+        const double w = variance[j] * (double)m->energy[j], v = l->values[j];
+        loss += 0.5 * log2((w > water ? w : water) / (v > water ? v : water));
+    }
+    return loss;
+}
+
+/* The basis and its dual. Chance may round many rows of few bits to a matrix that is nearly singular; as long as that costs
+   the rows more than half a bit more for each entry would, there is half a bit more. 0.7 bits was best on four large tables. */
+static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, ttei_plan_basis *plan, ttei_model *m,
+                                   double *variance, unsigned char *p)
+{
+    const double step = 0.5, vocab = (double)l->s->vocab, entries = (double)plan->rank * (double)l->dim;
+    const double *axes = l->work[0];
+    double least = 1e300;
+    if (l->inverse != NULL) {
+        ttei_square_product(l->dim, l->work[0], l->inverse, l->work[1]);
+        axes = l->work[1];
+    }
+    for (;; plan->more += step) {
+        double loss;
+        tte_status status;
+        ttei_plan_basis_rates(l, (double)m->water, 0.7, 1, plan);
+        ttei_basis_write(l, coder, plan, axes, m, p);
+        status = ttei_model_dual(m);
+        if (status != TTE_OK && (status != TTE_ERR_CONVERGENCE || plan->more > 8)) return status;
+        loss = vocab * (status == TTE_OK ? ttei_basis_loss(l, m, axes, variance) : 1e9);
+        if (loss + 8 * (double)ttei_plan_basis_bytes(l, plan) >= least) break;
+        least = loss + 8 * (double)ttei_plan_basis_bytes(l, plan);
+        if (!(loss > step * entries)) return TTE_OK;
+    }
+    plan->more -= step;
+    ttei_plan_basis_rates(l, (double)m->water, 0.7, 1, plan);
+    ttei_basis_write(l, coder, plan, axes, m, p);
+    return ttei_model_dual(m);
 }
 
 /* A class: level and scale, then its runs, to bytes. */
@@ -8456,7 +8532,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     ttei_class centroid_class;
     unsigned char class_bytes[TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX], *rates;
     double *doubles, basis_bytes = 0, other = 0;
-    size_t *sizes, class_size = 0, j, basis_size = 0;
+    size_t *sizes, class_size = 0, j;
     ttei_carve carve = ttei_carve_begin(NULL);
     void *center_block = NULL;
     int turn;
@@ -8481,9 +8557,9 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
             const double left = 8 * (bytes - basis_bytes - other) / vocab - 4;
             water = ttei_water(l->values, dim, left > 0 ? left : 0);
         }
-        ttei_plan_basis_rates(l, water, 0.7, &plan);
-        basis_size = ttei_plan_basis_bytes(l, &plan);
-        basis_bytes = (double)basis_size;
+        plan.more = 0.7;
+        ttei_plan_basis_rates(l, water, 0.7, 0, &plan);
+        basis_bytes = (double)ttei_plan_basis_bytes(l, &plan);
         if (turn != 2) continue;
         ttei_next_part(&l->progress, 0.2);
         status = ttei_learn_centroids(l, water, &centers, &center_block);
@@ -8501,7 +8577,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         do {
             ttei_model_carve(m, &model);
             shared->block = (unsigned char *)ttei_take(
-                &model, ttei_add(basis_size + TTEI_CLASSES_MAX, ttei_mul(centers.count, 2 * m->rank + 32)), 1);
+                &model, ttei_add(TTEI_CLASSES_MAX, ttei_add(ttei_mul(m->rank + 1, 2 * dim + 16), ttei_mul(centers.count, 2 * m->rank + 32))), 1);
         } while (ttei_carve_again(&model));
         *model_block = model.base;
         status = ttei_carve_status(&model);
@@ -8511,15 +8587,14 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         for (j = 0; j < m->centroid_count * m->rank; ++j) m->centroids[j] = 0;
         shared->classes = shared->block;
         shared->basis = shared->block + TTEI_CLASSES_MAX;
-        shared->basis_size = basis_size;
-        shared->centroids = shared->basis + basis_size;
         ttei_model_view(l, shared, m);
-        ttei_learn_basis(l, coder, &plan, m, shared->block + TTEI_CLASSES_MAX);
-        status = ttei_model_dual(m);
+        status = ttei_learn_basis(l, coder, &plan, m, doubles, shared->block + TTEI_CLASSES_MAX);
+        shared->basis_size = ttei_plan_basis_bytes(l, &plan);
+        shared->centroids = shared->basis + shared->basis_size;
     }
     if (status == TTE_OK && centers.count > 1) {
         ttei_learn_centroid_codes(l, coder, &centers, m, doubles, doubles + dim, sizes, rates, class_bytes, &centroid_class,
-                                  shared->block + TTEI_CLASSES_MAX + basis_size);
+                                  shared->block + TTEI_CLASSES_MAX + shared->basis_size);
         shared->centroids_size = centers.count * centroid_class.bytes;
         class_size = TTEI_CLASS_HEAD + TTEI_RUN_BYTES * centroid_class.run_count;
     }
