@@ -541,7 +541,7 @@ typedef struct tte_options {       /* NULL or zeros: one train for the table, 8 
    within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET, smaller ones lose digits and at last become
    zeros, which the recorded errors show.
    Cost, TTE_PER_TABLE: dim^2 multiplications a row and pass, and a search through 2^(7 + effort) states, 2^8 to 2^16,
-   for each coefficient; three eigenproblems of dim x dim. Memory: the image, 10 dim x dim doubles, 64 MB.
+   for each coefficient; three eigenproblems of dim x dim. Memory: the image, 13 dim x dim doubles, 64 MB.
    Returns TTE_OK, TTE_ERR_ARGUMENT (also a metric that is not finite, not symmetric to 1e-5 of its largest entry, or has
    an eigenvalue below -1e-5 of its largest), TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1, dim beyond
    2^31 - 1, for TTE_PER_TABLE beyond 16,384), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
@@ -651,7 +651,7 @@ TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, 
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
-   The vector meets the basis once, then each record: no row is built, scores of centroids are computed once.
+   The vector is multiplied by the basis once, then by each record: no row is built, scores of centroids are computed once.
    A score differs from the product with the row that tte_lookup gives by that row's rounding (3e-4 of its norm and
    |hidden|, TTE_PER_TABLE) and float rounding. Returns as tte_lookup, TTE_ERR_RANGE when first + count exceeds vocab,
    TTE_ERR_NOT_FINITE.
@@ -1042,8 +1042,7 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
 
 /* ================================================================================================
    IMAGE LAYOUT
-   The header, where the sections lie, and the checks that make every later read safe. IMAGE FORMAT
-   above is the map of this room.
+   The header, where the sections lie, and the checks that make every later read safe: see IMAGE FORMAT.
    ============================================================================================= */
 
 enum {                      /* where the fields of the header lie */
@@ -1094,27 +1093,27 @@ static uint32_t ttei_crc32_step(uint32_t crc, const unsigned char *p, size_t n)
     return crc;
 }
 
-/* Sixteen bytes at a time for long sections: far[k][b] is what byte b does k bytes later, a table made
+/* Sixteen bytes at a time for long sections: other[k][b] is what byte b does k bytes later, a table made
    on the stack. */
 static uint32_t ttei_crc32(const unsigned char *p, size_t n)
 {
     uint32_t crc = 0xffffffffu;
 #ifndef TT_EMBED_DECODE_ONLY
-    uint32_t far[16][256], word;
+    uint32_t other[16][256], word;
     size_t i, k;
     for (i = 0; n >= 8192 && i < 256; ++i) {
         const unsigned char byte = (unsigned char)i;
-        far[0][i] = ttei_crc32_step(0, &byte, 1);
+        other[0][i] = ttei_crc32_step(0, &byte, 1);
     }
     for (k = 1; n >= 8192 && k < 16; ++k)
-        for (i = 0; i < 256; ++i) far[k][i] = far[k - 1][i] >> 8 ^ far[0][far[k - 1][i] & 255u];
+        for (i = 0; i < 256; ++i) other[k][i] = other[k - 1][i] >> 8 ^ other[0][other[k - 1][i] & 255u];
     for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16) {
         word = crc ^ ttei_get32(p);
         crc = 0;
         for (k = 16; k > 0; k -= 4, p += 4) {
             if (k < 16) word = ttei_get32(p);
-            crc ^= far[k - 1][word & 255u] ^ far[k - 2][word >> 8 & 255u] ^ far[k - 3][word >> 16 & 255u] ^
-                   far[k - 4][word >> 24];
+            crc ^= other[k - 1][word & 255u] ^ other[k - 2][word >> 8 & 255u] ^ other[k - 3][word >> 16 & 255u] ^
+                   other[k - 4][word >> 24];
         }
     }
 #endif
@@ -1687,7 +1686,7 @@ TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
     return ttei_sections_read(t, header);
 }
 
-/* The one judge of images, for strangers' and for what the writers make. */
+/* Whether an image is valid, whoever made it. */
 tte_status tte_open(tte_table *t, const void *data, size_t size)
 {
     const unsigned char *p = (const unsigned char *)data;
@@ -3093,7 +3092,7 @@ typedef struct ttei_batch {
     const tte_table *t;
     const ttei_table_room *room;
     const uint32_t *tokens;
-    float *rows, *near, *far;     /* rows of the group; coefficients in scratch, and behind the group */
+    float *rows, *leading, *other;     /* rows of the group; coefficients in scratch, and behind the group */
     size_t count, near_count;
     size_t pairs, q;              /* of coefficients; floats of a row: factor, pairs that are used, pairs */
     float *panels;                /* of all threads but the first, at the end of all rows             */
@@ -3102,7 +3101,7 @@ typedef struct ttei_batch {
 
 static float *ttei_batch_q(const ttei_batch *b, size_t i)
 {
-    return i < b->near_count ? b->near + i * b->q : b->far + (i - b->near_count) * b->q;
+    return i < b->near_count ? b->leading + i * b->q : b->other + (i - b->near_count) * b->q;
 }
 
 static float *ttei_batch_panel(const ttei_batch *b)
@@ -3211,7 +3210,7 @@ static void ttei_table_rows(const tte_table *t, const uint32_t *tokens, size_t c
     parts = ttei_max((b.pairs + b.depth - 1) / b.depth, 1);
     b.depth = (b.pairs + parts - 1) / parts;  /* parts of one size */
     b.panel_len = ttei_max(TTEI_PANEL * b.depth, 2 * b.pairs) + 16;
-    b.near = room->rows + b.panel_len;
+    b.leading = room->rows + b.panel_len;
     b.near_count = (room->rows_len - b.panel_len) / b.q;
     for (; count > 0; count -= b.count, places -= b.count, tokens += b.count, rows += b.count * dim) {
         left = places * dim;
@@ -3224,7 +3223,7 @@ static void ttei_table_rows(const tte_table *t, const uint32_t *tokens, size_t c
         if (b.count < count && b.count > TTEI_TILE) b.count -= b.count % TTEI_TILE;
         b.tokens = tokens;
         b.rows = rows;
-        b.far = rows + b.count * dim;
+        b.other = rows + b.count * dim;
         ttei_batch_group(&b, threads);
     }
 }
@@ -3866,7 +3865,7 @@ TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t co
 /* ================================================================================================
    SINGULAR VALUE DECOMPOSITION, SYMMETRIC EIGENVALUES
    A matrix is held as n columns of length m >= n, each contiguous and followed by zeros, so that a vector may
-   run over its end; a wide matrix is its own transpose in that form, so both kinds take the same road:
+   run over its end; a wide matrix is its own transpose in that form, so both kinds are treated alike:
        W = P B Q'      Householder reflections from both sides, B upper bidiagonal [GVL 5.4.8]
        B = Y S Z'      implicit QR steps [GVL 8.6.3]; larger ones are divided first, and the parts joined
        U = P Y, V = Q Z  the reflections, many at a time as products of matrices [GVL 5.1.7]
@@ -4532,10 +4531,10 @@ static void ttei_join_carve(size_t n, size_t step, ttei_carve *carve, ttei_join 
 
 /* ---- reflections, many at a time ---------------------------------------------------------------------- */
 
-/* Doubles of `room` for ttei_reflect_all. */
-static size_t ttei_reflect_room(size_t m, size_t rows)
+/* Doubles of `room` for ttei_reflect_all, where columns are `step` apart: none for few rows. */
+static size_t ttei_reflect_room(size_t step, size_t rows)
 {
-    return ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(ttei_column_step(m), rows));
+    return rows < 2 * TTEI_SVD_BLOCK ? 0 : ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(step, rows));
 }
 
 /* X := H_0 .. H_(count-1) X for `rows` columns x of length m, `step_x` apart; vector j of a reflection stands
@@ -4608,7 +4607,7 @@ typedef struct ttei_svd_room {    /* m = max(rows, cols), n = min(rows, cols)   
 static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work, ttei_svd_room *room)
 {
     const size_t m = ttei_max(rows, cols), n = ttei_min(rows, cols), real = sizeof(double);
-    const size_t step = ttei_column_step(m), step_n = ttei_column_step(n + 1);
+    const size_t step = ttei_column_step(ttei_max(m, n + 1)), step_n = ttei_column_step(n + 1);
     ttei_carve carve = ttei_carve_begin(work);
     memset(room, 0, sizeof *room);
     room->step = room->b.step[0] = step;
@@ -4622,7 +4621,7 @@ static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work
     room->q = (double *)ttei_take(&carve, ttei_mul(step_n, n), real);
     room->b.vectors[1] = (double *)ttei_take(&carve, ttei_mul(step_n, n + 1), real);
     ttei_join_carve(n, step_n, &carve, &room->join);
-    room->reflect = (double *)ttei_take(&carve, ttei_reflect_room(m, n), real);
+    room->reflect = (double *)ttei_take(&carve, ttei_reflect_room(ttei_max(step, step_n), n), real);
     if (symmetric) return carve.used;
     room->tau_left = (double *)ttei_take(&carve, n, real);
     room->w = (double *)ttei_take(&carve, ttei_mul(step, n), real);
@@ -4767,7 +4766,7 @@ TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, do
     memset(line, 0, 2 * step * sizeof *line);
     for (j = 0; j < n; ++j) {
         double *y = a + j * step + j, *u = y + 1, *p = line + j % 2 * step, t;
-        const double *v = y - step, *w = line + (j + 1) % 2 * step;  /* of the reflection before; v[0]: row j */
+        const double *v = j > 0 ? y - step : line, *w = line + (j + 1) % 2 * step;  /* of the reflection before; v[0]: row j */
         if (j > 0) ttei_axpy(n - j, -v[0], w + j, y);
         if (j > 0) ttei_axpy(n - j, -w[j], v, y);
         d[j] = y[0];
@@ -5272,7 +5271,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
 
 #define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
 #define TTEI_LANE_SWEEPS (TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12)  /* for one eigenvalue */
-#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, the square of nothing   */
+#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, a square that is none  */
 #define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
 
 typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
@@ -6818,7 +6817,7 @@ typedef struct ttei_class {
 
 typedef struct ttei_model {
     tte_table view;             /* of what is shared, as reading functions want it                         */
-    size_t dim, rank, centroid_count, near;
+    size_t dim, rank, centroid_count, leading;
     int state_bits, exponent, class_count, gain_bits, effort;
     float water, usual_weight;
     float *metric, ridge;       /* dim x dim, or NULL: identity; see ttei_metric_prepare                   */
@@ -6827,8 +6826,8 @@ typedef struct ttei_model {
     float *dual;                /* dim x rank: coefficients = (row - mean) dual                            */
     float *energy;              /* rank: |basis row|^2 in the metric                                       */
     float *centroids;           /* centroid_count x rank; zeros where there is one or none                 */
-    float *near_weight;         /* near: what a coefficient's distance counts                              */
-    float *near_points;         /* near x centroid_count: their leading coefficients, so weighted          */
+    float *near_weight;         /* leading: what a coefficient's distance counts                              */
+    float *near_points;         /* leading x centroid_count: their leading coefficients, so weighted          */
     float *near_halves;         /* centroid_count: half of their squared lengths                           */
     ttei_class classes[65];     /* and that of the centroids behind the last                               */
     float gains[16];
@@ -6838,14 +6837,14 @@ typedef struct ttei_model {
 static void ttei_model_carve(ttei_model *m, ttei_carve *carve)
 {
     const size_t real = sizeof(float);
-    m->near = ttei_min(m->rank, TTEI_NEAR);
+    m->leading = ttei_min(m->rank, TTEI_NEAR);
     m->mean = (float *)ttei_take(carve, m->dim, real);
     m->basis = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
     m->dual = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
     m->energy = (float *)ttei_take(carve, m->rank, real);
     m->centroids = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->rank), real);
-    m->near_weight = (float *)ttei_take(carve, m->near, real);
-    m->near_points = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->near), real);
+    m->near_weight = (float *)ttei_take(carve, m->leading, real);
+    m->near_points = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->leading), real);
     m->near_halves = (float *)ttei_take(carve, m->centroid_count, real);
 }
 
@@ -6899,13 +6898,13 @@ static tte_status ttei_model_dual(ttei_model *m)
     return found ? TTE_OK : TTE_ERR_CONVERGENCE;
 }
 
-/* halves[k] = |p_k|^2 / 2 of the columns of p, near x points. */
-static void ttei_half_squares(size_t near, size_t points, const float *p, float *halves)
+/* halves[k] = |p_k|^2 / 2 of the columns of p, leading x points. */
+static void ttei_half_squares(size_t leading, size_t points, const float *p, float *halves)
 {
     size_t j, k;
     for (k = 0; k < points; ++k) {
         double sum = 0;
-        for (j = 0; j < near; ++j) sum += (double)p[j * points + k] * (double)p[j * points + k];
+        for (j = 0; j < leading; ++j) sum += (double)p[j * points + k] * (double)p[j * points + k];
         halves[k] = (float)(0.5 * sum);
     }
 }
@@ -6914,23 +6913,23 @@ static void ttei_half_squares(size_t near, size_t points, const float *p, float 
 static void ttei_model_near(ttei_model *m)
 {
     size_t j, k;
-    for (j = 0; j < m->near; ++j) {
+    for (j = 0; j < m->leading; ++j) {
         const double energy = (double)m->energy[j], level = energy > (double)m->water ? energy : (double)m->water;
         m->near_weight[j] = level > 0 ? (float)(sqrt(energy) / sqrt(sqrt(level))) : 0;
     }
     for (k = 0; k < m->centroid_count; ++k)
-        for (j = 0; j < m->near; ++j)
+        for (j = 0; j < m->leading; ++j)
             m->near_points[j * m->centroid_count + k] = m->centroids[k * m->rank + j] * m->near_weight[j];
-    ttei_half_squares(m->near, m->centroid_count, m->near_points, m->near_halves);
+    ttei_half_squares(m->leading, m->centroid_count, m->near_points, m->near_halves);
 }
 
-/* ids[i] = the nearest of `points` points to the i-th of `count` vectors y (near numbers each): the smallest of
+/* ids[i] = the nearest of `points` points to the i-th of `count` vectors y (leading numbers each): the smallest of
    |p|^2 / 2 - <y, p>. `scores` has count x points floats. */
-static void ttei_nearest(size_t count, size_t near, const float *y, size_t points, const float *p,
+static void ttei_nearest(size_t count, size_t leading, const float *y, size_t points, const float *p,
                          const float *halves, float *scores, uint16_t *ids)
 {
     size_t i, k;
-    ttei_product(count, near, points, y, near, 1, p, points, scores, points);
+    ttei_product(count, leading, points, y, leading, 1, p, points, scores, points);
     for (i = 0; i < count; ++i) {
         const float *s = scores + i * points;
         float least = halves[0] - s[0];
@@ -6951,7 +6950,7 @@ static void ttei_nearest(size_t count, size_t near, const float *y, size_t point
 typedef struct ttei_rows_tile {
     float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
     float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
-    float *y;                   /* TTEI_ROWS_TILE x near                                                        */
+    float *y;                   /* TTEI_ROWS_TILE x leading                                                        */
     float *scores;              /* TTEI_ROWS_TILE x centroid_count                                              */
     uint16_t centroid[TTEI_ROWS_TILE];
     double energy[TTEI_ROWS_TILE];   /* see ttei_tile_analyze                                                   */
@@ -6978,9 +6977,9 @@ static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *ro
     memset(tile->centroid, 0, sizeof tile->centroid);
     if (m->centroid_count > 1) {
         for (i = 0; i < count; ++i)
-            for (j = 0; j < m->near; ++j)
-                tile->y[i * m->near + j] = tile->z[i * m->rank + j] * m->near_weight[j];
-        ttei_nearest(count, m->near, tile->y, m->centroid_count, m->near_points, m->near_halves, tile->scores,
+            for (j = 0; j < m->leading; ++j)
+                tile->y[i * m->leading + j] = tile->z[i * m->rank + j] * m->near_weight[j];
+        ttei_nearest(count, m->leading, tile->y, m->centroid_count, m->near_points, m->near_halves, tile->scores,
                      tile->centroid);
     }
     for (i = 0; i < count; ++i) {
@@ -7212,12 +7211,12 @@ static double ttei_learn_level(ttei_learning *l, double eps)
 
 /* The search for centroids, in the leading coefficients y of a sample. */
 typedef struct ttei_cluster {
-    size_t near, sample, most;  /* coefficients; rows; points                                              */
-    double *level, *deviation;  /* near + 1: see ttei_cluster_gain, the last one that of water; near: of y from its point */
-    float *axes;                /* dim x near: y = (row - mean) axes                                       */
-    float *best;                /* near x most: the best points so far                                     */
-    float *y, *points, *halves, *scores;  /* sample x near; near x most; most; threads x TTEI_ROWS_TILE x most   */
-    double *sums, *counts;      /* most x near; most                                                       */
+    size_t leading, sample, most;  /* coefficients; rows; points                                              */
+    double *level, *deviation;  /* leading + 1: see ttei_cluster_gain, the last one that of water; leading: of y from its point */
+    float *axes;                /* dim x leading: y = (row - mean) axes                                       */
+    float *best;                /* leading x most: the best points so far                                     */
+    float *y, *points, *halves, *scores;  /* sample x leading; leading x most; most; threads x TTEI_ROWS_TILE x most   */
+    double *sums, *counts;      /* most x leading; most                                                       */
     uint16_t *ids;              /* sample                                                                  */
     int threads;
 } ttei_cluster;
@@ -7225,15 +7224,15 @@ typedef struct ttei_cluster {
 static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_cluster *c)
 {
     const size_t real = sizeof(float);
-    c->level = (double *)ttei_take(carve, c->near + 1, sizeof(double));
-    c->deviation = (double *)ttei_take(carve, c->near, sizeof(double));
-    c->axes = (float *)ttei_take(carve, ttei_mul(l->dim, c->near), real);
-    c->y = (float *)ttei_take(carve, ttei_mul(c->sample, c->near), real);
-    c->points = (float *)ttei_take(carve, ttei_mul(c->most, c->near), real);
-    c->best = (float *)ttei_take(carve, ttei_mul(c->most, c->near), real);
+    c->level = (double *)ttei_take(carve, c->leading + 1, sizeof(double));
+    c->deviation = (double *)ttei_take(carve, c->leading, sizeof(double));
+    c->axes = (float *)ttei_take(carve, ttei_mul(l->dim, c->leading), real);
+    c->y = (float *)ttei_take(carve, ttei_mul(c->sample, c->leading), real);
+    c->points = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
+    c->best = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
     c->halves = (float *)ttei_take(carve, c->most, real);
     c->scores = (float *)ttei_take(carve, ttei_mul((size_t)c->threads * TTEI_ROWS_TILE, c->most), real);
-    c->sums = (double *)ttei_take(carve, ttei_mul(c->most, c->near), sizeof(double));
+    c->sums = (double *)ttei_take(carve, ttei_mul(c->most, c->leading), sizeof(double));
     c->counts = (double *)ttei_take(carve, c->most, sizeof(double));
     c->ids = (uint16_t *)ttei_take(carve, ttei_max(c->sample, l->block_rows), sizeof(uint16_t));
 }
@@ -7245,20 +7244,20 @@ static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, 
     size_t i, j;
     for (i = 0; i < count; ++i)
         for (j = 0; j < l->dim; ++j) rows[i * l->dim + j] -= (float)l->first[j];
-    ttei_product(count, l->dim, c->near, rows, l->dim, 1, c->axes, c->near, y, c->near);
+    ttei_product(count, l->dim, c->leading, rows, l->dim, 1, c->axes, c->leading, y, c->leading);
 }
 
 /* ids of `count` rows. */
 static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t count, const float *y)
 {
     long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
-    ttei_half_squares(c->near, points, c->points, c->halves);
+    ttei_half_squares(c->leading, points, c->points, c->halves);
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
 #endif
     for (tile = 0; tile < tiles; ++tile) {
         const size_t first = (size_t)tile * TTEI_ROWS_TILE;
-        ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->near, y + first * c->near, points, c->points,
+        ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->leading, y + first * c->leading, points, c->points,
                      c->halves, c->scores + ttei_thread() * TTEI_ROWS_TILE * c->most, c->ids + first);
     }
 }
@@ -7267,18 +7266,18 @@ static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t cou
 static void ttei_cluster_means(const ttei_cluster *c, size_t points)
 {
     size_t i, j, k;
-    memset(c->sums, 0, points * c->near * sizeof *c->sums);
+    memset(c->sums, 0, points * c->leading * sizeof *c->sums);
     memset(c->counts, 0, points * sizeof *c->counts);
     for (i = 0; i < c->sample; ++i) {
-        double *sum = c->sums + c->ids[i] * c->near;
+        double *sum = c->sums + c->ids[i] * c->leading;
         c->counts[c->ids[i]] += 1;
-        for (j = 0; j < c->near; ++j) sum[j] += (double)c->y[i * c->near + j];
+        for (j = 0; j < c->leading; ++j) sum[j] += (double)c->y[i * c->leading + j];
     }
     for (k = 0; k < points; ++k) {
-        const float *row = c->y + (k * 2654435761u % c->sample) * c->near;
-        for (j = 0; j < c->near; ++j)
+        const float *row = c->y + (k * 2654435761u % c->sample) * c->leading;
+        for (j = 0; j < c->leading; ++j)
             c->points[j * points + k] =
-                c->counts[k] > 0 ? (float)(c->sums[k * c->near + j] / c->counts[k]) : row[j];
+                c->counts[k] > 0 ? (float)(c->sums[k * c->leading + j] / c->counts[k]) : row[j];
     }
 }
 
@@ -7286,7 +7285,7 @@ static void ttei_cluster_means(const ttei_cluster *c, size_t points)
 static void ttei_cluster_split(const ttei_cluster *c, size_t points)
 {
     size_t j, k;
-    for (j = c->near; j-- > 0;)  /* from the end, since rows of points grow in place */
+    for (j = c->leading; j-- > 0;)  /* from the end, since rows of points grow in place */
         for (k = points; k-- > 0;) {
             const uint32_t hash = (uint32_t)(j * 40503u + k * 2654435761u);
             const float x = c->points[j * points + k],
@@ -7306,14 +7305,14 @@ static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, s
     const double vocab = (double)l->s->vocab, n = (double)c->sample, part = (double)points / n;
     double gain = 0, *deviation = c->deviation;
     size_t i, j;
-    for (j = 0; j < c->near; ++j) deviation[j] = 0;
+    for (j = 0; j < c->leading; ++j) deviation[j] = 0;
     for (i = 0; i < c->sample; ++i)
-        for (j = 0; j < c->near; ++j) {
-            const double d = (double)c->y[i * c->near + j] - (double)c->points[j * points + c->ids[i]];
+        for (j = 0; j < c->leading; ++j) {
+            const double d = (double)c->y[i * c->leading + j] - (double)c->points[j * points + c->ids[i]];
             deviation[j] += d * d;
         }
-    for (j = 0; j < c->near; ++j) {
-        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(c->level[j]), d = c->level[c->near];
+    for (j = 0; j < c->leading; ++j) {
+        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(c->level[j]), d = c->level[c->leading];
         const double saved = v > u ? v - u : 0, ideal = (u > d ? u : d) * (double)points / vocab;
         const double noise = saved < ideal ? saved : ideal;
         const double before = v > d ? v : d, after = u + noise > d ? u + noise : d;
@@ -7330,13 +7329,13 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
     const ttei_settings *s = l->s;
     const size_t dim = l->dim, group = c->sample < s->vocab ? 16 : l->block_rows;
     size_t done, count, i, j, k;
-    for (j = 0; j < c->near; ++j)
+    for (j = 0; j < c->leading; ++j)
         for (i = 0; i < dim; ++i) {
             const double *u = l->work[0] + j * dim;
             double x = u[i];
             if (l->root != NULL)
                 for (x = 0, k = 0; k < dim; ++k) x += l->root[i * dim + k] * u[k];
-            c->axes[i * c->near + j] = (float)(x / sqrt(sqrt(c->level[j])));
+            c->axes[i * c->leading + j] = (float)(x / sqrt(sqrt(c->level[j])));
         }
     for (done = 0; done < c->sample; done += count) {
         size_t first = done;
@@ -7346,7 +7345,7 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
             first = ttei_min((size_t)((double)done / (double)c->sample * (double)s->vocab), s->vocab - count);
         status = ttei_fetch(s, l->exponent, first, count, l->rows);
         if (status != TTE_OK) return status;
-        ttei_cluster_project(l, c, count, l->rows, c->y + done * c->near);
+        ttei_cluster_project(l, c, count, l->rows, c->y + done * c->leading);
     }
     return TTE_OK;
 }
@@ -7374,10 +7373,10 @@ static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
             most = gain;
             chosen = points;
             worse = 0;
-            memcpy(c->best, c->points, points * c->near * sizeof *c->best);
+            memcpy(c->best, c->points, points * c->leading * sizeof *c->best);
         }
     }
-    memcpy(c->points, c->best, chosen * c->near * sizeof *c->best);
+    memcpy(c->points, c->best, chosen * c->leading * sizeof *c->best);
     return chosen;
 }
 
@@ -7441,17 +7440,17 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
     tte_status status;
     memset(&c, 0, sizeof c);
     centers->count = 1;
-    c.near = ttei_min(dim, TTEI_NEAR);
+    c.leading = ttei_min(dim, TTEI_NEAR);
     c.most = ttei_cluster_most(l);
     c.sample = ttei_min(l->s->vocab, TTEI_SAMPLE);
     c.threads = ttei_thread_count();
-    while (c.near > 0 && !(l->values[c.near - 1] > 0)) --c.near;
-    if (c.most == 1 || c.near == 0) return TTE_OK;
+    while (c.leading > 0 && !(l->values[c.leading - 1] > 0)) --c.leading;
+    if (c.most == 1 || c.leading == 0) return TTE_OK;
     do ttei_cluster_carve(l, &carve, &c);
     while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
-    c.level[c.near] = water;
-    for (j = 0; j < c.near; ++j) c.level[j] = l->values[j] > water ? l->values[j] : water;
+    c.level[c.leading] = water;
+    for (j = 0; j < c.leading; ++j) c.level[j] = l->values[j] > water ? l->values[j] : water;
     status = ttei_cluster_sample(l, &c);
     if (status == TTE_OK) centers->count = ttei_cluster_search(l, &c);
     if (status == TTE_OK && centers->count > 1) {
@@ -7503,8 +7502,7 @@ typedef struct ttei_coder {
     void *block;
 } ttei_coder;
 
-/* State bits of the small trellis. A better one tells better which scale a row wants, and finds more of the luck that
-   there is among records that are about equally good. */
+/* State bits of the small trellis. More of them tell better which scale suits a row. */
 static int ttei_quick_bits(int effort, int state_bits)
 {
     const int bits = effort < 6 ? 8 : effort < 7 ? 10 : 12;
@@ -7936,7 +7934,7 @@ static void ttei_code_row(const ttei_coder *coder, size_t thread, const ttei_cla
     ttei_class_values(c, scale, codes, base, rank, values);
 }
 
-/* The error that a row's coefficients z would have at a scale: sum of energy_j (z_j - code_j step)^2 over those that have bits,
+/* The error that a row's coefficients z would have at a scale: sum of energy_j (z_j - code_j step)^2 over those of its runs,
    found with the small trellis, whose steps are as much larger as suits fewer states. */
 static double ttei_trial_error(const ttei_coder *coder, size_t thread, const ttei_class *c, float scale, const float *z,
                                const float *energy)
@@ -8237,7 +8235,7 @@ static int ttei_next_rate(const ttei_allocation *a, const unsigned char *rates, 
     return next;
 }
 
-/* Half bits of plain codes and of the trellis; a circle below two bytes is none. Returns the bytes of a record. */
+/* Half bits of the trellis and of plain codes. Returns the bytes of a record. */
 static size_t ttei_rates_bytes(const ttei_allocation *a, unsigned char *rates, size_t *halves)
 {
     size_t g;
@@ -8419,7 +8417,7 @@ static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, con
 }
 
 /* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
-   at the price that the water level stands for). Returns what records and index will take. */
+   at the price that the water level stands for). *size: what records and index will take. */
 static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *census, double bytes,
                                      const unsigned char *centroid_class, size_t centroid_class_size,
                                      int centroid_bits, ttei_model *m, unsigned char *classes, size_t *classes_size,
@@ -8491,7 +8489,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
         (void)ttei_class_runs(&m->classes[c], spreads, rank, a.step, a.rates + (size_t)c * a.groups, room);
         p = ttei_class_write(&m->classes[c], spreads, p);
         (void)ttei_class_read(start, &m->classes[c]);
-        TTEI_ASSERT(m->classes[c].bytes == record[c]);
+        TTEI_ASSERT(m->classes[c].bytes <= record[c]);  /* less where there would be too many runs */
     }
     memcpy(p, centroid_class, centroid_class_size);
     if (centroid_class_size > 0) (void)ttei_class_read(p, &m->classes[a.count]);
@@ -8615,7 +8613,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
             status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
                                         shared->block, &shared->classes_size, size);
             room = bytes - fixed - (double)shared->classes_size;
-            if (turn >= 2 && (!(bytes > 0) || *size <= room)) break;
+            if (!(bytes > 0) || (turn >= 2 && *size <= room)) break;
             room -= (turn == 0 ? 24 : turn < 3 ? 4 : 4 * turn) * (double)m->class_count;
             if (!(room > 1)) room = 1;
         }
@@ -8719,7 +8717,7 @@ static void ttei_sum_write(const ttei_sum *sum, unsigned char *p)
     for (i = 0; i < 3; ++i) ttei_put64(p + 8 + 8 * i, sum->bin[i]);
 }
 
-/* From bytes that may be a stranger's: an exponent out of range reads as an empty sum. */
+/* An exponent out of range, in an image that is not trusted, reads as an empty sum. */
 static ttei_sum ttei_sum_read(const unsigned char *p)
 {
     ttei_sum sum = ttei_sum_zero;
@@ -9175,17 +9173,17 @@ static unsigned char ttei_choose_gain(const ttei_model *m, const ttei_coder *cod
 {
     const double wanted = sqrt(energy) / (double)c->scale;
     const int last = (1 << m->gain_bits) - 1;
-    int g = 0, near, best;
+    int g = 0, leading, best;
     double least = -1;
     if (c->bytes == 0) return 0;
     while (g < last && (double)m->gains[g] * (double)m->gains[g + 1] < wanted * wanted) ++g;
     if (m->effort < 2) return (unsigned char)g;
     best = g;
-    for (near = g > 0 ? g - 1 : 0; near <= g + 1 && near <= last; ++near) {
-        const double error = ttei_trial_error(coder, thread, c, c->scale * m->gains[near], z, m->energy);
+    for (leading = g > 0 ? g - 1 : 0; leading <= g + 1 && leading <= last; ++leading) {
+        const double error = ttei_trial_error(coder, thread, c, c->scale * m->gains[leading], z, m->energy);
         if (least < 0 || error < least) {
             least = error;
-            best = near;
+            best = leading;
         }
     }
     return (unsigned char)best;
@@ -9291,12 +9289,12 @@ typedef struct ttei_intake {
     int threads;
 } ttei_intake;
 
-static void ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, int in_memory, ttei_carve *carve,
-                             ttei_intake *batch)
+static void ttei_batch_carve(const ttei_builder *b, size_t dim, size_t count, int in_memory, int threads,
+                             ttei_carve *carve, ttei_intake *batch)
 {
     ttei_encoder unused;
     int i;
-    batch->threads = ttei_thread_count();
+    batch->threads = threads;
     batch->most = ttei_min(count, ttei_min(1024, ttei_max(64, 0x100000 / dim)));
     batch->record_size = b->plan != NULL ? ttei_train_most(b->plan) : 0;
     for (i = 0; b->plan == NULL && i < b->model->class_count; ++i)
@@ -9350,12 +9348,13 @@ static tte_status ttei_builder_rows(ttei_builder *b, const ttei_coder *coder, co
                                     size_t count, const ttei_progress *progress)
 {
     const int in_memory = s->rows == ttei_array_rows;
+    const int threads = b->plan == NULL ? coder->threads : ttei_thread_count();
     ttei_carve carve = ttei_carve_begin(NULL);
     ttei_intake batch;
     size_t done = 0, now, i;
     tte_status status = ttei_report(progress, 0);
     if (status != TTE_OK) return status;
-    do ttei_batch_carve(b, s->dim, count, in_memory, &carve, &batch);
+    do ttei_batch_carve(b, s->dim, count, in_memory, threads, &carve, &batch);
     while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
     for (; done < count && status == TTE_OK; done += now) {
@@ -9432,7 +9431,7 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
     *block = carve.base;
     if (carve.base == NULL) return ttei_carve_status(&carve);
     if (metric != NULL) status = ttei_metric_prepare(dim, metric, m->metric, &m->ridge);
-    if (metric != NULL && status == TTE_OK) status = ttei_metric_check(dim, m->metric, m->ridge);
+    if (metric != NULL && status == TTE_OK) status = ttei_metric_check(dim, m->metric, m->ridge - 1e-3f);
     memset(m->mean, 0, dim * sizeof *m->mean);
     scales = ttei_basis_scales(t);
     record = ttei_basis_records(t);
@@ -9447,7 +9446,7 @@ static tte_status ttei_model_of(const tte_table *t, const float *metric, ttei_mo
             for (j = 0; j < dim; ++j) row[j] = scale * (float)codes[j];
         }
     }
-    if (!ttei_all_finite_f32(m->basis, m->rank * dim)) status = TTE_ERR_NOT_FINITE;
+    if (status == TTE_OK && !ttei_all_finite_f32(m->basis, m->rank * dim)) status = TTE_ERR_NOT_FINITE;
     if (status == TTE_OK) status = ttei_model_dual(m);
     for (i = 0; i < m->centroid_count; ++i) {
         const ttei_class *type = &m->classes[m->class_count];
@@ -9612,16 +9611,17 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
     return status;
 }
 
-/* Whether a row holds NaN or infinity, which comes before a budget that cannot be met. */
-static int ttei_any_not_finite(const ttei_settings *s)
+/* NaN or infinity in a row comes before a budget that cannot be met: TTE_ERR_BUDGET where there is none. */
+static tte_status ttei_budget_missed(const ttei_settings *s)
 {
     float *row = (float *)TT_EMBED_MALLOC(s->dim * sizeof(float));
+    tte_status status = row != NULL ? TTE_ERR_BUDGET : TTE_ERR_MEMORY;
     size_t i;
-    int found = 0;
-    for (i = 0; row != NULL && i < s->vocab && !found; ++i)
-        found = s->rows(s->user, i, 1, row) == 0 && !ttei_finite_f32(ttei_top_f32(s->dim, row));
+    for (i = 0; i < s->vocab && status == TTE_ERR_BUDGET; ++i)
+        if (s->rows(s->user, i, 1, row) != 0) status = TTE_ERR_IO;
+        else if (!ttei_finite_f32(ttei_top_f32(s->dim, row))) status = TTE_ERR_NOT_FINITE;
     ttei_drop(row);
-    return found;
+    return status;
 }
 
 /* Whether the scratch that readers have is enough for trains of this shape; where padding is many times dim it is not. */
@@ -9658,7 +9658,7 @@ static tte_status ttei_token_try(const ttei_settings *s, tte_image *out)
         tte_free(&image);
         return TTE_ERR_BUDGET;
     }
-    if (status == TTE_ERR_BUDGET && ttei_any_not_finite(s)) return TTE_ERR_NOT_FINITE;
+    if (status == TTE_ERR_BUDGET) status = ttei_budget_missed(s);
     if (status == TTE_ERR_BUDGET) {
         out->data = NULL;
         out->size = s->o.eps > 0 ? 0  /* it is not the size that is short */
@@ -9672,16 +9672,16 @@ static tte_status ttei_token_try(const ttei_settings *s, tte_image *out)
 /* A coding that the library chose for eps on a sample may be too coarse for another row: float16, then float32 is not. */
 static tte_status ttei_token_compress(ttei_settings *s, tte_image *out)
 {
-    const int open = s->o.coding == TTE_CODING_AUTO && s->o.eps > 0;
-    tte_status status = ttei_token_try(s, out);
-    if (status == TTE_ERR_BUDGET && open) {
-        s->o.coding = TTE_F16;
-        status = ttei_token_try(s, out);
+    const int last = s->o.coding == TTE_CODING_AUTO && s->o.eps > 0 ? 3 : 1;
+    static const tte_coding finer[3] = {TTE_CODING_AUTO, TTE_F16, TTE_F32};
+    tte_image image = {NULL, 0};
+    tte_status status = TTE_ERR_BUDGET;
+    int i;
+    for (i = 0; i < last && status == TTE_ERR_BUDGET; ++i) {
+        if (i > 0) s->o.coding = finer[i];
+        status = ttei_token_try(s, &image);
     }
-    if (status == TTE_ERR_BUDGET && open) {
-        s->o.coding = TTE_F32;
-        status = ttei_token_try(s, out);
-    }
+    if (status == TTE_OK || status == TTE_ERR_BUDGET) *out = image;
     return status;
 }
 
@@ -10246,8 +10246,5 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_WIDEN
 #undef TTEI_X86
 
-#if defined(__cplusplus) && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 #endif /* TTEI_IMPLEMENTED */
 #endif /* TT_EMBED_IMPLEMENTATION */

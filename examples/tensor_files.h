@@ -938,9 +938,9 @@ static void block_of_256(int type, const unsigned char *p, float *out)
     int group, i;
 
     for (group = 0; group < 8; group++) {
-        const int far = group >= 4;
-        const int a = far ? (s[group + 4] & 15) | (s[group - 4] >> 6) << 4 : s[group] & 63;
-        const int b = far ? s[group + 4] >> 4 | (s[group] >> 6) << 4 : s[group + 4] & 63;
+        const int late = group >= 4;
+        const int a = late ? (s[group + 4] & 15) | (s[group - 4] >> 6) << 4 : s[group] & 63;
+        const int b = late ? s[group + 4] >> 4 | (s[group] >> 6) << 4 : s[group + 4] & 63;
         for (i = 0; i < 32; i++) {
             const int byte = codes[group / 2 * 32 + i];
             const int high = type == TENSOR_Q5_K ? (top[i] >> group & 1) * 16 : 0;

@@ -367,6 +367,18 @@ static void large(int single)
 }
 BOTH(large)
 
+/* Sizes whose parts, when the bidiagonal matrix is divided, end anywhere in a vector, in memory that holds NaN. */
+static void divided(int single)
+{
+    static const int size[] = {69, 85, 165, 197};
+    work_fill = 0xFF;
+    for (int i = 0; i < 4; i++)
+        for (int type = 0; type < KINDS; type += test.small && i > 1 ? 4 : 1)
+            examine_kind((kind)type, single, size[i], size[i], 1);
+    work_fill = 0xA5;
+}
+BOTH(divided)
+
 /* y = A x, or At x, for a row-major rows x cols matrix. */
 static void apply(int rows, int cols, const double *a, int transposed, const double *x, double *y)
 {
@@ -651,7 +663,7 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "test_svd");
     RUN_BOTH(every_size); RUN_BOTH(every_kind); RUN_BOTH(extreme_scales); RUN_BOTH(both_ends_in_one_matrix);
-    RUN_BOTH(almost_all_equal); RUN_BOTH(one_huge_entry); RUN_BOTH(overflowing_result); RUN_BOTH(large);
+    RUN_BOTH(almost_all_equal); RUN_BOTH(one_huge_entry); RUN_BOTH(overflowing_result); RUN_BOTH(large); RUN_BOTH(divided);
     RUN_BOTH(largest_promised); RUN_BOTH(all_2x2); RUN_BOTH(all_3x3); RUN_BOTH(known_values);
     RUN_BOTH(same_bytes_each_time); RUN_BOTH(one_side_only); RUN(bidiagonal_values_are_relatively_accurate);
     RUN_BOTH(not_finite); RUN(bad_arguments); RUN(work_sizes); RUN_BOTH(work_off_alignment);
