@@ -8344,6 +8344,7 @@ static int ttei_class_more(ttei_allocation *a, size_t *bytes, ttei_class *classe
     ttei_fill_bytes(a, a->count, bytes[c - 1] + 1);
     bytes[c] = ttei_rates_bytes(a, a->rates + to, halves);
     if (bytes[c - 1] == 0 || bytes[c] <= bytes[c - 1] || ttei_rate_changes(a, a->count) >= TTEI_RUNS_MAX) return 0;
+    if (halves[0] > 0 && halves[0] <= 16) return 0;  /* no circle */
     a->rows[c] = 0;
     classes[c].scale = classes[c - 1].scale;
     classes[c].level = TTEI_LEVELS;
