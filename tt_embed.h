@@ -7587,15 +7587,17 @@ static double ttei_basis_step(size_t n, const float *row, double sum, int rate, 
 {
     const int i = ttei_rate_index(rate);
     const double step = sqrt(sum / (double)n) * ttei_gauss_spread(i, state_bits), top = (double)ttei_top_f32(n, row);
-    double x = 1, best = 1, least = 0;
-    for (;; x *= 1.189207115) {
+    double best = 1, least = 0;
+    int quarter;
+    for (quarter = 0;; ++quarter) {
+        const double x = exp2(0.25 * quarter);
         double error = ttei_gauss_error(i, state_bits) * (1 + 1.4 * (x - 1) * (x - 1)) * sum;
         size_t j;
         for (j = 0; j < n; ++j) {
             const double beyond = fabs((double)row[j]) - 510 * x * step;
             if (beyond > 0) error += beyond * beyond;
         }
-        if (x <= 1 || error < least) {
+        if (quarter == 0 || error < least) {
             least = error;
             best = x;
         }
@@ -7751,7 +7753,7 @@ static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *cod
         ttei_square_product(l->dim, l->work[0], l->inverse, l->work[1]);
         axes = l->work[1];
     }
-    for (;; plan->more += step) {
+    for (;;) {
         double loss;
         tte_status status;
         ttei_plan_basis_rates(l, (double)m->water, 0.7, 1, plan);
@@ -7762,6 +7764,7 @@ static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *cod
         if (loss + 8 * (double)ttei_plan_basis_bytes(l, plan) >= least) break;
         least = loss + 8 * (double)ttei_plan_basis_bytes(l, plan);
         if (!(loss > step * entries)) return TTE_OK;
+        plan->more += step;
     }
     plan->more -= step;
     ttei_plan_basis_rates(l, (double)m->water, 0.7, 1, plan);
@@ -7939,7 +7942,7 @@ static void ttei_code_row(const ttei_coder *coder, size_t thread, const ttei_cla
 static double ttei_trial_error(const ttei_coder *coder, size_t thread, const ttei_class *c, float scale, const float *z,
                                const float *energy)
 {
-    float *target = coder->targets + thread * (coder->dim + 2), step[TTEI_RUNS_MAX];
+    float *target = coder->targets + thread * (coder->dim + 2), step[TTEI_RUNS_MAX] = {0};
     int16_t *codes = coder->codes + thread * 2 * (coder->dim + 2);
     double error = 0;
     size_t r, i, j;
@@ -8429,7 +8432,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     ttei_allocation a;
     ttei_carve carve = ttei_carve_begin(NULL);
     double *room, *variance;
-    size_t *sizes, record[65], g;
+    size_t *sizes, record[65] = {0}, g;
     unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
     double low, high = 0, total = 0;
     int c, i, bits, falling;
@@ -9349,7 +9352,7 @@ static tte_status ttei_builder_rows(ttei_builder *b, const ttei_coder *coder, co
                                     size_t count, const ttei_progress *progress)
 {
     const int in_memory = s->rows == ttei_array_rows;
-    const int threads = b->plan == NULL ? coder->threads : ttei_thread_count();
+    const int threads = b->plan == NULL && coder != NULL ? coder->threads : ttei_thread_count();
     ttei_carve carve = ttei_carve_begin(NULL);
     ttei_intake batch;
     size_t done = 0, now, i;
