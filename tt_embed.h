@@ -6602,7 +6602,7 @@ static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_r
    Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
 static int ttei_carve_again(ttei_carve *carve)
 {
-    void *block = carve->base == NULL && carve->used != TTEI_SIZE_MAX ? TT_EMBED_MALLOC(carve->used) : NULL;
+    void *block = carve->base == NULL && carve->used <= TTEI_SIZE_MAX / 2 ? TT_EMBED_MALLOC(carve->used) : NULL;
     if (block != NULL) *carve = ttei_carve_begin(block);
     return block != NULL;
 }
@@ -6610,7 +6610,7 @@ static int ttei_carve_again(ttei_carve *carve)
 static tte_status ttei_carve_status(const ttei_carve *carve)
 {
     if (carve->base != NULL) return TTE_OK;
-    return carve->used == TTEI_SIZE_MAX ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
+    return carve->used > TTEI_SIZE_MAX / 2 ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
 }
 
 static void ttei_drop(void *block)
