@@ -3665,19 +3665,6 @@ TTEI_INLINE void ttei_multiply(size_t n, double alpha, double *x)
     for (; i < n; ++i) x[i] *= alpha;
 }
 
-/* The largest magnitude. As integers the bits of magnitudes are ordered like these, and infinity and NaN come
-   after all finite numbers; comparing the numbers would lose NaN, and under -ffast-math infinity as well. */
-TTEI_CLONES TTEI_LOOPS static float ttei_top_f32(size_t n, const float *x)
-{
-    uint32_t most = 0, bits;
-    size_t i;
-    for (i = 0; i < n; ++i) {
-        bits = ttei_bits_of(x[i]) & 0x7fffffffu;
-        most = bits > most ? bits : most;
-    }
-    return ttei_f32_of(most);
-}
-
 static double ttei_top_f64(size_t n, const double *x)
 {
     uint64_t bits, most = 0;
@@ -4676,7 +4663,7 @@ static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, 
 {
     const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
     const size_t m = tall ? rows : cols, n = tall ? cols : rows;
-    const double top = single ? (double)ttei_top_f32(m * n, (const float *)a)
+    const double top = single ? (double)ttei_largest(m * n, (const float *)a)
                               : ttei_top_f64(m * n, (const double *)a);
     ttei_svd_room room;
     ttei_bidiagonal *b = &room.b;
@@ -4969,7 +4956,7 @@ static double ttei_scale_error(const float *core, size_t n, float scale, int lim
    of the largest entry, and for each the scale that fits its codes best. */
 static float ttei_choose_scale(const float *core, size_t n, int limit)
 {
-    float top = ttei_top_f32(n, core), chosen = 0, scale, fit, unused;
+    float top = ttei_largest(n, core), chosen = 0, scale, fit, unused;
     double error, least = -1;
     int clip, fitted;
     for (clip = 0; clip < (limit > 7 ? 2 : 8); ++clip) {
@@ -4998,7 +4985,7 @@ static int ttei_core_round(tte_coding coding, float *core, size_t n, float *scal
     if (coding == TTE_F32) return 1;
     if (coding == TTE_F16) {
         for (i = 0; i < n; ++i) core[i] = ttei_f16_round(core[i]);
-        return ttei_finite_f32(ttei_top_f32(n, core));
+        return ttei_finite_f32(ttei_largest(n, core));
     }
     *scale = ttei_choose_scale(core, n, limit);
     for (i = 0; i < n; ++i) core[i] = *scale * (float)ttei_code(core[i], *scale, limit);
@@ -5147,7 +5134,7 @@ static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers 
 {
     ttei_scale_f32(n, coding == TTE_F32 ? powers->power : powers->last, core);
     if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
-    return ttei_finite_f32(ttei_top_f32(n, core)) ? TTE_OK : TTE_ERR_NOT_FINITE;
+    return ttei_finite_f32(ttei_largest(n, core)) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
 
 /* TT-SVD of x, whose `count` entries are padded with zeros to the shape's [Ose11, Alg. 1]. Before bond k the
@@ -5164,7 +5151,7 @@ static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double
     size_t n = room->entries, m, r, i, full;
     int32_t k;
     const double norm2 = ttei_norm2(x, count);
-    const ttei_powers powers = ttei_powers_of(ttei_top_f32(count, x), norm2, d);
+    const ttei_powers powers = ttei_powers_of(ttei_largest(count, x), norm2, d);
     double budget = eps < 0 ? -1 : ldexp(eps * eps * norm2, -2 * powers.power), lost;
     tte_status status;
     memcpy(room->remainder, x, count * sizeof *x);
@@ -5234,7 +5221,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
     status = ttei_shape_check(shape, &entries);
     if (status != TTE_OK) return status;
     if (tte_decompose_work(shape) == 0) return TTE_ERR_SHAPE;
-    if (!ttei_finite_f32(ttei_top_f32(entries, x))) return TTE_ERR_NOT_FINITE;
+    if (!ttei_finite_f32(ttei_largest(entries, x))) return TTE_ERR_NOT_FINITE;
     /* All cores but the last are orthonormal: no sum in tte_reconstruct exceeds |x^| <= |x| (1 + 1e-5). */
     if (ttei_norm2(x, entries) > 0.9999 * 0.9999 * (double)FLT_MAX * (double)FLT_MAX)
         return TTE_ERR_NOT_FINITE;
@@ -5883,7 +5870,7 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
     size_t i;
     for (i = 0; i < TTEI_LANES; ++i) {  /* lanes without a row of finite numbers repeat one, or compute in vain */
         row[i] = rows + (i < count ? i : 0) * plan->dim;
-        top[i] = ttei_top_f32(plan->dim, row[i]);
+        top[i] = ttei_largest(plan->dim, row[i]);
         status[i] = ttei_finite_f32(top[i]) ? TTE_OK : TTE_ERR_NOT_FINITE;
         norm2[i] = status[i] == TTE_OK ? ttei_norm2(row[i], plan->dim) : 0;
     }
@@ -6176,9 +6163,6 @@ static int ttei_round_clip(float x, float bound)
     return (int)floor((double)x + 0.5);
 }
 
-static int ttei_code_first(uint32_t state) { return ttei_code_of(state, 0); }
-static int ttei_code_second(uint32_t state) { return ttei_code_of(state, 1); }
-
 TTEI_LOOPS static unsigned ttei_fold(const uint16_t *cost, size_t half, unsigned low, uint16_t *best,
                                      unsigned char *mask)
 {
@@ -6389,7 +6373,7 @@ static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
             t->code[i][v] = table;
             for (r = 0; r < states; r++) {
                 for (s = 0, b = 0; b < bits; b++) s |= (r >> b & 1) << (bits - 1 - b);
-                table[r] = (int16_t)ttei_round_clip((float)(v ? ttei_code_second(s) : ttei_code_first(s))
+                table[r] = (int16_t)ttei_round_clip((float)ttei_code_of(s, v)
                                                     * ttei_code_unit(i), 32767);
             }
         }
@@ -6536,8 +6520,8 @@ static void ttei_path_decode(int bits, const ttei_run *runs, size_t run_count, c
             if (at > 0) end += (size_t)ttei_rate_bits(rate);
             for (; at < end; at++)
                 state = state >> 1 | (uint32_t)(record[at % length / 8] >> at % length % 8 & 1) << (bits - 1);
-            codes[i] = (int16_t)ttei_code_first(state);
-            if (steps + i < runs[r].count) codes[steps + i] = (int16_t)ttei_code_second(state);
+            codes[i] = (int16_t)ttei_code_of(state, 0);
+            if (steps + i < runs[r].count) codes[steps + i] = (int16_t)ttei_code_of(state, 1);
         }
     }
 }
@@ -6685,7 +6669,7 @@ static float ttei_row_weight(const ttei_settings *s, size_t row)
 static tte_status ttei_fetch(const ttei_settings *s, int exponent, size_t first, size_t count, float *rows)
 {
     if (s->rows(s->user, first, count, rows) != 0) return TTE_ERR_IO;
-    if (!ttei_finite_f32(ttei_top_f32(count * s->dim, rows))) return TTE_ERR_NOT_FINITE;
+    if (!ttei_finite_f32(ttei_largest(count * s->dim, rows))) return TTE_ERR_NOT_FINITE;
     ttei_scale_f32(count * s->dim, -exponent, rows);
     return TTE_OK;
 }
@@ -7063,7 +7047,7 @@ static tte_status ttei_learn_extent(ttei_learning *l)
         count = ttei_min(l->block_rows, s->vocab - first);
         status = ttei_fetch(s, 0, first, count, l->rows);
         if (status != TTE_OK) return status;
-        now = ttei_top_f32(count * l->dim, l->rows);
+        now = ttei_largest(count * l->dim, l->rows);
         if (now > top) top = now;
         status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
         if (status != TTE_OK) return status;
@@ -7108,7 +7092,7 @@ static tte_status ttei_learn_moments(ttei_learning *l)
    added it has a root and that an inverse: 1/1000, and what rounding of a singular one may have turned negative. */
 static tte_status ttei_metric_prepare(size_t dim, const float *metric, float *out, float *ridge)
 {
-    const float top = ttei_top_f32(dim * dim, metric);
+    const float top = ttei_largest(dim * dim, metric);
     double trace = 0, square = 0;
     size_t i, j;
     if (!ttei_finite_f32(top)) return TTE_ERR_ARGUMENT;
@@ -7586,7 +7570,7 @@ static int ttei_rate_index(int rate)
 static double ttei_basis_step(size_t n, const float *row, double sum, int rate, int state_bits)
 {
     const int i = ttei_rate_index(rate);
-    const double step = sqrt(sum / (double)n) * ttei_gauss_spread(i, state_bits), top = (double)ttei_top_f32(n, row);
+    const double step = sqrt(sum / (double)n) * ttei_gauss_spread(i, state_bits), top = (double)ttei_largest(n, row);
     double best = 1, least = 0;
     int quarter;
     for (quarter = 0;; ++quarter) {
@@ -7617,7 +7601,7 @@ static void ttei_basis_row(const ttei_coder *coder, size_t thread, size_t dim, i
     ttei_run run;
     size_t i;
     for (i = 0; i < dim; ++i) sum += (double)row[i] * (double)row[i];
-    step = plain ? (double)ttei_top_f32(dim, row) / (ldexp(1, rate - TTEI_PLAIN) - 1)
+    step = plain ? (double)ttei_largest(dim, row) / (ldexp(1, rate - TTEI_PLAIN) - 1)
                  : ttei_basis_step(dim, row, sum, rate, coder->trellis.bits);
     ttei_put16(scale_bytes, ttei_bf16_encode(plain ? step * 1.004 : step));
     scale = ttei_get_bf16(scale_bytes);
@@ -9623,7 +9607,7 @@ static tte_status ttei_budget_missed(const ttei_settings *s)
     size_t i;
     for (i = 0; i < s->vocab && status == TTE_ERR_BUDGET; ++i)
         if (s->rows(s->user, i, 1, row) != 0) status = TTE_ERR_IO;
-        else if (!ttei_finite_f32(ttei_top_f32(s->dim, row))) status = TTE_ERR_NOT_FINITE;
+        else if (!ttei_finite_f32(ttei_largest(s->dim, row))) status = TTE_ERR_NOT_FINITE;
     ttei_drop(row);
     return status;
 }
