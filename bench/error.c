@@ -98,7 +98,7 @@ static void error_row(subject *s, const choice *c, double ratio)
     size_t r;
     bench_text(c->name);
     bench_number(ratio > 0 ? ratio : bench_nothing(), 1);
-    if (!method_apply(method_named(c->name), t->rows, t->vocab, t->dim, ratio, NULL, &back)) {
+    if (!method_apply(method_named(c->name), t->rows, t->vocab, t->dim, ratio, NULL, NULL, &back)) {
         for (r = 0; r < 7; r++) bench_number(bench_nothing(), 0);
         return;
     }

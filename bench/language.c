@@ -7,8 +7,8 @@
  *     language [DIRECTORY [STAMP [--text FILE]... [--windows N] [MODEL]]]
  *
  * MODEL is a GPT-2 folder in Hugging Face's format, examples/tiny-gpt2 without it (from the folder
- * bench); row weights come from its counts.json, without which there are none. The texts are the story of
- * the demo and every FILE. Of a long text N windows of the model's context are measured, spread evenly; 0
+ * bench). It is calibrated as gpt2_demo does it, with 16,384 tokens that it writes itself. The texts are the
+ * story of the demo and every FILE. Of a long text N windows of the model's context are measured, spread evenly; 0
  * means all of it. The settings of the TensorGPT paper (arXiv:2307.00526) are among the ways.
  */
 #include "bench.h"
@@ -140,7 +140,7 @@ typedef struct choice {
 
 static const choice choices[] = {
     {"table", 5, {8, 12, 16, 24, 38.4f}},
-    {"table weights", 5, {8, 12, 16, 24, 38.4f}},
+    {"table calibrated", 5, {8, 12, 16, 24, 38.4f}},
     {"int8 rows", 1, {ONE_SIZE}},
     {"8-bit blocks", 1, {ONE_SIZE}},
     {"4-bit blocks", 1, {ONE_SIZE}},
@@ -187,7 +187,7 @@ typedef struct study {
     model m;
     tokenizer tok;
     state s;
-    float *weights;             /* of rows, or NULL */
+    calibration looks;
     passage texts[TEXTS];
     size_t text_count;
     entry entries[ENTRIES];
@@ -250,12 +250,11 @@ static void study_dense(study *y)
 static void study_way(study *y, const choice *c, float ratio)
 {
     const method *how = method_named(c->method);
-    const int weighted = strcmp(c->method, "table weights") == 0;
+    const int calibrated = strcmp(c->method, "table calibrated") == 0;
     rebuilt table;
     entry *e;
-    if (weighted && y->weights == NULL) return;
-    if (!method_apply(how, y->m.wte, y->m.vocab, y->m.width, (double)ratio, weighted ? y->weights : NULL,
-                      &table))
+    if (!method_apply(how, y->m.wte, y->m.vocab, y->m.width, (double)ratio, calibrated ? y->looks.row_weight : NULL,
+                      calibrated ? y->looks.metric : NULL, &table))
         return;
     e = entry_add(y, how->name, ratio > 0 ? (double)ratio : bench_nothing(), table.bytes, table.rows);
     entry_measure(y, e, table.rows);
@@ -346,14 +345,15 @@ int main(int argc, char **argv)
 {
     static study y;
     const options o = options_read(argc, argv);
-    uint64_t *count;
+    double mixture;
     size_t i, r;
+    usage u;
     bench_begin(argc, argv);
     y.m = model_load(o.model);
     y.tok = tokenizer_load(o.model, y.m.vocab);
-    y.s = state_make(&y.m);
-    count = counts_load(o.model, y.m.vocab);
-    y.weights = weights_of_counts(count, y.m.vocab);
+    y.s = state_make(&y.m, 1, y.m.context);
+    u = usage_of_writing(&y.m, opening_token(&y.tok), 16384);
+    y.looks = calibrate(&y.m, &u, &mixture);
     y.texts[y.text_count++] = passage_make("story", &y.tok, story_text(), y.m.context, o.windows);
     for (i = 0; i < o.count; i++)
         y.texts[y.text_count++] = passage_read(o.texts[i], &y.tok, y.m.context, o.windows);

@@ -21,7 +21,7 @@ typedef struct method {
 static const method methods[] = {
     {"table", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 0, {0, 0, 0}},
     {"table effort 9", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 9, {0, 0, 0}},
-    {"table weights", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 0, {0, 0, 0}},
+    {"table calibrated", METHOD_LIBRARY, TTE_PER_TABLE, TTE_TRELLIS, 0, {0, 0, 0}},
     {"trains F32", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_F32, 0, {0, 0, 0}},
     {"trains F16", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_F16, 0, {0, 0, 0}},
     {"trains I8", METHOD_LIBRARY, TTE_PER_TOKEN, TTE_I8, 0, {0, 0, 0}},
@@ -65,7 +65,7 @@ static inline void rebuilt_end(rebuilt *out)
 
 /* The library's image of a table; 0 when it cannot be so small. */
 static inline int method_image(const method *m, const float *rows, size_t vocab, size_t dim, double ratio,
-                               const float *row_weight, tte_image *image)
+                               const float *row_weight, const float *metric, tte_image *image)
 {
     tte_options options;
     tte_status status;
@@ -73,6 +73,7 @@ static inline int method_image(const method *m, const float *rows, size_t vocab,
     options.layout = m->layout;
     options.coding = m->coding;
     options.row_weight = row_weight;
+    options.metric = metric;
     if (m->kind == METHOD_PAPER) {  /* modes of 2, and zeros behind a row that has fewer entries */
         size_t entries = 1;
         while (entries < dim) {
@@ -89,10 +90,10 @@ static inline int method_image(const method *m, const float *rows, size_t vocab,
     return status == TTE_OK;
 }
 
-/* The table after `m` at a ratio, of all that fit the best, with rows that matter more where there are
-   weights (NULL: alike). 0, and nothing to free, when nothing is so small. */
+/* The table after `m` at a ratio, of all that fit the best, for the library in weights and metric where there
+   are some (NULL: all alike). 0, and nothing to free, when nothing is so small. */
 static inline int method_apply(const method *m, const float *rows, size_t vocab, size_t dim, double ratio,
-                               const float *row_weight, rebuilt *out)
+                               const float *row_weight, const float *metric, rebuilt *out)
 {
     const double start = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
     const size_t budget = ratio > 0 ? (size_t)(4.0 * (double)vocab * (double)dim / ratio) : 0;
@@ -103,7 +104,7 @@ static inline int method_apply(const method *m, const float *rows, size_t vocab,
     if (m->kind == METHOD_LIBRARY || m->kind == METHOD_PAPER) {
         tte_table view;
         tte_info info;
-        int k, fits = method_image(m, rows, vocab, dim, ratio, row_weight, &out->image);
+        int k, fits = method_image(m, rows, vocab, dim, ratio, row_weight, metric, &out->image);
         out->seconds = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - start;
         if (fits) {
             view = open_image(m->name, &out->image);

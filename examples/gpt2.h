@@ -1,5 +1,5 @@
 /*
- * gpt2.h - GPT-2 in plain C: weights, tokenizer, forward pass, losses
+ * gpt2.h - GPT-2 in plain C: weights, tokenizer, forward pass, losses, where it looks in its table
  *
  * Reads a model in Hugging Face's own files (model.safetensors, config.json, vocab.json, merges.txt), cuts
  * text into tokens as GPT-2 does, and runs the model in float32, many positions at once. It knows nothing
@@ -7,7 +7,7 @@
  * gpt2_demo.c and bench/language.c are built on it.
  *
  * Everything is here, in reading order: memory, tensors of model.safetensors, the model, the tokenizer,
- * weights of rows, losses and perplexity. Files, JSON and safetensors are read by tensor_files.h. C99 that
+ * losses and perplexity, calibration. Files, JSON and safetensors are read by tensor_files.h. C99 that
  * is also C++11, needs libm; with -fopenmp it uses all cores.
  *
  * A program that includes this file defines
@@ -17,7 +17,7 @@
  *
  *     model m = model_load(folder);
  *     tokenizer t = tokenizer_load(folder, m.vocab);
- *     state s = state_make(&m);
+ *     state s = state_make(&m, 1, m.context);
  *     const float *head = m.head;
  *     ids = encode(&t, text, &count);
  *     perplexity(&m, &s, ids, count, m.wte, &head, 1, &result);
@@ -520,27 +520,31 @@ static void softmax(float *x, size_t n)
         x[i] /= sum;
 }
 
-/* What a run of the model needs: the cache of all positions seen, and room to work in. */
+/* What a run of the model needs: a cache of the positions seen for each of `lanes` texts that run side
+   by side, and room to work in. */
 typedef struct {
-    float *keys, *values;   /* layers x context x width */
-    float *x;               /* context x width: token rows go in, final hidden states come out */
-    float *y;               /* context x width */
-    float *wide;            /* context x max(3 width, inner) */
-    float *score;           /* heads x context */
+    size_t lanes;
+    float *keys, *values;   /* layers x lanes x context x width */
+    float *x;               /* lanes x most x width: token rows go in, final hidden states come out */
+    float *y;               /* the same */
+    float *wide;            /* lanes x most x max(3 width, inner) */
+    float *score;           /* lanes x heads x context */
     float *logit;           /* vocab */
 } state;
 
-SHARED state state_make(const model *m)
+/* most: the positions of a lane that go through the model at once. */
+SHARED state state_make(const model *m, size_t lanes, size_t most)
 {
     const size_t wide = m->inner > 3 * m->width ? m->inner : 3 * m->width;
     state s;
 
-    s.keys = take_floats(m->layers * m->context, m->width);
-    s.values = take_floats(m->layers * m->context, m->width);
-    s.x = take_floats(m->context, m->width);
-    s.y = take_floats(m->context, m->width);
-    s.wide = take_floats(m->context, wide);
-    s.score = take_floats(m->heads, m->context);
+    s.lanes = lanes;
+    s.keys = take_floats(m->layers * lanes * m->context, m->width);
+    s.values = take_floats(m->layers * lanes * m->context, m->width);
+    s.x = take_floats(lanes * most, m->width);
+    s.y = take_floats(lanes * most, m->width);
+    s.wide = take_floats(lanes * most, wide);
+    s.score = take_floats(lanes * m->heads, m->context);
     s.logit = take_floats(m->vocab, 1);
     return s;
 }
@@ -556,66 +560,69 @@ SHARED void state_give(state *s)
     give(s->logit);
 }
 
-/* y (count x width) = attention of the queries in `wide` (count x 3 width) over the cache,
-   whose positions 0 .. from + count - 1 are filled. A position sees itself and what is before. */
+/* y (lanes x count x width) = attention of the queries in `wide` (lanes x count x 3 width) over the
+   cache, whose positions 0 .. from + count - 1 are filled. A position sees itself and what is before. */
 static void attend(const model *m, state *s, const float *keys, const float *values, size_t from,
                    size_t count)
 {
     const size_t d = m->width, size = d / m->heads;
     const float scale = 1.0f / sqrtf((float)size);
-    ptrdiff_t h;
+    ptrdiff_t i;
 
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static)
 #endif
-    for (h = 0; h < (ptrdiff_t)m->heads; h++) {
-        const size_t at = (size_t)h * size;
-        float *score = s->score + (size_t)h * m->context;
+    for (i = 0; i < (ptrdiff_t)(s->lanes * m->heads); i++) {
+        const size_t lane = (size_t)i / m->heads, at = (size_t)i % m->heads * size;
+        const float *key = keys + lane * m->context * d + at, *value = values + (key - keys);
+        float *score = s->score + (size_t)i * m->context;
         size_t t, u;
 
         for (t = 0; t < count; t++) {
-            const float *query = s->wide + t * 3 * d + at;
-            float *out = s->y + t * d + at;
+            const float *query = s->wide + (lane * count + t) * 3 * d + at;
+            float *out = s->y + (lane * count + t) * d + at;
 
             for (u = 0; u <= from + t; u++)
-                score[u] = scale * dot(query, keys + u * d + at, size);
+                score[u] = scale * dot(query, key + u * d, size);
             softmax(score, from + t + 1);
             memset(out, 0, size * sizeof *out);
             for (u = 0; u <= from + t; u++)
-                add_scaled(out, score[u], values + u * d + at, size);
+                add_scaled(out, score[u], value + u * d, size);
         }
     }
 }
 
-/* s->x: rows of `count` tokens (count x width) that stand at positions from, from + 1, ...;
-   it becomes their hidden states after the last norm. The cache holds what came before. */
+/* s->x: rows of `count` tokens in each lane (lanes x count x width) that stand at positions from,
+   from + 1, ...; it becomes their hidden states after the last norm. The cache holds what came before. */
 static void forward(const model *m, state *s, size_t from, size_t count)
 {
-    const size_t d = m->width;
+    const size_t d = m->width, rows = s->lanes * count, size = s->lanes * m->context * d;
     size_t i, t;
 
-    add_scaled(s->x, 1.0f, m->wpe + from * d, count * d);
+    for (t = 0; t < s->lanes; t++)
+        add_scaled(s->x + t * count * d, 1.0f, m->wpe + from * d, count * d);
     for (i = 0; i < m->layers; i++) {
         const layer *l = &m->each[i];
-        float *keys = s->keys + i * m->context * d, *values = s->values + i * m->context * d;
+        float *keys = s->keys + i * size, *values = s->values + i * size;
 
-        layer_norm(s->y, s->x, l->ln1_w, l->ln1_b, count, d, m->epsilon);
-        linear(s->wide, s->y, l->qkv_w, l->qkv_b, count, d, 3 * d);
-        for (t = 0; t < count; t++) {
-            memcpy(keys + (from + t) * d, s->wide + (3 * t + 1) * d, d * sizeof *keys);
-            memcpy(values + (from + t) * d, s->wide + (3 * t + 2) * d, d * sizeof *values);
+        layer_norm(s->y, s->x, l->ln1_w, l->ln1_b, rows, d, m->epsilon);
+        linear(s->wide, s->y, l->qkv_w, l->qkv_b, rows, d, 3 * d);
+        for (t = 0; t < rows; t++) {
+            const size_t at = (t / count * m->context + from + t % count) * d;
+            memcpy(keys + at, s->wide + (3 * t + 1) * d, d * sizeof *keys);
+            memcpy(values + at, s->wide + (3 * t + 2) * d, d * sizeof *values);
         }
         attend(m, s, keys, values, from, count);
-        linear(s->wide, s->y, l->out_w, l->out_b, count, d, d);
-        add_scaled(s->x, 1.0f, s->wide, count * d);
+        linear(s->wide, s->y, l->out_w, l->out_b, rows, d, d);
+        add_scaled(s->x, 1.0f, s->wide, rows * d);
 
-        layer_norm(s->y, s->x, l->ln2_w, l->ln2_b, count, d, m->epsilon);
-        linear(s->wide, s->y, l->up_w, l->up_b, count, d, m->inner);
-        gelu(s->wide, count * m->inner);
-        linear(s->y, s->wide, l->down_w, l->down_b, count, m->inner, d);
-        add_scaled(s->x, 1.0f, s->y, count * d);
+        layer_norm(s->y, s->x, l->ln2_w, l->ln2_b, rows, d, m->epsilon);
+        linear(s->wide, s->y, l->up_w, l->up_b, rows, d, m->inner);
+        gelu(s->wide, rows * m->inner);
+        linear(s->y, s->wide, l->down_w, l->down_b, rows, m->inner, d);
+        add_scaled(s->x, 1.0f, s->y, rows * d);
     }
-    layer_norm(s->x, s->x, m->norm_w, m->norm_b, count, d, m->epsilon);
+    layer_norm(s->x, s->x, m->norm_w, m->norm_b, rows, d, m->epsilon);
 }
 
 /* ======================================================================================= */
@@ -1112,7 +1119,7 @@ static size_t encode_word(const tokenizer *t, bpe *w, const unsigned char *s, si
 }
 
 /* The ids of a text in a new block; *count of them. */
-static uint32_t *encode(const tokenizer *t, bytes text, size_t *count)
+SHARED uint32_t *encode(const tokenizer *t, bytes text, size_t *count)
 {
     uint32_t *ids = (uint32_t *)take(text.size ? text.size : 1, sizeof *ids);
     size_t at, end;
@@ -1152,84 +1159,32 @@ SHARED bytes decode(const tokenizer *t, const uint32_t *ids, size_t count)
 }
 
 /* ======================================================================================= */
-/* WEIGHTS: how much each row of the table matters                                         */
-/* ======================================================================================= */
-
-/* The weight of a row is the square root of its token's count. At the input a row's error is met
-   as often as its token; at the output every row takes part in every score, rare or not. Weights
-   must be above 0, and a token that no text held is rare, not impossible: half a count more.
-   count: NULL, or one for each token; so is the result, in a new block. */
-SHARED float *weights_of_counts(const uint64_t *count, size_t vocab)
-{
-    float *weight = count ? take_floats(vocab, 1) : NULL;
-    size_t i;
-
-    for (i = 0; count && i < vocab; i++)
-        weight[i] = (float)sqrt((double)count[i] + 0.5);
-    return weight;
-}
-
-/* How often each token occurs in a text, in a new block. */
-SHARED uint64_t *counts_of_text(const tokenizer *t, const char *path)
-{
-    const bytes text = read_file(&first_trouble, path);
-    size_t tokens, i;
-    uint32_t *ids = encode(t, text, &tokens);
-    uint64_t *count = (uint64_t *)take(t->vocab, sizeof *count);
-
-    if (tokens == 0)
-        fail("%s: no tokens to count", path);
-    memset(count, 0, t->vocab * sizeof *count);
-    for (i = 0; i < tokens; i++)
-        count[ids[i]]++;
-    give(ids);
-    give(text.data);
-    return count;
-}
-
-/* counts.json: how often each token of the vocabulary occurs, [5834, 25137, ...] by its id. */
-static uint64_t *read_counts(size_t vocab, const char *path, bytes text)
-{
-    json j = json_parse(&first_trouble, path, 0, text.data, text.size);
-    uint64_t *count = (uint64_t *)take(vocab, sizeof *count);
-    size_t k, i = 0;
-
-    for (k = json_first(&j, 0, JSON_ARRAY); k; k = json_after(&j, 0, k), i++)
-        if (i < vocab)
-            count[i] = json_whole(&j, k, 0, INT64_MAX);
-    if (i != vocab)
-        fail("%s: %zu counts, the vocabulary has %zu tokens", path, i, vocab);
-    give(j.node);
-    return count;
-}
-
-/* That of a model's folder in a new block, or NULL where there is none. */
-SHARED uint64_t *counts_load(const char *folder, size_t vocab)
-{
-    char *path = path_join(&first_trouble, folder, "counts.json");
-    uint64_t *count = NULL;
-
-    if (!file_missing(path)) {
-        const bytes text = read_file(&first_trouble, path);
-        count = read_counts(vocab, path, text);
-        give(text.data);
-    }
-    give(path);
-    return count;
-}
-
-/* ======================================================================================= */
 /* LOSSES                                                                                  */
 /* ======================================================================================= */
+
+/* score (rows x COLS) = inner products of hidden rows (rows x width) with `n` rows of a table, n <= COLS. */
+static void panel_scores(float *score, const float *hidden, size_t rows, const float *table, size_t n,
+                         size_t width)
+{
+    float panel[DEPTH * COLS];
+    size_t k;
+
+    memset(score, 0, rows * COLS * sizeof *score);
+    for (k = 0; k < width; k += DEPTH) {
+        const size_t part = width - k < DEPTH ? width - k : DEPTH;
+        panel_pack(panel, table + k, 1, width, part, n);
+        panel_product(score, COLS, COLS, hidden + k, width, rows, panel, COLS, part);
+    }
+}
 
 /* loss[r] = -log of the probability of target[r] after hidden row r, for rows <= GROUP.
    The scores against table (vocab x width) are made COLS tokens at a time and not kept. */
 static void losses(const float *hidden, size_t rows, const float *dense, size_t vocab,
                    size_t width, const uint32_t *target, double *loss)
 {
-    float panel[DEPTH * COLS], score[GROUP * COLS], top[GROUP], wanted[GROUP];
+    float score[GROUP * COLS], top[GROUP], wanted[GROUP];
     double sum[GROUP];
-    size_t first, k, r, j;
+    size_t first, r, j;
 
     for (r = 0; r < rows; r++) {
         top[r] = wanted[r] = 0.0f;
@@ -1238,12 +1193,7 @@ static void losses(const float *hidden, size_t rows, const float *dense, size_t 
     for (first = 0; first < vocab; first += COLS) {
         const size_t n = vocab - first < COLS ? vocab - first : COLS;
 
-        memset(score, 0, rows * COLS * sizeof *score);
-        for (k = 0; k < width; k += DEPTH) {
-            const size_t part = width - k < DEPTH ? width - k : DEPTH;
-            panel_pack(panel, dense + first * width + k, 1, width, part, n);
-            panel_product(score, COLS, COLS, hidden + k, width, rows, panel, COLS, part);
-        }
+        panel_scores(score, hidden, rows, dense + first * width, n, width);
         for (r = 0; r < rows; r++) {
             const float *s = score + r * COLS;
             float high = first ? top[r] : s[0], part = 0.0f;
@@ -1315,6 +1265,293 @@ SHARED void perplexity(const model *m, state *s, const uint32_t *ids, size_t cou
         result[i] = exp(total / (double)(count - 1));
     }
     give(loss);
+}
+
+/* ======================================================================================= */
+/* CALIBRATION: where the model looks, on text of its own or another's                     */
+/* ======================================================================================= */
+
+#define LANES ((size_t)64)     /* texts that are written side by side */
+#define SAMPLE ((size_t)4)     /* of them, and of how many tokens, for the mixture */
+#define SAMPLE_LENGTH ((size_t)256)
+
+/* What the model did with its table. */
+typedef struct {
+    uint64_t tokens;
+    double *moment;     /* width x width: the sum of h h' over the hidden states h that met the head */
+    double *mass;       /* vocab: the sum of the probabilities that the head gave */
+    double *count;      /* vocab: how often the token was read; of a drawn one, how often in the mean */
+    uint32_t *sample;   /* SAMPLE x length: of the texts */
+    size_t length;
+} usage;
+
+static double *take_zeros(size_t count)
+{
+    double *zeros = (double *)take(count, sizeof *zeros);
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        zeros[i] = 0.0;
+    return zeros;
+}
+
+static usage usage_make(const model *m, size_t length)
+{
+    usage u;
+
+    u.tokens = 0;
+    u.moment = take_zeros(m->width * m->width);
+    u.mass = take_zeros(m->vocab);
+    u.count = take_zeros(m->vocab);
+    u.length = length < m->context ? length : m->context;
+    u.length = u.length < SAMPLE_LENGTH ? u.length : SAMPLE_LENGTH;
+    u.sample = (uint32_t *)take(SAMPLE * u.length, sizeof *u.sample);
+    return u;
+}
+
+SHARED void usage_give(usage *u)
+{
+    give(u->moment);
+    give(u->mass);
+    give(u->count);
+    give(u->sample);
+}
+
+/* p (rows x vocab) = the probabilities that a table gives after hidden states (rows x width). */
+static void probabilities(const model *m, const float *head, const float *hidden, size_t rows, float *p)
+{
+    const ptrdiff_t panels = (ptrdiff_t)((m->vocab + COLS - 1) / COLS);
+    ptrdiff_t i;
+
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (i = 0; i < panels; i++) {
+        const size_t first = (size_t)i * COLS, n = m->vocab - first < COLS ? m->vocab - first : COLS;
+        float score[GROUP * COLS];
+        size_t at, r;
+
+        for (at = 0; at < rows; at += GROUP) {
+            const size_t some = rows - at < GROUP ? rows - at : GROUP;
+            panel_scores(score, hidden + at * m->width, some, head + first * m->width, n, m->width);
+            for (r = 0; r < some; r++)
+                memcpy(p + (at + r) * m->vocab + first, score + r * COLS, n * sizeof *p);
+        }
+    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (i = 0; i < (ptrdiff_t)rows; i++)
+        softmax(p + (size_t)i * m->vocab, m->vocab);
+}
+
+/* Adds hidden states (rows x width) and what the head makes of them, p (rows x vocab). Each sum runs in
+   the order of the rows, whatever the number of threads. */
+static void usage_add(const model *m, usage *u, const float *hidden, const float *p, size_t rows)
+{
+    ptrdiff_t i;
+
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (i = 0; i < (ptrdiff_t)m->vocab; i++) {
+        size_t r;
+        for (r = 0; r < rows; r++)
+            u->mass[i] += (double)p[r * m->vocab + (size_t)i];
+    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (i = 0; i < (ptrdiff_t)m->width; i++) {
+        double *sum = u->moment + (size_t)i * m->width;
+        size_t r, k;
+        for (r = 0; r < rows; r++) {
+            const float *h = hidden + r * m->width;
+            for (k = 0; k < m->width; k++)
+                sum[k] += (double)h[i] * (double)h[k];
+        }
+    }
+    u->tokens += rows;
+}
+
+/* A generator of our own (xorshift64*), so that every machine draws the same: from 0 to below 1. */
+static double draw(uint64_t *seed)
+{
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+    return (double)((*seed * 2685821657736338717u) >> 32) / 4294967296.0;
+}
+
+/* One of n tokens, by its probability. */
+static uint32_t draw_token(const float *p, size_t n, uint64_t *seed)
+{
+    double left = draw(seed);
+    size_t i;
+
+    for (i = 0; i + 1 < n && left >= (double)p[i]; i++)
+        left -= (double)p[i];
+    return (uint32_t)i;
+}
+
+/* What a text begins with: the end of the one before, or a new line where there is no such token. */
+SHARED uint32_t opening_token(const tokenizer *t)
+{
+    return t->end_of_text != NO_ID ? t->end_of_text : t->byte_id['\n'];
+}
+
+/* While the model writes `tokens` tokens (and up to LANES more) at temperature 1, LANES texts side by
+   side; each begins with `opener` and is as long as the context allows. */
+SHARED usage usage_of_writing(const model *m, uint32_t opener, size_t tokens)
+{
+    state s = state_make(m, LANES, 1);
+    float *p = take_floats(LANES, m->vocab);
+    uint64_t seed = 20240229u;
+    usage u = usage_make(m, (tokens + LANES - 1) / LANES);
+    size_t at = 0, i;
+
+    while (u.tokens < tokens) {
+        GPT2_PROGRESS((double)u.tokens / (double)tokens, "the model writes");
+        for (i = 0; i < LANES; i++) {
+            const uint32_t id = at ? draw_token(p + i * m->vocab, m->vocab, &seed) : opener;
+            memcpy(s.x + i * m->width, m->wte + id * m->width, m->width * sizeof *s.x);
+            if (i < SAMPLE && at < u.length)
+                u.sample[i * u.length + at] = id;
+        }
+        u.count[opener] += at ? 0.0 : (double)LANES;
+        forward(m, &s, at, 1);
+        probabilities(m, m->head, s.x, LANES, p);
+        usage_add(m, &u, s.x, p, LANES);
+        at = at + 1 < m->context ? at + 1 : 0;
+    }
+    for (i = 0; i < m->vocab; i++)   /* what is drawn is read next */
+        u.count[i] += u.mass[i];
+    give(p);
+    state_give(&s);
+    return u;
+}
+
+/* While it reads a text, SAMPLE tokens or more, in windows of the context's length. */
+SHARED usage usage_of_text(const model *m, const uint32_t *ids, size_t count)
+{
+    state s = state_make(m, 1, m->context);
+    float *p = take_floats(GROUP, m->vocab);
+    usage u = usage_make(m, count / SAMPLE);
+    size_t at, n, k, some;
+
+    memcpy(u.sample, ids, SAMPLE * u.length * sizeof *ids);
+    for (at = 0; at < count; at += n) {
+        GPT2_PROGRESS((double)at / (double)count, "the model reads");
+        n = count - at < m->context ? count - at : m->context;
+        for (k = 0; k < n; k++) {
+            memcpy(s.x + k * m->width, m->wte + ids[at + k] * m->width, m->width * sizeof *s.x);
+            u.count[ids[at + k]]++;
+        }
+        forward(m, &s, 0, n);
+        for (k = 0; k < n; k += some) {
+            some = n - k < GROUP ? n - k : GROUP;
+            probabilities(m, m->head, s.x + k * m->width, some, p);
+            usage_add(m, &u, s.x + k * m->width, p, some);
+        }
+    }
+    give(p);
+    state_give(&s);
+    return u;
+}
+
+/* s->x: the hidden states of the sample, with rows from `table`. */
+static void sample_forward(const model *m, state *s, const usage *u, const float *table)
+{
+    size_t i;
+
+    for (i = 0; i < SAMPLE * u->length; i++)
+        memcpy(s->x + i * m->width, table + u->sample[i] * m->width, m->width * sizeof *s->x);
+    forward(m, s, 0, u->length);
+}
+
+static double divergence(const float *p, const float *q, size_t n)   /* Kullback and Leibler's, in nats */
+{
+    double sum = 0.0;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (p[i] > 0.0f && q[i] > 0.0f)
+            sum += (double)p[i] * log((double)p[i] / (double)q[i]);
+    return sum;
+}
+
+/* The part that the head has in the harm of a tied table's errors, from 0 to 1. All rows get noise of a
+   tenth of their size, once where they are read and once where they score; what a small error does
+   grows with its square, and both parts add up (tiny-gpt2: .029 and .028 nats, together .058). */
+static double head_share(const model *m, const usage *u)
+{
+    const size_t numbers = m->vocab * m->width, rows = SAMPLE * u->length;
+    state s = state_make(m, SAMPLE, u->length);
+    float *noisy = take_floats(m->vocab, m->width), *clean = take_floats(rows, m->width);
+    float *p = take_floats(GROUP, m->vocab), *q = take_floats(GROUP, m->vocab);
+    double square = 0.0, read = 0.0, scored = 0.0;
+    uint64_t seed = 88172645463325252u;
+    size_t i, at, some;
+
+    for (i = 0; i < numbers; i++)
+        square += (double)m->wte[i] * (double)m->wte[i];
+    square = 0.1 * sqrt(12.0 * square / (double)numbers);   /* of a uniform draw */
+    for (i = 0; i < numbers; i++)
+        noisy[i] = m->wte[i] + (float)(square * (draw(&seed) - 0.5));
+    sample_forward(m, &s, u, m->wte);
+    memcpy(clean, s.x, rows * m->width * sizeof *clean);
+    sample_forward(m, &s, u, noisy);
+    for (at = 0; at < rows; at += some) {
+        some = rows - at < GROUP ? rows - at : GROUP;
+        probabilities(m, m->wte, clean + at * m->width, some, p);
+        probabilities(m, m->wte, s.x + at * m->width, some, q);
+        read += divergence(p, q, some * m->vocab);
+        probabilities(m, noisy, clean + at * m->width, some, q);
+        scored += divergence(p, q, some * m->vocab);
+    }
+    give(noisy);
+    give(clean);
+    give(p);
+    give(q);
+    state_give(&s);
+    return read > 0.0 && scored > 0.0 ? scored / (read + scored) : 0.5;
+}
+
+/*
+ * A small error e of row t adds to the loss about e'(a p_t M + (1 - a) c_t I)e, but for a factor: at the
+ * head p_t, the token's probability, and M, the second moment of the hidden states that meet it; at the
+ * input c_t, how often it is read, and for want of a gradient no direction before another. One metric for
+ * all rows makes that row_weight (a p_t + (1 - a) c_t) and metric a M + (1 - a) I; a is measured. Errors
+ * of rare rows are no small ones, and few tokens tell little of them: hence the power, and the floor, in
+ * means of all tokens. (tiny-gpt2 at 16x and 38.4x: powers from .6 to .9 and floors from .1 to .3 are
+ * within the noise of each other, .5 and 1 are behind, also with 512 tokens in place of 16,384.)
+ *
+ * Where the head is another table, only reading counts: a is 0, the weights are those of c_t, and there
+ * is no metric.
+ */
+#define CALIBRATION_POWER 0.8
+#define CALIBRATION_FLOOR 0.2
+
+SHARED calibration calibrate(const model *m, const usage *u, double *mixture)
+{
+    const double a = m->head == m->wte ? head_share(m, u) : 0.0;
+    calibration c = {take_floats(m->vocab, 1), NULL};
+    double trace = 0.0;
+    size_t i;
+
+    for (i = 0; i < m->vocab; i++)
+        c.row_weight[i] = (float)pow((a * u->mass[i] + (1.0 - a) * u->count[i]) / (double)u->tokens
+                                     + CALIBRATION_FLOOR / (double)m->vocab, CALIBRATION_POWER);
+    for (i = 0; i < m->width; i++)
+        trace += u->moment[i * (m->width + 1)];
+    if (a > 0.0 && trace > 0.0) {
+        c.metric = take_floats(m->width, m->width);
+        for (i = 0; i < m->width * m->width; i++)
+            c.metric[i] = (float)(a * u->moment[i] * (double)m->width / trace
+                                  + (i % (m->width + 1) ? 0.0 : 1.0 - a));
+    }
+    *mixture = a;
+    return c;
 }
 
 #endif /* GPT2_H */

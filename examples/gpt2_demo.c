@@ -4,21 +4,20 @@
  *     cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm        (from the repository's root)
  *     ./gpt2_demo                                         the small GPT-2 that comes along
  *     ./gpt2_demo DIR                                     any Hugging Face GPT-2 folder
+ *     ./gpt2_demo --calibrate OUT.safetensors DIR         where that model looks, for ttembed
  *     ./gpt2_demo --help                                  every option
  *
  * GPT-2 keeps one vector for each token of its vocabulary and uses that table twice: rows of
  * it go in, and the scores of the next token are inner products with all of its rows (a "tied"
- * embedding). This program reads a model in Hugging Face's own files, compresses its table in
- * several ways, and prints for each what it costs: bytes, error, the perplexity of a text, the
- * time of a lookup. Then it lets the model write with the table dense and compressed.
- * There is one train for the whole table, also with rows weighted by how often their token
- * occurs, and a train for each token. Rounding of rows and of blocks of 32 numbers stands in the
- * same list, at its true size, and a summary says which way is best when.
+ * embedding). This program reads a model in Hugging Face's own files, lets it write some text to see
+ * where in the table it looks, and compresses the table: rounded, as the TensorGPT paper does it, and
+ * as one train with and without that calibration. It prints what each costs in bytes, error and
+ * perplexity, and what the model writes with a dense and with a compressed table.
  *
- * The model itself, its tokenizer and the losses are in gpt2.h, the readers of files, JSON and
- * safetensors in tensor_files.h, the text of the perplexity in story.h; everything else is here, in
- * reading order: terminal, tables (all calls of tt_embed.h), generation, options, settings, rows of
- * the list, summary, the check against reference values, main.
+ * The model itself, its tokenizer, the losses and the calibration are in gpt2.h, the readers of files,
+ * JSON and safetensors in tensor_files.h, the text of the perplexity in story.h; everything else is
+ * here, in reading order: terminal, tables (all calls of tt_embed.h), generation, options, calibration,
+ * the list, the check against reference values, main.
  */
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -140,22 +139,17 @@ static void finish_output(void)
         fail("standard output: %s", strerror(errno));
 }
 
-
 /* ======================================================================================= */
 /* TABLES: dense, rounded or compressed; every call of tt_embed.h is here                  */
 /* ======================================================================================= */
 
-typedef enum { KIND_DENSE, KIND_ROUNDED, KIND_TT } table_kind;
-
 typedef struct {
     size_t vocab, width, size;   /* size: bytes of the table as it is stored */
-    double numbers;              /* stored for a token, scales not counted */
     const float *rows;           /* vocab x width, as they come back from what is stored */
     float *own;                  /* these rows where they are not the model's, or NULL */
-    tte_image image;             /* KIND_TT: the bytes, as tte_save would write them */
-    tte_table view;              /* KIND_TT: reads straight from those bytes */
-    tte_info info;               /* KIND_TT */
-    float *scratch;              /* KIND_TT: tte_scratch_len(&view); NULL: not compressed */
+    tte_image image;             /* compressed: the bytes, as tte_save would write them */
+    tte_table view;              /* compressed: reads straight from those bytes */
+    float *scratch;              /* tte_scratch_len(&view); NULL: not compressed */
 } table;
 
 static table table_dense(const float *rows, size_t vocab, size_t width)
@@ -166,7 +160,6 @@ static table table_dense(const float *rows, size_t vocab, size_t width)
     t.vocab = vocab;
     t.width = width;
     t.size = vocab * width * sizeof *rows;
-    t.numbers = (double)width;
     t.rows = rows;
     return t;
 }
@@ -179,10 +172,10 @@ static float rounded(float x, float scale, int bits)
     return scale * (q < -most ? -most : q > most - 1.0f ? most - 1.0f : q);
 }
 
-/* Rounds n numbers that share a bfloat16 scale. The number of largest magnitude would take the
-   lowest code; a smaller scale cuts it off and serves the others, so the best of some is taken, in
-   squared error: what rounding can do, since others are measured against it. */
-static void round_block(float *x, size_t n, int bits)
+/* Rounds n numbers that share a scale of two bytes (bfloat16) or four. The number of largest magnitude
+   would take the lowest code; a smaller scale cuts it off and serves the others, so the best of some is
+   taken, in squared error: what rounding can do, since others are measured against it. */
+static void round_block(float *x, size_t n, int bits, size_t scale_bytes)
 {
     float top = 0.0f, best = 0.0f, least = 0.0f;
     size_t i;
@@ -192,11 +185,9 @@ static void round_block(float *x, size_t n, int bits)
         top = fabsf(x[i]) > fabsf(top) ? x[i] : top;
     for (c = 0; c < 8; c++) {
         float scale = top / -(float)(1 << (bits - 1)) * (1.0f - 0.07f * (float)c), error = 0.0f;
-        uint32_t word;
 
-        memcpy(&word, &scale, sizeof word);
-        word &= 0xffff0000u;
-        memcpy(&scale, &word, sizeof word);
+        if (scale_bytes == 2)
+            scale = float_of_bits(bits_of_float(scale) & 0xffff0000u);
         for (i = 0; i < n; i++) {
             const float off = x[i] - rounded(x[i], scale, bits);
             error += off * off;
@@ -210,8 +201,8 @@ static void round_block(float *x, size_t n, int bits)
         x[i] = rounded(x[i], best, bits);
 }
 
-/* Rounding: a block of numbers is a scale of two bytes, then `bits` bits for each of them. */
-static table table_rounded(const model *m, int bits, size_t group)
+/* Blocks of `group` numbers: a scale, then `bits` bits for each of them. */
+static table table_rounded(const model *m, int bits, size_t group, size_t scale_bytes)
 {
     table t = table_dense(NULL, m->vocab, m->width);
     size_t i, at;
@@ -222,8 +213,8 @@ static table table_rounded(const model *m, int bits, size_t group)
     for (i = 0; i < m->vocab; i++)
         for (at = 0; at < m->width; at += group) {
             const size_t n = m->width - at < group ? m->width - at : group;
-            round_block(t.own + i * m->width + at, n, bits);
-            t.size += 2 + (n * (size_t)bits + 7) / 8;
+            round_block(t.own + i * m->width + at, n, bits, scale_bytes);
+            t.size += scale_bytes + (n * (size_t)bits + 7) / 8;
         }
     return t;
 }
@@ -258,9 +249,7 @@ static int table_compressed(const model *m, tte_options options, table *t, char 
         return 0;
     }
     must(tte_open(&t->view, t->image.data, t->image.size));
-    must(tte_get_info(&t->view, &t->info));
-    t->size = t->info.bytes;
-    t->numbers = t->info.mean_numbers;
+    t->size = t->image.size;
     t->scratch = take_floats(tte_scratch_len(&t->view), 1);
     t->rows = t->own = take_floats(m->vocab, m->width);
     for (first = 0; first < m->vocab; first += n) {
@@ -314,38 +303,6 @@ static double relative_error(const float *a, const float *b, size_t n)
     return all > 0.0 ? sqrt(off / all) : 0.0;
 }
 
-/* A generator of our own (xorshift64*), so that every machine draws the same. */
-static uint32_t draw(uint64_t *seed)
-{
-    *seed ^= *seed >> 12;
-    *seed ^= *seed << 25;
-    *seed ^= *seed >> 27;
-    return (uint32_t)((*seed * 2685821657736338717u) >> 32);
-}
-
-/* Microseconds to read the row of one token, tokens drawn at random; the best of three runs. */
-static double lookup_time(const table *t, float *row)
-{
-    uint64_t seed = 88172645463325252u;
-    double best = 0.0;
-    int run, i;
-
-    for (run = 0; run < 3; run++) {
-        const double start = seconds();
-        double passed, reads = 0.0;
-
-        do {
-            for (i = 0; i < 64; i++)
-                table_row(t, (uint32_t)(draw(&seed) % t->vocab), row);
-            reads += 64.0;
-            passed = seconds() - start;
-        } while (passed < 0.01);
-        if (run == 0 || passed / reads < best)
-            best = passed / reads;
-    }
-    return best * 1e6;
-}
-
 /* ======================================================================================= */
 /* GENERATION: token by token, with the cache                                              */
 /* ======================================================================================= */
@@ -383,16 +340,14 @@ static size_t best_ids(const float *score, size_t vocab, size_t count, uint32_t 
 static uint32_t sample(const float *score, size_t vocab, uint64_t *seed)
 {
     uint32_t best[TOP];
-    float p[TOP], left = (float)(draw(seed) >> 8) / 16777216.0f;
+    float p[TOP];
     const size_t n = best_ids(score, vocab, TOP, best);
     size_t i;
 
     for (i = 0; i < n; i++)
         p[i] = score[best[i]] / 0.8f;
     softmax(p, n);
-    for (i = 0; i + 1 < n && left >= p[i]; i++)
-        left -= p[i];
-    return best[i];
+    return best[draw_token(p, n, seed)];
 }
 
 /* What the model writes after a prompt, in a new block. */
@@ -419,15 +374,14 @@ static bytes continuation(const model *m, state *s, const tokenizer *t, const ta
     return text;
 }
 
-/* Text broken into lines of at most 96 columns, white space and control characters as one
-   space; what is not UTF-8 is shown as '?'. */
-static void print_wrapped(const char *indent, bytes text)
+/* Text broken into lines of at most 80 columns, white space and control characters as one
+   space; what is not UTF-8 is shown as '?'. The first line has `margin` columns already. */
+static void print_wrapped(size_t margin, bytes text)
 {
-    const size_t margin = strlen(indent), line = 96;
+    const size_t line = 80;
     size_t at = 0, end, column = margin, length;
     uint32_t c;
 
-    fputs(indent, stdout);
     for (;;) {
         size_t columns = 0, gap = at;
 
@@ -438,7 +392,7 @@ static void print_wrapped(const char *indent, bytes text)
         for (end = at; end < text.size && text.data[end] > ' '; columns++)
             end += utf8_get(text.data + end, text.size - end, &c);
         if (column > margin && column + 1 + columns > line) {
-            printf("\n%s", indent);
+            printf("\n%*s", (int)margin, "");
             column = margin;
         } else if (column > margin && at > gap) {
             putchar(' ');
@@ -459,64 +413,48 @@ static void print_wrapped(const char *indent, bytes text)
 /* OPTIONS                                                                                 */
 /* ======================================================================================= */
 
-enum { MAX_RATIOS = 16, MAX_SETTINGS = 2 * MAX_RATIOS + 16, MAX_VOICES = 5 };
+enum { MAX_RATIOS = 16 };
 
 typedef struct {
-    const char *folder, *text, *prompt, *check, *weights;
-    size_t tokens;
+    const char *folder, *text, *prompt, *check, *calibrate, *calibration;
+    size_t tokens;        /* NOT_GIVEN: what is usual */
     float ratio[MAX_RATIOS];
-    int ratios;
-    tte_options asked;    /* layout, coding, eps, shape, max_rank: 0 where not given */
+    int ratios, force;
 } options;
 
-/* In the order of the library's enumerations, which begin with 1. */
-static const char *const layout_name[] = {"table", "token"};
-static const char *const coding_name[] = {"f32", "f16", "i8", "i4"};
+#define NOT_GIVEN SIZE_MAX
 
 static const char *const help[] = {
     "gpt2_demo - what a compressed embedding table does to a real language model\n\n"
-    "usage: gpt2_demo [OPTION]... [DIR]\n\n"
+    "usage: gpt2_demo [OPTION]... [DIR]\n"
+    "       gpt2_demo --calibrate OUT.safetensors [--text FILE] [--tokens N] [--force] [DIR]\n\n"
     "DIR is a Hugging Face GPT-2 folder: model.safetensors, vocab.json, merges.txt, and\n"
-    "config.json where there is one. Without it: examples/tiny-gpt2, from the repository's root.\n"
-    "The model's embedding table is compressed in several ways. A list shows for each the bytes,\n"
-    "the ratio, the numbers stored for a token, the relative error, the perplexity of a text, and\n"
-    "the time of a lookup; a summary says which way is best at which size; then the model\n"
-    "continues a prompt, dense and compressed.\n",
+    "config.json where there is one. Without it: examples/tiny-gpt2, from the\n"
+    "repository's root. The model writes a text of its own, to see where in its\n"
+    "embedding table it looks; then the table is compressed in several ways, with a\n"
+    "list of bytes, relative error, and perplexity as a multiple of the dense table's;\n"
+    "at last the model continues a prompt, dense and compressed.\n",
     "\nDefaults stand in brackets.\n"
-    "  --text FILE     the text for the perplexity, instead of the story that is built in\n"
-    "  --prompt TEXT   what the model continues\n"
-    "  --tokens N      how many tokens it adds, 0 or more; what fits in the context (40)\n"
-    "  --layout L      table: one train for the whole table; token: a train for each token\n"
-    "                  (both, or when another of these settings is given token for --shape,\n"
-    "                  --max-rank and --coding, else table)\n"
-    "  --ratio R       ask for R times smaller than float32, above 1 to 10000; may be given up\n"
-    "                  to 16 times (8, 16 and 38.4)\n"
-    "  --eps E         bound the relative error of every row, or with --layout table that of the\n"
-    "                  whole table, weighted as its rows are; above 0 to 1, instead of a ratio\n"
-    "  --shape AxBx..  fold a row into these modes, 1 to 16 of them, each from 1 to 65536;\n"
-    "                  their product must reach the width (the library chooses)\n"
-    "  --max-rank R    let no rank exceed R, 1 to 65536 (no cap)\n"
-    "  --coding C      how the numbers of a train for each token are stored: f32, f16, i8 or i4\n"
-    "                  (i8)\n"
-    "  --weights FILE  count the tokens of FILE, a text other than the one that is measured;\n"
-    "                  every setting of --layout table then has a second row, in which a table\n"
-    "                  row weighs the square root of its token's count (the counts are those of\n"
-    "                  DIR/counts.json, where there is one)\n",
-    "  --check FILE    compare the tokenizer, the next tokens and, with --text, the perplexity\n"
-    "                  with the values in FILE (such as examples/tiny-gpt2/reference.json) and\n"
-    "                  stop: a line for each part, exit status 1 when one differs\n"
-    "  --threads N     1 to 256; only when compiled with -fopenmp (all cores)\n"
-    "  --help          print this page\n\n"
-    "--layout, --ratio, --eps, --shape, --max-rank and --coding go together in each setting that\n"
-    "is asked for; these settings stand in place of the default ones. Perplexity: the text is cut\n"
-    "into windows of the context's length that do not overlap. \"Tie broken\" reads only the\n"
-    "input rows from the compressed table, \"tie kept\" scores the next token with it as well, as\n"
-    "GPT-2 does with its one table. The continuation samples among the 20 best tokens at\n"
-    "temperature 0.8, always from the same random numbers.\n",
-    "\nexample: tables 8 and 16 times smaller, weighted by a text, on a model of your own\n"
-    "  cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm\n"
-    "  ./gpt2_demo --ratio 8 --ratio 16 --weights books.txt models/gpt2\n\n"
-    "Errors are one line on stderr, exit status 1.\n",
+    "  --text FILE         the text for the perplexity, instead of the story that is built\n"
+    "                      in; with --calibrate the text that the model reads\n"
+    "  --prompt TEXT       what the model continues\n"
+    "  --tokens N          how many tokens it adds, 0 or more; what fits in the context\n"
+    "                      (40); with --calibrate how many it writes (16384)\n"
+    "  --ratio R           ask for R times smaller than float32, above 1 to 10000; up to 16\n"
+    "                      times (8, 16 and 38.4)\n"
+    "  --calibration FILE  from an earlier --calibrate, instead of writing now\n",
+    "  --calibrate FILE    make a calibration for ttembed compress, mpi_compress and\n"
+    "                      --calibration, and stop\n"
+    "  --force             overwrite that file\n"
+    "  --check FILE        compare the tokenizer, the next tokens and, with --text, the\n"
+    "                      perplexity with the values in FILE (such as\n"
+    "                      examples/tiny-gpt2/reference.json) and stop: a line for each\n"
+    "                      part, exit status 1 when one differs\n"
+    "  --threads N         1 to 256; only when compiled with -fopenmp (all cores)\n"
+    "  --help              print this page\n\n"
+    "Perplexity: the text is cut into windows of the context's length that do not overlap.\n"
+    "The continuation samples among the 20 best tokens at temperature 0.8, always from the\n"
+    "same random numbers. Errors are one line on stderr, exit status 1.\n",
 };
 
 static double number_option(const char *name, const char *text, double least, int above,
@@ -530,43 +468,6 @@ static double number_option(const char *name, const char *text, double least, in
         fail("%s: \"%s\" is not a %snumber %s %.10g to %.10g", name, text, whole ? "whole " : "",
              above ? "above" : "from", least, most);
     return x;
-}
-
-static tte_shape shape_option(const char *text)
-{
-    tte_shape shape;
-    const char *at = text;
-    int good = 1;
-
-    memset(&shape, 0, sizeof shape);
-    while (good) {
-        char *end;
-        const long n = *at >= '0' && *at <= '9' ? strtol(at, &end, 10) : 0;
-        good = n >= 1 && n <= 65536 && shape.modes < TTE_MAX_MODES;
-        if (!good)
-            break;
-        shape.dim[shape.modes++] = (int32_t)n;
-        if (*end == 0)
-            return shape;
-        good = *end == 'x';
-        at = end + 1;
-    }
-    fail("--shape: \"%s\" is not a list like 8x16, of 1 to %d modes from 1 to 65536", text,
-         TTE_MAX_MODES);
-}
-
-/* The number of a word in a list, from 1 on. */
-static int word_option(const char *name, const char *text, const char *const *words, int count)
-{
-    char list[64] = "";
-    int i;
-
-    for (i = 0; i < count; i++) {
-        if (strcmp(text, words[i]) == 0)
-            return i + 1;
-        add_text(list, sizeof list, "%s%s", i ? ", " : "", words[i]);
-    }
-    fail("%s: \"%s\" is not one of %s", name, text, list);
 }
 
 static void threads_option(const char *text)
@@ -585,26 +486,17 @@ static int set_option(options *o, const char *name, const char *value)
     const char **const text = strcmp(name, "--text") == 0 ? &o->text
                             : strcmp(name, "--prompt") == 0 ? &o->prompt
                             : strcmp(name, "--check") == 0 ? &o->check
-                            : strcmp(name, "--weights") == 0 ? &o->weights : NULL;
+                            : strcmp(name, "--calibrate") == 0 ? &o->calibrate
+                            : strcmp(name, "--calibration") == 0 ? &o->calibration : NULL;
 
     if (text) {
         *text = value;
     } else if (strcmp(name, "--tokens") == 0) {
-        o->tokens = (size_t)number_option(name, value, 0, 0, 1e6, 1);
+        o->tokens = (size_t)number_option(name, value, 0, 0, 1e9, 1);
     } else if (strcmp(name, "--ratio") == 0) {
         if (o->ratios == MAX_RATIOS)
             fail("--ratio: given more than %d times", MAX_RATIOS);
         o->ratio[o->ratios++] = (float)number_option(name, value, 1, 1, 10000, 0);
-    } else if (strcmp(name, "--eps") == 0) {
-        o->asked.eps = (float)number_option(name, value, 0, 1, 1, 0);
-    } else if (strcmp(name, "--shape") == 0) {
-        o->asked.shape = shape_option(value);
-    } else if (strcmp(name, "--max-rank") == 0) {
-        o->asked.max_rank = (int32_t)number_option(name, value, 1, 0, 65536, 1);
-    } else if (strcmp(name, "--layout") == 0) {
-        o->asked.layout = (tte_layout)word_option(name, value, layout_name, 2);
-    } else if (strcmp(name, "--coding") == 0) {
-        o->asked.coding = (tte_coding)word_option(name, value, coding_name, 4);
     } else if (strcmp(name, "--threads") == 0) {
         threads_option(value);
     } else {
@@ -613,27 +505,22 @@ static int set_option(options *o, const char *name, const char *value)
     return 1;
 }
 
-/* Does the list hold settings of this layout? Without a word on it: both, or the one that has what
-   is asked for. */
-static int wants_layout(const options *o, tte_layout layout)
-{
-    const tte_options *a = &o->asked;
-    const int of_token = a->coding || a->shape.modes || a->max_rank;
-
-    if (a->layout)
-        return a->layout == layout;
-    return layout == TTE_PER_TOKEN ? of_token || !(o->ratios || a->eps > 0.0f) : !of_token;
-}
-
 /* What can only be told once all options are known. */
-static void check_options(const options *o)
+static void check_options(options *o)
 {
-    const tte_options *a = &o->asked;
+    static const float usual[] = {8.0f, 16.0f, 38.4f};
 
-    if (a->layout == TTE_PER_TABLE && (a->coding || a->shape.modes || a->max_rank))
-        fail("--layout table: --coding, --shape and --max-rank are for --layout token");
-    if (o->weights && !wants_layout(o, TTE_PER_TABLE))
-        fail("--weights: needs --layout table; a train for each token has no use for them");
+    if (o->calibrate && (o->check || o->calibration))
+        fail("--calibrate: makes a file and stops, so %s has no place beside it",
+             o->check ? "--check" : "--calibration");
+    if (o->calibrate && o->text && o->tokens != NOT_GIVEN)
+        fail("--tokens: how many the model writes, but it is to read --text %s", o->text);
+    if (o->calibrate && o->tokens == 0)
+        fail("--tokens: 0 make no calibration");
+    if (o->ratios == 0) {
+        memcpy(o->ratio, usual, sizeof usual);
+        o->ratios = 3;
+    }
 }
 
 static options parse_options(int argc, char **argv)
@@ -643,7 +530,7 @@ static options parse_options(int argc, char **argv)
     int i;
 
     memset(&o, 0, sizeof o);
-    o.tokens = 40;
+    o.tokens = NOT_GIVEN;
     o.prompt = "The little girl opened the door of the old house, and";
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
@@ -652,7 +539,9 @@ static options parse_options(int argc, char **argv)
             finish_output();
             exit(0);
         }
-        if (argv[i][0] == '-') {
+        if (strcmp(argv[i], "--force") == 0) {
+            o.force = 1;
+        } else if (argv[i][0] == '-') {
             if (i + 1 == argc)
                 fail("%s: no such option, or one that needs a value; see --help", argv[i]);
             if (!set_option(&o, argv[i], argv[i + 1]))
@@ -669,125 +558,74 @@ static options parse_options(int argc, char **argv)
 }
 
 /* ======================================================================================= */
-/* SETTINGS: the rows of the list                                                          */
+/* CALIBRATION: made now, for a file or for the list                                       */
+/* ======================================================================================= */
+
+#define LARGE 10000000u   /* parameters from which on writing takes minutes */
+
+/* From a text that the model reads, or (path NULL) from `tokens` that it writes. */
+static calibration make_calibration(const model *m, const tokenizer *t, const char *path, size_t *tokens,
+                                    double *mixture)
+{
+    calibration c;
+    usage u;
+
+    bar_start();
+    if (path) {
+        const bytes text = read_file(&first_trouble, path);
+        uint32_t *ids = encode(t, text, tokens);
+        if (*tokens < SAMPLE)
+            fail("%s: %zu tokens are too few to calibrate with", path, *tokens);
+        u = usage_of_text(m, ids, *tokens);
+        give(ids);
+        give(text.data);
+    } else {
+        u = usage_of_writing(m, opening_token(t), *tokens);
+    }
+    *tokens = (size_t)u.tokens;
+    c = calibrate(m, &u, mixture);
+    usage_give(&u);
+    bar_clear();
+    return c;
+}
+
+/* --calibrate: a file, and what to do with it. */
+static void run_calibrate(const options *o, const char *folder, const model *m, const tokenizer *t)
+{
+    size_t tokens = o->tokens == NOT_GIVEN ? 16384 : o->tokens;
+    char number[4][32];
+    const char *about[] = {"made_by", "gpt2_demo", "model", NULL, "text", "written by the model itself",
+                           "tokens", number[0], "power", number[1], "mixture", number[2], "floor",
+                           number[3], NULL};
+    double mixture;
+    calibration c;
+
+    output_check(&first_trouble, o->calibrate, o->force);
+    c = make_calibration(m, t, o->text, &tokens, &mixture);
+    about[3] = folder;
+    about[5] = o->text ? o->text : about[5];
+    snprintf(number[0], sizeof number[0], "%zu", tokens);
+    snprintf(number[1], sizeof number[1], "%g", CALIBRATION_POWER);
+    snprintf(number[2], sizeof number[2], "%.6f", mixture);
+    snprintf(number[3], sizeof number[3], "%g", CALIBRATION_FLOOR);
+    calibration_write(&first_trouble, o->calibrate, &c, m->vocab, m->width, about);
+    printf("%s: from %zu tokens %s%s\nnext: ./ttembed compress %s table.tte --ratio 16 --calibration %s\n",
+           o->calibrate, tokens, o->text ? "of " : "", about[5], folder, o->calibrate);
+    calibration_give(&c);
+}
+
+/* ======================================================================================= */
+/* LIST: a row for each way to store the table                                             */
 /* ======================================================================================= */
 
 typedef struct {
     char name[48];
-    table_kind kind;
-    int bits;               /* KIND_ROUNDED: of a number, 2 to 8 */
-    size_t group;           /* KIND_ROUNDED: numbers that share a scale */
-    tte_options tte;        /* KIND_TT */
-    int voice;              /* it also continues the prompt */
+    int bits;               /* rounded to so many; 0: not rounded */
+    size_t group;           /* numbers that share a scale, and its bytes */
+    size_t scale_bytes;
+    tte_options tte;        /* layout AUTO and no bits: dense */
+    bytes *voice;           /* what the model writes with it, or NULL */
 } setting;
-
-static setting *add_setting(setting *list, size_t *count, table_kind kind)
-{
-    setting *s = &list[(*count)++];
-
-    memset(s, 0, sizeof *s);
-    s->kind = kind;
-    return s;
-}
-
-static void add_rounded_setting(setting *list, size_t *count, int bits, size_t group,
-                                const char *what)
-{
-    setting *s = add_setting(list, count, KIND_ROUNDED);
-
-    s->bits = bits;
-    s->group = group;
-    snprintf(s->name, sizeof s->name, "%s rounded to %d bits", what, bits);
-}
-
-/* The settings of the TensorGPT paper: modes of 2, as few as cover the width, in float32. */
-static void add_paper_setting(setting *list, size_t *count, size_t width, int max_rank)
-{
-    setting *s = add_setting(list, count, KIND_TT);
-    int32_t *const modes = &s->tte.shape.modes;
-
-    s->tte.coding = TTE_F32;
-    s->tte.max_rank = max_rank;
-    do
-        s->tte.shape.dim[(*modes)++] = 2;
-    while (*modes < TTE_MAX_MODES && (size_t)1 << *modes < width);
-    snprintf(s->name, sizeof s->name, "TensorGPT 2^%d, rank %s%d", (int)*modes,
-             max_rank == 1 ? "" : "cap ", max_rank);
-}
-
-/* A setting with all that is asked for, a train for each token (a coding), or one for the table
-   (coding 0; weights: NULL or one for each row). */
-static void add_asked_setting(setting *list, size_t *count, const options *o, tte_coding coding,
-                              float ratio, const float *weights)
-{
-    setting *s = add_setting(list, count, KIND_TT);
-
-    s->tte = o->asked;
-    s->tte.layout = coding ? TTE_PER_TOKEN : TTE_PER_TABLE;
-    s->tte.coding = coding;
-    s->tte.ratio = ratio;
-    s->tte.row_weight = weights;
-    add_text(s->name, sizeof s->name, coding ? "token %s" : "table",
-             coding ? coding_name[coding - 1] : "");
-    if (ratio > 0.0f)
-        add_text(s->name, sizeof s->name, ", ratio %.4g", (double)ratio);
-    if (o->asked.eps > 0.0f)
-        add_text(s->name, sizeof s->name, ", eps %.3g", (double)o->asked.eps);
-    if (o->asked.max_rank > 0)
-        add_text(s->name, sizeof s->name, ", cap %d", (int)o->asked.max_rank);
-    if (weights)
-        add_text(s->name, sizeof s->name, ", weights");
-}
-
-/* The sizes at which the ways are compared, and the usual ones of --layout table. */
-static const float goal[] = {8.0f, 16.0f, 38.4f};
-enum { GOALS = sizeof goal / sizeof *goal };
-
-/* Dense, rounded, the paper's two, then trains for each token and trains for the table: those that
-   are asked for, of which the last two also write, or the usual ones. */
-static size_t make_settings(const options *o, const model *m, const float *weights, setting *list)
-{
-    static const float token_ratio[] = {4.0f, 4.0f, 8.0f, 16.0f};
-    static const tte_coding token_coding[] = {TTE_F32, TTE_I8, TTE_I4, TTE_I4};
-    const tte_options *a = &o->asked;
-    const int usual = !(o->ratios || a->eps > 0.0f || a->coding || a->shape.modes || a->max_rank);
-    const int ratios = usual ? GOALS : o->ratios ? o->ratios : 1;   /* 1: of ratio 0 */
-    size_t count = 0, first;
-    int k;
-
-    snprintf(add_setting(list, &count, KIND_DENSE)->name, sizeof list->name, "dense float32");
-    list[0].voice = 1;
-    for (k = 8; k >= 4; k -= 4)
-        add_rounded_setting(list, &count, k, m->width, "rows");
-    for (k = 4; k >= 2 && m->width > 32; k--)
-        add_rounded_setting(list, &count, k, 32, "blocks of 32");
-    add_paper_setting(list, &count, m->width, 1);
-    add_paper_setting(list, &count, m->width, 4);
-    first = count;
-    if (wants_layout(o, TTE_PER_TOKEN) && usual) {
-        for (k = 0; k < 4; k++) {
-            add_asked_setting(list, &count, o, token_coding[k], token_ratio[k], NULL);
-            list[count - 1].voice = k == 2;
-        }
-    } else if (wants_layout(o, TTE_PER_TOKEN)) {
-        for (k = 0; k < ratios; k++)
-            add_asked_setting(list, &count, o, a->coding ? a->coding : TTE_I8, o->ratio[k], NULL);
-    }
-    for (k = 0; k < ratios && wants_layout(o, TTE_PER_TABLE); k++) {
-        const float ratio = usual ? goal[k] : o->ratio[k];
-        add_asked_setting(list, &count, o, TTE_CODING_AUTO, ratio, NULL);
-        if (weights)
-            add_asked_setting(list, &count, o, TTE_CODING_AUTO, ratio, weights);
-        list[count - 1].voice = usual && k != 1;
-    }
-    for (k = 1; k <= 2 && !usual && count - (size_t)k >= first; k++)
-        list[count - (size_t)k].voice = 1;
-    return count;
-}
-
-/* ======================================================================================= */
-/* LIST: a row for each setting                                                            */
-/* ======================================================================================= */
 
 typedef struct {
     const model *m;
@@ -799,14 +637,10 @@ typedef struct {
     size_t prompt_count, tokens;
 } bench;
 
+/* What one row of the list came to; without a row size is 0. */
 typedef struct {
-    char name[64];
-    bytes text;
-} voice;
-
-/* What one row of the list came to; without a row both are 0. */
-typedef struct {
-    double ratio, perplexity;   /* with the tie kept, or broken when the model has none */
+    size_t size;
+    double perplexity;
 } outcome;
 
 static void commas(size_t n, char *out, size_t size)
@@ -822,154 +656,112 @@ static void commas(size_t n, char *out, size_t size)
     out[at] = 0;
 }
 
-/* A column of 10; a number below zero is one that does not exist. */
-static void print_perplexity(double x)
+/* The settings of the TensorGPT paper: modes of 2, as few as cover the width, in float32. */
+static setting paper_setting(size_t width, int max_rank)
 {
-    if (x < 0.0)
-        printf("%10s", "-");
-    else
-        printf(x < 1e6 ? "%10.2f" : "%10.2e", x);
+    setting s;
+
+    memset(&s, 0, sizeof s);
+    s.tte.layout = TTE_PER_TOKEN;
+    s.tte.coding = TTE_F32;
+    s.tte.max_rank = max_rank;
+    do
+        s.tte.shape.dim[s.tte.shape.modes++] = 2;
+    while (s.tte.shape.modes < TTE_MAX_MODES && (size_t)1 << s.tte.shape.modes < width);
+    snprintf(s.name, sizeof s.name, "TensorGPT 2^%d %s %d", (int)s.tte.shape.modes,
+             max_rank == 1 ? "rank" : "cap", max_rank);
+    return s;
 }
 
-static void print_heads(void)
+static setting rounded_setting(const char *name, int bits, size_t group, size_t scale_bytes)
 {
-    printf("%-34s%12s%8s%9s%9s%10s%10s%8s\n", "", "", "", "numbers", "relative", "ppl, tie",
-           "ppl, tie", "us a");
-    printf("%-34s%12s%8s%9s%9s%10s%10s%8s\n", "embedding table", "bytes", "ratio", "a token",
-           "error", "broken", "kept", "lookup");
+    setting s;
+
+    memset(&s, 0, sizeof s);
+    snprintf(s.name, sizeof s.name, "%s", name);
+    s.bits = bits;
+    s.group = group;
+    s.scale_bytes = scale_bytes;
+    return s;
 }
 
-static double ratio_of(const table *t)
+static setting train_setting(float ratio, const calibration *c)
 {
-    return 4.0 * (double)t->vocab * (double)t->width / (double)t->size;
+    setting s;
+
+    memset(&s, 0, sizeof s);
+    snprintf(s.name, sizeof s.name, "one train, %s%.6gx", c ? "calibrated, " : "", (double)ratio);
+    s.tte.layout = TTE_PER_TABLE;
+    s.tte.ratio = ratio;
+    s.tte.row_weight = c ? c->row_weight : NULL;
+    s.tte.metric = c ? c->metric : NULL;
+    return s;
 }
 
-/* A shape is told where the library has chosen it. Rounded rows have no lookup of their own. */
-static void print_row(const setting *how, const table *t, double error, const double *ppl,
-                      double micros)
-{
-    char size[32], name[sizeof how->name + 16 * TTE_MAX_MODES] = "";
-    int32_t i;
-
-    add_text(name, sizeof name, "%s", how->name);
-    for (i = 0; i < t->info.shape.modes && !how->tte.shape.modes; i++)
-        add_text(name, sizeof name, "%s%d", i ? "x" : ", ", (int)t->info.shape.dim[i]);
-    commas(t->size, size, sizeof size);
-    printf("%-34.34s%12s%8.2f%9.1f%9.4f", name, size, ratio_of(t), t->numbers, error);
-    print_perplexity(ppl[0]);
-    print_perplexity(ppl[1]);
-    if (how->kind == KIND_ROUNDED)
-        printf("%8s\n", "-");
-    else
-        printf("%8.2f\n", micros);
-    fflush(stdout);
-}
-
-/* Measures one setting and prints its row, or the library's word on why there is none. When
-   the model does not tie its output to the table, there is no perplexity with the tie kept. */
-static outcome run_setting(const bench *b, const setting *how, double bar_from, double bar_to,
-                           voice *voice_out)
+/* Measures one setting and prints its row, or the library's word on why there is none. `dense`: the
+   perplexity that others are multiples of, 0 for the dense table itself. */
+static outcome run_setting(const bench *b, const setting *how, double dense)
 {
     const model *m = b->m;
-    const int tied = m->head == m->wte;
-    const double bar_mid = bar_from + (how->kind == KIND_TT ? 0.5 : 0.0) * (bar_to - bar_from);
     const table head = table_dense(m->head, m->vocab, m->width);
-    const float *output[2];
-    double ppl[2] = {-1.0, -1.0}, error, micros;
-    outcome came = {0.0, 0.0};
-    char why[128];
+    const int tied = m->head == m->wte;
+    outcome came = {0, 0.0};
+    char why[128], size[32];
+    const float *output;
     table t;
 
-    bar_span(bar_from, bar_mid);
-    if (how->kind == KIND_DENSE) {
+    if (how->bits) {
+        t = table_rounded(m, how->bits, how->group, how->scale_bytes);
+    } else if (how->tte.layout == TTE_LAYOUT_AUTO) {
         t = table_dense(m->wte, m->vocab, m->width);
-    } else if (how->kind == KIND_ROUNDED) {
-        t = table_rounded(m, how->bits, how->group);
     } else if (!table_compressed(m, how->tte, &t, why, sizeof why)) {
         bar_clear();
-        printf("%-34.34s  %s\n", how->name, why);
+        printf("%-29s  %s\n", how->name, why);
         return came;
     }
-    output[0] = m->head;
-    output[1] = t.rows;
-    bar_span(bar_mid, bar_to);
-    perplexity(m, b->s, b->ids, b->count, t.rows, output, tied ? 2 : 1, ppl);
-    error = relative_error(m->wte, t.rows, m->vocab * m->width);
-    micros = lookup_time(&t, b->s->y);
-    if (how->voice) {
-        add_text(voice_out->name, sizeof voice_out->name, "%s", how->name);
-        voice_out->text = continuation(m, b->s, b->tok, &t, tied ? &t : &head, b->prompt,
-                                       b->prompt_count, b->tokens);
-    }
+    output = tied ? t.rows : m->head;
+    perplexity(m, b->s, b->ids, b->count, t.rows, &output, 1, &came.perplexity);
+    if (how->voice)
+        *how->voice = continuation(m, b->s, b->tok, &t, tied ? &t : &head, b->prompt, b->prompt_count,
+                                   b->tokens);
+    came.size = t.size;
+    commas(t.size, size, sizeof size);
     bar_clear();
-    print_row(how, &t, error, ppl, micros);
-    came.ratio = ratio_of(&t);
-    came.perplexity = tied ? ppl[1] : ppl[0];
+    printf("%-29s%13s%10.2f%12.4f%15.3f\n", how->name, size,
+           4.0 * (double)m->vocab * (double)m->width / (double)t.size,
+           relative_error(m->wte, t.rows, m->vocab * m->width),
+           dense > 0.0 ? came.perplexity / dense : 1.0);
+    fflush(stdout);
     table_give(&t);
     return came;
 }
 
-/* ======================================================================================= */
-/* SUMMARY: which way is best when, from the rows alone                                    */
-/* ======================================================================================= */
-
-enum { WAYS = 3 };   /* rounding, a train for each token, one train for the table */
-
-static int way_of(const setting *how)   /* -1: dense */
+/* Dense, rounded, the paper's two, then one train plain and calibrated at each ratio. `came` gets the last
+   plain, calibrated and, at [2], the dense outcome of the ratio that also writes. */
+static void run_list(const bench *b, const options *o, const calibration *c, bytes *voices, outcome *came)
 {
-    return how->kind == KIND_DENSE ? -1 : how->kind == KIND_ROUNDED ? 0
-         : how->tte.layout == TTE_PER_TABLE ? 2 : 1;
-}
+    const size_t width = b->m->width;
+    const int spoken = o->ratios > 1 ? 1 : 0, rows = 5 + 2 * o->ratios;
+    setting how = rounded_setting("dense float32", 0, 0, 0);
+    outcome now;
+    int i;
 
-/* The row of least perplexity among those at least `ratio` times smaller, of one way or (-1) of
-   all; `settings` when there is none. */
-static size_t best_at(const setting *list, const outcome *came, size_t settings, double ratio,
-                      int way)
-{
-    size_t best = settings, i;
+    printf("%-29s%13s%10s%12s%15s\n%-29s%13s%10s%12s%15s\n", "", "", "times", "relative", "perplexity,",
+           "token table", "bytes", "smaller", "error", "times dense");
+    for (i = 0; i < rows; i++) {
+        const int at = (i - 5) / 2, calibrated = (i - 5) % 2;
 
-    for (i = 1; i < settings; i++)
-        if (came[i].ratio >= ratio && came[i].perplexity > 0.0
-            && (way < 0 || way_of(&list[i]) == way)
-            && (best == settings || came[i].perplexity < came[best].perplexity))
-            best = i;
-    return best;
-}
-
-/* Which way is best when, from the rows alone: list[0] is the dense table. */
-static void print_summary(const setting *list, const outcome *came, size_t settings, int tied)
-{
-    size_t best, i;
-    int k, way;
-
-    printf("\n%-34s%10s%10s%10s\n",
-           tied ? "least perplexity, tie kept," : "least perplexity, tie broken,", "plain",
-           "train per", "train per");
-    printf("%-34s%10s%10s%10s  %s\n", "of all rows that are", "rounding", "token", "table",
-           "the best of them");
-    for (k = 0; k < GOALS; k++) {
-        if ((best = best_at(list, came, settings, (double)goal[k], -1)) == settings)
-            break;
-        printf("at least %4.4gx smaller%13s", (double)goal[k], "");
-        for (way = 0; way < WAYS; way++) {
-            i = best_at(list, came, settings, (double)goal[k], way);
-            print_perplexity(i < settings ? came[i].perplexity : -1.0);
-        }
-        printf("  %s\n", list[best].name);
+        bar_span((double)i / (double)rows, (double)(i + 1) / (double)rows);
+        how = i == 1 ? rounded_setting("int8 rows", 8, width, 4) : i == 2 ? rounded_setting("4-bit blocks", 4, 32, 2)
+            : i == 3 ? paper_setting(width, 1) : i == 4 ? paper_setting(width, 4)
+            : i > 4 ? train_setting(o->ratio[at], calibrated ? c : NULL) : how;
+        how.voice = i == 0 ? &voices[0] : i > 4 && at == spoken && calibrated ? &voices[1] : NULL;
+        now = run_setting(b, &how, i ? came[2].perplexity : 0.0);
+        if (i == 0)
+            came[2] = now;
+        else if (i > 4 && at == spoken)
+            came[calibrated] = now;
     }
-    printf("%-34s", "largest ratio within 1 % of dense");
-    for (way = 0; way < WAYS; way++) {
-        double most = 0.0;
-        for (i = 1; i < settings; i++)
-            if (way_of(&list[i]) == way && came[i].perplexity <= 1.01 * came[0].perplexity
-                && came[i].ratio > most)
-                most = came[i].ratio;
-        if (most > 0.0)
-            printf("%9.2fx", most);
-        else
-            printf("%10s", "-");
-    }
-    putchar('\n');
 }
 
 /* ======================================================================================= */
@@ -1219,16 +1011,8 @@ static int run_check(const options *o, const model *m, const tokenizer *t, state
 /* MAIN                                                                                    */
 /* ======================================================================================= */
 
-static size_t count_words(bytes text)
-{
-    size_t words = 0, i;
-    for (i = 0; i < text.size; i++)
-        words += text.data[i] > ' ' && (i == 0 || text.data[i - 1] <= ' ');
-    return words;
-}
-
 /* The prompt's ids. An empty one begins with the end of the text before. */
-static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t, size_t *count)
+static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t, size_t *count, size_t tokens)
 {
     bytes text = {NULL, 0};
     uint32_t *ids;
@@ -1245,113 +1029,97 @@ static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t
     }
     if (*count > m->context)
         fail("--prompt: %zu tokens, more than the model's context of %zu", *count, m->context);
-    if (o->tokens > m->context - *count)
+    if (tokens > m->context - *count)
         fail("--tokens: %zu is not from 0 to %zu, which is what the context, %zu, leaves after a "
-             "prompt of %zu", o->tokens, m->context - *count, m->context, *count);
+             "prompt of %zu", tokens, m->context - *count, m->context, *count);
     return ids;
 }
 
+/* What the model is, and what is done with it. */
 static void print_model(const char *folder, const model *m)
 {
-    char parameters[32];
+    const double share = (double)(m->vocab * m->width) / (double)m->parameters;
+    char parameters[32], vocab[32];
 
     commas((size_t)m->parameters, parameters, sizeof parameters);
-    printf("model: %s: GPT-2, layers %zu, heads %zu, width %zu, context %zu,\n"
-           "       vocabulary %zu, %s parameters\n", folder, m->layers, m->heads, m->width,
-           m->context, m->vocab, parameters);
-    if (m->head != m->wte)
-        printf("       lm_head.weight differs from wte.weight: not tied, so the output always "
-               "scores with\n       lm_head, and there is no perplexity with the tie kept\n");
+    commas(m->vocab, vocab, sizeof vocab);
+    printf("%s: a GPT-2 with %zu layers of width %zu, %s parameters,\n"
+           "%.0f %% of them in its token table of %s x %zu: rows go in, and %s\n", folder, m->layers, m->width,
+           parameters, 100.0 * share, vocab, m->width,
+           m->head == m->wte ? "all rows score\nthe next token." : "the output scores\nwith another one, lm_head, which stays dense.");
 }
 
-/* The one option that depends on the model: a shape must hold a row. */
-static void check_shape(const tte_shape *shape, size_t width)
+/* What to take home. came: plain, calibrated, dense. */
+static void print_end(const options *o, const char *folder, const outcome *came)
 {
-    double product = 1.0;
-    int32_t i;
+    char small[32], all[32];
 
-    for (i = 0; i < shape->modes; i++)
-        product *= (double)shape->dim[i];
-    if (shape->modes && product < (double)width)
-        fail("--shape: the product of its modes, %.0f, must reach the model's width, %zu", product,
-             width);
+    if (!came[0].size || !came[1].size)
+        return;
+    commas(came[1].size, small, sizeof small);
+    commas(came[2].size, all, sizeof all);
+    printf("\nTake home: in %s bytes instead of %s the table costs %+.1f %% of\n"
+           "perplexity, without calibration %+.1f %%. To have it as a file, with ttembed:\n",
+           small, all, 100.0 * (came[1].perplexity / came[2].perplexity - 1.0),
+           100.0 * (came[0].perplexity / came[2].perplexity - 1.0));
+    if (!o->calibration)
+        printf("  ./gpt2_demo --calibrate c.safetensors %s\n", folder);
+    printf("  ./ttembed compress %s table.tte \\\n    --ratio %.6g --calibration %s\n", folder,
+           (double)o->ratio[o->ratios > 1], o->calibration ? o->calibration : "c.safetensors");
 }
 
-/* The weights of the table's rows where some setting can use them: from a text that is given, or
-   from the counts that lie beside the model; otherwise NULL. */
-static float *load_weights(const options *o, const char *folder, const tokenizer *t)
-{
-    uint64_t *count = NULL;
-    float *weight;
-
-    if (o->weights)
-        count = counts_of_text(t, o->weights);
-    else if (wants_layout(o, TTE_PER_TABLE))
-        count = counts_load(folder, t->vocab);
-    weight = weights_of_counts(count, t->vocab);
-    give(count);
-    return weight;
-}
-
-static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t,
-                      state *s)
+static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t, state *s)
 {
     const bytes text = o->text ? read_file(&first_trouble, o->text) : story_text();
-    setting list[MAX_SETTINGS];
-    outcome came[MAX_SETTINGS];
-    voice voices[MAX_VOICES];
-    float *weights = load_weights(o, folder, t);
-    const size_t settings = make_settings(o, m, weights, list);
-    size_t i, spoken = 0;
+    size_t written = m->parameters < LARGE ? 16384 : 4096;
+    bytes voices[2] = {{NULL, 0}, {NULL, 0}}, prompt_text;
+    outcome came[3];
+    char number[32];
     uint32_t *ids, *prompt;
-    bytes prompt_text;
+    calibration c;
+    double mixture;
     bench b;
 
-    check_shape(&o->asked.shape, m->width);
     memset(&b, 0, sizeof b);
+    memset(came, 0, sizeof came);
     b.m = m;
     b.tok = t;
     b.s = s;
     b.ids = ids = encode(t, text, &b.count);
     if (b.count < 2)
         fail("%s: fewer than two tokens", o->text);
-    b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count);
-    b.tokens = o->tokens;
+    b.tokens = o->tokens == NOT_GIVEN ? 40 : o->tokens;
+    b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count, b.tokens);
 
     print_model(folder, m);
-    printf("text:  %s, %zu words, %zu tokens, windows of %zu\n",
-           o->text ? o->text : "the story in the source", count_words(text), b.count, m->context);
-    if (weights)
-        printf("weights: square roots of the token counts in %s\n",
-               o->weights ? o->weights : "the folder's counts.json");
-    putchar('\n');
-    print_heads();
-    bar_start();
-    for (i = 0; i < settings; i++) {
-        voice v;
-        memset(&v, 0, sizeof v);
-        came[i] = run_setting(&b, &list[i], (double)i / (double)settings,
-                              (double)(i + 1) / (double)settings, &v);
-        if (v.text.data)
-            voices[spoken++] = v;
+    if (o->calibration) {
+        c = calibration_read(&first_trouble, o->calibration, m->vocab, m->width);
+        printf("Calibrated with %s.\n", o->calibration);
+    } else {
+        c = make_calibration(m, t, NULL, &written, &mixture);
+        commas(written, number, sizeof number);
+        printf("Calibrated with %s tokens that the model has just written itself.\n", number);
     }
-    print_summary(list, came, settings, m->head == m->wte);
-    if (o->tokens) {
+    commas(b.count, number, sizeof number);
+    printf("Perplexity of %s, %s tokens.\n\n", o->text ? o->text : "the story in the source", number);
+    bar_start();
+    run_list(&b, o, &c, voices, came);
+    if (b.tokens) {
         prompt_text = decode(t, prompt, b.prompt_count);
-        printf("\nprompt\n");
-        print_wrapped("    ", prompt_text);
+        printf("\nprompt\n    ");
+        print_wrapped(4, prompt_text);
+        printf("dense float32\n    ");
+        print_wrapped(4, voices[0]);
+        printf("one train, calibrated, %.6gx\n    ", (double)o->ratio[o->ratios > 1]);
+        print_wrapped(4, voices[1]);
         give(prompt_text.data);
     }
-    for (i = 0; i < spoken; i++) {
-        if (o->tokens) {
-            printf("%s\n", voices[i].name);
-            print_wrapped("    ", voices[i].text);
-        }
-        give(voices[i].text.data);
-    }
+    print_end(o, folder, came);
+    calibration_give(&c);
+    give(voices[0].data);
+    give(voices[1].data);
     give(ids);
     give(prompt);
-    give(weights);
     give(text.data);
 }
 
@@ -1370,12 +1138,13 @@ int main(int argc, char **argv)
     m = model_load(folder);
     bar_clear();
     t = tokenizer_load(folder, m.vocab);
-    s = state_make(&m);
-    if (o.check) {
+    s = state_make(&m, 1, m.context);
+    if (o.check)
         wrong = run_check(&o, &m, &t, &s);
-    } else {
+    else if (o.calibrate)
+        run_calibrate(&o, folder, &m, &t);
+    else
         run_bench(&o, folder, &m, &t, &s);
-    }
     state_give(&s);
     tokenizer_give(&t);
     model_give(&m);

@@ -63,7 +63,7 @@ static void note(trouble *why, const char *what, tte_status status, const tte_im
 
 /* ---- options --------------------------------------------------------------------------- */
 
-enum { RATIO, EPS, EFFORT, WEIGHTS, METRIC, LAYOUT, CODING, SHAPE, MAX_RANK, TENSOR, DIM, OPTIONS };
+enum { RATIO, EPS, EFFORT, CALIBRATION, WEIGHTS, LAYOUT, CODING, SHAPE, MAX_RANK, TENSOR, DIM, OPTIONS };
 
 static const struct {
     const char *name, *value, *help;
@@ -72,8 +72,8 @@ static const struct {
     {"--ratio", "N", "at least N times smaller than float32; default 8, unless --eps is given", 1e-3, 1e6},
     {"--eps", "E", "relative error at most E, of the table or (--layout token) of every row", 1e-7, 1.0},
     {"--effort", "1..9", "1: fast, 9: smallest error; default 5", 1.0, 9.0},
-    {"--weights", "FILE", "how much each row matters, a number a line; zipf: less with rising id", 0.0, 0.0},
-    {"--metric", "FILE", "a table of M, so that the error e of a row counts as e M e'", 0.0, 0.0},
+    {"--calibration", "FILE", "where a language model looks, as gpt2_demo --calibrate writes it", 0.0, 0.0},
+    {"--weights", "FILE", "without a model: how much each row matters, a number a line, or zipf", 0.0, 0.0},
     {"--layout", "NAME", "table: one train for the table (default); token: one for each row", 0.0, 0.0},
     {"--coding", "NAME", "with --layout token: f32, f16, i8, i4", 0.0, 0.0},
     {"--shape", "AxBxC", "with --layout token: the modes of a row", 0.0, 0.0},
@@ -97,8 +97,8 @@ static void print_help(void)
            "TABLE is a file that ttembed reads: .safetensors, an index of shards or a model's folder, .npy,\n"
            ".gguf, text of word vectors (its words are left out), or raw float32 with --dim.\n\n");
     for (o = 0; o < OPTIONS; o++)
-        printf("  %-11s%-7s%s\n", options[o].name, options[o].value, options[o].help);
-    printf("  --force           overwrite what is there\n  --help            this text\n\n"
+        printf("  %-14s%-7s%s\n", options[o].name, options[o].value, options[o].help);
+    printf("  --force              overwrite what is there\n  --help               this text\n\n"
            "Exit status: 0, 1 after a failure, 2 for a command that makes no sense.\n");
 }
 
@@ -156,24 +156,13 @@ static void read_options(trouble *why, request *r)
     r->which.dim = (size_t)number(why, r, DIM);
     if (v[SHAPE] && (o->shape.modes = shape_read(v[SHAPE], o->shape.dim, TTE_MAX_MODES)) == 0)
         trouble_set(why, "--shape %s: expected up to %d modes like 8x4x4", v[SHAPE], TTE_MAX_MODES);
+    if (v[CALIBRATION] && v[WEIGHTS])
+        trouble_set(why, "--weights: a calibration has weights");
     if (token && (v[RATIO] || !v[SHAPE] || !v[CODING] || !(v[MAX_RANK] || v[EPS])))
         trouble_set(why, "--layout token: needs --shape, --coding, and --max-rank or --eps, not --ratio");
 }
 
 /* ---- the work -------------------------------------------------------------------------- */
-
-/* Rank 0, before the work begins: may the file be written? */
-static void check_output(trouble *why, const request *r)
-{
-    const char *slash = strrchr(r->out, '/');
-    char folder[4096];
-
-    snprintf(folder, sizeof folder, "%.*s.", slash ? (int)(slash - r->out) + 1 : 0, r->out);
-    if (!r->force && !file_missing(r->out))
-        trouble_set(why, "%s: is there already; --force overwrites it", r->out);
-    else if (file_missing(folder))
-        trouble_set(why, "%s: %s", r->out, strerror(errno));
-}
 
 /* From one rank to another, or to all where `to` is below 0; in pieces that MPI can count. */
 static void send_bytes(void *data, size_t size, int from, int to)
@@ -256,14 +245,16 @@ int main(int argc, char **argv)
         return 0;
     }
     if (rank == 0)
-        check_output(&why, &r);
+        output_check(&why, r.out, r.force);
     agree(&why, 1);
     s = source_open(r.table, &r.which);
     agree(&s.why, 1);
-    if (r.value[WEIGHTS])
+    if (r.value[CALIBRATION]) {
+        const calibration c = calibration_read(&why, r.value[CALIBRATION], s.rows, s.dim);
+        r.o.row_weight = c.row_weight;
+        r.o.metric = c.metric;
+    } else if (r.value[WEIGHTS])
         r.o.row_weight = read_weights(&why, r.value[WEIGHTS], 0, s.rows, s.rows);
-    if (r.value[METRIC] && !why.text[0])
-        r.o.metric = read_metric(&why, r.value[METRIC], s.dim);
     agree(&why, 1);
 
     first = (size_t)((uint64_t)s.rows * (unsigned)rank / (unsigned)ranks);

@@ -8,8 +8,8 @@
  * says which file, where in it, and what is wrong.
  *
  * Everything is here, in reading order: troubles, memory, files, numbers, UTF-8, JSON, tensors,
- * safetensors, .npy, raw numbers, GGUF, word vectors; for commands about one table words and numbers of a
- * command, input, the table, its rows, their weights and metric. C99 that is also C++11. Where there is
+ * safetensors, output, calibration, .npy, raw numbers, GGUF, word vectors; for commands about one table words
+ * and numbers of a command, input, the table, its rows and their weights. C99 that is also C++11. Where there is
  * POSIX, files are mapped; elsewhere they are read whole.
  *
  * A program may define before it includes this file
@@ -1197,6 +1197,264 @@ SHARED char *index_file(trouble *why, const tensors *w, const tensor *t)
 }
 
 /* ======================================================================================= */
+/* OUTPUT: a new file, whole or not at all                                                 */
+/* ======================================================================================= */
+
+/* Before the work begins: may this file be written? Anything there needs `force`, and only a plain file is
+   overwritten. */
+SHARED void output_check(trouble *why, const char *path, int force)
+{
+#ifdef TENSOR_FILES_POSIX
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+    char *folder = (char *)resize_or(why, NULL, length + 2, 1);
+    struct stat about;
+
+    if (!folder)
+        return;
+    memcpy(folder, path, length);
+    memcpy(folder + length, ".", 2);
+    if (access(folder, W_OK) != 0)
+        trouble_set(why, "%s: %s", path, strerror(errno));
+    else if (stat(path, &about) == 0 && !S_ISREG(about.st_mode))
+        trouble_set(why, "%s: is there and no plain file", path);
+    give(folder);
+#endif
+    if (!force && !file_missing(path))
+        trouble_set(why, "%s: is there already; --force overwrites it", path);
+}
+
+/* A file of its own under a name that is new, "PATH.tmp00" or the next; NULL and errno when there is none. */
+SHARED FILE *output_open(const char *path, char *name, size_t size)
+{
+    FILE *file = NULL;
+    int attempt;
+
+    errno = ENAMETOOLONG;
+    if (strlen(path) + 16 > size)
+        return NULL;
+    errno = EEXIST;
+    for (attempt = 0; attempt < 100 && !file && errno == EEXIST; attempt++) {
+        snprintf(name, size, "%s.tmp%02d", path, attempt);
+#ifdef TENSOR_FILES_POSIX
+        {
+            const int made = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
+            if (made < 0)
+                continue;
+            close(made);
+        }
+#endif
+        file = fopen(name, "wb");
+        if (!file) {
+            const int number = errno;
+            (void)remove(name);
+            errno = number;
+            break;
+        }
+    }
+    return file;
+}
+
+/* Whether all of it is on the disk; if not, errno says why. */
+SHARED int output_close(FILE *file, const char *name)
+{
+    int good = fflush(file) == 0 && !ferror(file);
+
+    good = fclose(file) == 0 && good;
+#ifdef TENSOR_FILES_POSIX
+    if (good) {
+        const int again = open(name, O_WRONLY);
+        good = again >= 0 && fsync(again) == 0;
+        if (again >= 0)
+            close(again);
+    }
+#else
+    (void)name;
+#endif
+    return good;
+}
+
+/* Only then it takes the place of what was there; if not, errno says why. */
+SHARED int output_rename(const char *name, const char *path)
+{
+#ifndef TENSOR_FILES_POSIX
+    (void)remove(path);   /* elsewhere rename may refuse to replace a file */
+#endif
+    return rename(name, path) == 0;
+}
+
+/* ======================================================================================= */
+/* CALIBRATION: where a model looks. A safetensors file of `row_weight`, `metric` or both  */
+/* ======================================================================================= */
+
+/* As tte_options has them: vocab numbers above 0, and dim x dim, symmetric; NULL where there is none. */
+typedef struct {
+    float *row_weight, *metric;
+} calibration;
+
+SHARED void calibration_give(calibration *c)
+{
+    give(c->row_weight);
+    give(c->metric);
+    c->row_weight = c->metric = NULL;
+}
+
+/* The numbers of a tensor of `rows`, or rows x cols; NULL where there is none, or after a trouble. */
+static float *calibration_tensor(trouble *why, const tensors *w, const char *name, size_t rows, size_t cols,
+                                 const char *of_table)
+{
+    const tensor *t = tensors_find(w, name);
+    const size_t count = rows * (cols ? cols : 1);
+    char shape[256], want[64] = "";
+    float *out;
+    size_t i;
+
+    if (!t)
+        return NULL;
+    tensor_shape_text(t, shape, sizeof shape);
+    add_text(want, sizeof want, cols ? "%zu x %zu" : "%zu", rows, cols);
+    if (t->type != TENSOR_F32)
+        trouble_set(why, "%s: tensor %s: dtype %s, expected F32", w->path, name, t->dtype);
+    else if (strcmp(shape, want) != 0)
+        trouble_set(why, "%s: tensor %s: shape [%s], and the table's %s needs [%s]: made for another table",
+                    w->path, name, shape, of_table, want);
+    if (why->text[0] || (out = (float *)resize_or(why, NULL, count, sizeof *out)) == NULL)
+        return NULL;
+    tensor_numbers(TENSOR_F32, w->data + t->begin, count, out);
+    for (i = 0; i < count && is_finite(out[i]); i++)
+        ;
+    if (i < count) {
+        trouble_set(why, "%s: tensor %s: number %zu is not finite", w->path, name, i);
+        give(out);
+        return NULL;
+    }
+    return out;
+}
+
+/* That of a table of vocab x dim. After a trouble both are NULL. */
+SHARED calibration calibration_parse(trouble *why, const char *path, const unsigned char *data, size_t size,
+                                     size_t vocab, size_t dim)
+{
+    calibration c = {NULL, NULL};
+    tensors w = safetensors_parse(why, path, data, size);
+    float largest = 0.0f;
+    size_t i, j;
+
+    if (!why->text[0] && !tensors_find(&w, "row_weight") && !tensors_find(&w, "metric"))
+        trouble_set(why, "%s: no calibration: neither tensor row_weight nor tensor metric", path);
+    if (!why->text[0])
+        c.row_weight = calibration_tensor(why, &w, "row_weight", vocab, 0, "vocabulary");
+    if (!why->text[0])
+        c.metric = calibration_tensor(why, &w, "metric", dim, dim, "width");
+    for (i = 0; c.row_weight && i < vocab; i++)
+        if (!(c.row_weight[i] > 0.0f)) {
+            trouble_set(why, "%s: tensor row_weight: number %zu is not above 0", path, i);
+            break;
+        }
+    for (i = 0; c.metric && i < dim * dim; i++) {
+        const float entry = c.metric[i] < 0.0f ? -c.metric[i] : c.metric[i];
+        largest = entry > largest ? entry : largest;
+    }
+    for (i = 0; c.metric && i < dim && !why->text[0]; i++)
+        for (j = 0; j < i; j++) {
+            const double off = (double)c.metric[i * dim + j] - (double)c.metric[j * dim + i];
+            if (!((off < 0.0 ? -off : off) <= 1e-5 * (double)largest)) {
+                trouble_set(why, "%s: tensor metric: not symmetric, at row %zu, column %zu", path, i, j);
+                break;
+            }
+        }
+    if (why->text[0])
+        calibration_give(&c);
+    tensors_give(&w);
+    return c;
+}
+
+SHARED calibration calibration_read(trouble *why, const char *path, size_t vocab, size_t dim)
+{
+    calibration c = {NULL, NULL};
+    file_view file = view_file(why, path);
+
+    if (file.data)
+        c = calibration_parse(why, path, file.data, file.size, vocab, dim);
+    close_view(&file);
+    return c;
+}
+
+/* A string in a JSON header. */
+static void put_json_string(FILE *file, const char *text)
+{
+    fputc('"', file);
+    for (; *text; text++)
+        if ((unsigned char)*text < 32 || *text == '"' || *text == '\\')
+            fprintf(file, "\\u%04x", (unsigned)*text);
+        else
+            fputc(*text, file);
+    fputc('"', file);
+}
+
+static void put_floats(FILE *file, const float *x, size_t count)
+{
+    size_t i;
+    int byte;
+
+    for (i = 0; x && i < count; i++)
+        for (byte = 0; byte < 32; byte += 8)
+            fputc((int)(bits_of_float(x[i]) >> byte & 255u), file);
+}
+
+/* `about` says from what it was made: keys and values in turn, then NULL. The header is padded with spaces,
+   so that the numbers begin at a multiple of 8. */
+static void put_calibration(FILE *file, const calibration *c, size_t vocab, size_t dim, const char *const *about)
+{
+    const size_t metric = c->metric ? 4 * dim * dim : 0, all = metric + (c->row_weight ? 4 * vocab : 0);
+    long end;
+    size_t length;
+    int i;
+
+    for (i = 0; i < 8; i++)
+        fputc(0, file);
+    fputs("{\"__metadata__\":{", file);
+    for (i = 0; about[i]; i++) {
+        fputs(i % 2 ? ":" : i ? "," : "", file);
+        put_json_string(file, about[i]);
+    }
+    fputc('}', file);
+    if (metric)
+        fprintf(file, ",\"metric\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu],\"data_offsets\":[0,%zu]}", dim, dim, metric);
+    if (c->row_weight)
+        fprintf(file, ",\"row_weight\":{\"dtype\":\"F32\",\"shape\":[%zu],\"data_offsets\":[%zu,%zu]}", vocab, metric, all);
+    fputc('}', file);
+    end = ftell(file);
+    for (; end > 0 && end % 8; end++)
+        fputc(' ', file);
+    put_floats(file, c->metric, dim * dim);
+    put_floats(file, c->row_weight, vocab);
+    length = end > 8 ? (size_t)end - 8 : 0;
+    (void)fseek(file, 0, SEEK_SET);
+    for (i = 0; i < 8; i++)
+        fputc((int)((uint64_t)length >> (8 * i) & 255u), file);
+}
+
+/* A file that is there stays as it is unless all of the new one is on the disk. */
+SHARED void calibration_write(trouble *why, const char *path, const calibration *c, size_t vocab, size_t dim,
+                              const char *const *about)
+{
+    char name[4096];
+    FILE *file = output_open(path, name, sizeof name);
+    int bad = !file, number = errno;
+
+    if (file) {
+        put_calibration(file, c, vocab, dim, about);
+        bad = !output_close(file, name) || !output_rename(name, path);
+        number = errno;
+        if (bad)
+            (void)remove(name);
+    }
+    if (bad)
+        trouble_set(why, "%s: %s", path, strerror(number));
+}
+
+/* ======================================================================================= */
 /* NPY: a magic, the length of a header, a Python dictionary, the numbers                  */
 /* ======================================================================================= */
 
@@ -2126,7 +2384,7 @@ SHARED void source_close(source *s)
 }
 
 /* ======================================================================================= */
-/* ITS ROWS, THEIR WEIGHTS AND METRIC                                                      */
+/* ITS ROWS AND THEIR WEIGHTS                                                              */
 /* ======================================================================================= */
 
 /* Of the rows that were asked for; a tte_rows_fn. */
@@ -2188,27 +2446,6 @@ SHARED float *read_weights(trouble *why, const char *path, size_t first, size_t 
         return weight;
     give(weight);
     return NULL;
-}
-
-/* A table of dim x dim, in a new block; NULL after a trouble. */
-SHARED float *read_metric(trouble *why, const char *path, size_t dim)
-{
-    const source_request any = {NULL, NULL, NULL, dim};
-    source s = source_open(path, &any);
-    float *metric = NULL;
-
-    if (!s.why.text[0] && (s.rows != dim || s.dim != dim))
-        trouble_set(&s.why, "%s: %zu x %zu, expected a metric of %zu x %zu", s.path, s.rows, s.dim, dim, dim);
-    if (!s.why.text[0])
-        metric = (float *)resize_or(&s.why, NULL, dim * dim, sizeof *metric);
-    if (metric && source_rows(&s, 0, dim, metric) != 0) {
-        give(metric);
-        metric = NULL;
-    }
-    if (!metric)
-        trouble_set(why, "%s", s.why.text);
-    source_close(&s);
-    return metric;
 }
 
 #endif /* TENSOR_FILES_TABLES */

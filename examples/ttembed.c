@@ -300,7 +300,7 @@ static void print_json_string(const char *text)
 
 typedef enum {
     O_TENSOR, O_FORMAT, O_DIM, O_ROWS,
-    O_RATIO, O_EPS, O_EFFORT, O_WEIGHTS, O_METRIC, O_LIKE, O_LAYOUT, O_CODING, O_SHAPE, O_MAX_RANK, O_WEIGHT,
+    O_RATIO, O_EPS, O_EFFORT, O_CALIBRATION, O_WEIGHTS, O_LIKE, O_LAYOUT, O_CODING, O_SHAPE, O_MAX_RANK, O_WEIGHT,
     O_TABLE, O_VOCAB, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
     O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
 } option_id;
@@ -315,9 +315,9 @@ static const struct {
     {"ratio", "N", "at least N times smaller than float32; default 8, unless --eps or --max-rank is given"},
     {"eps", "E", "relative error at most E, of the table or (--layout token) of every row"},
     {"effort", "1..9", "1: fast, 9: smallest error; default 5; reading is as fast"},
-    {"weights", "FILE", "how much each row matters, a number a line; zipf: less with rising token id"},
-    {"metric", "FILE", "a table of M, so that the error e of a row counts as e M e'; e.g. the second moment\n"
-     "                     of the hidden states that meet the table in a language model's output"},
+    {"calibration", "FILE", "where a language model looks, as gpt2_demo --calibrate writes it"},
+    {"weights", "FILE", "without a model: how much each row matters, a number a line; zipf: less with\n"
+     "                     rising token id"},
     {"like", "IMAGE", "basis, centroids and classes of this image, so that both can be merged"},
     {"layout", "NAME", "table: one train for the whole table (default); token: one for each row"},
     {"coding", "NAME", "with --layout token: f32, f16, i8, i4; default: what does best on a sample"},
@@ -344,7 +344,7 @@ static const struct {
 
 #define BIT(option) (1u << (option))
 #define TABLE_OPTIONS (BIT(O_TENSOR) | BIT(O_FORMAT) | BIT(O_DIM) | BIT(O_ROWS))
-#define LEARN_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_EFFORT) | BIT(O_WEIGHTS) | BIT(O_METRIC))
+#define LEARN_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_EFFORT) | BIT(O_CALIBRATION) | BIT(O_WEIGHTS))
 #define TOKEN_OPTIONS (BIT(O_LAYOUT) | BIT(O_CODING) | BIT(O_SHAPE) | BIT(O_MAX_RANK))
 #define OUTPUT_OPTIONS (BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_HELP))
 
@@ -427,29 +427,15 @@ static tte_shape shape_option(const request *r)
 /* Before the work begins: may this file be written? */
 static void check_output(const request *r, const char *path)
 {
+    trouble why = {""};
+
     if (strcmp(path, "-") == 0) {
         if (is_terminal(1))
             fail("standard output is a terminal, and this is not text");
         return;
     }
-#ifdef TENSOR_FILES_POSIX
-    {
-        const char *slash = strrchr(path, '/');
-        const size_t length = slash ? (size_t)(slash - path) + 1 : 0;
-        char *folder = (char *)take(length + 2, 1);
-        struct stat about;
-        if (length)
-            memcpy(folder, path, length);
-        memcpy(folder + length, ".", 2);
-        if (access(folder, W_OK) != 0)
-            fail("%s: %s", path, strerror(errno));
-        give(folder);
-        if (stat(path, &about) == 0 && !S_ISREG(about.st_mode))
-            fail("%s: is there and no plain file", path);
-    }
-#endif
-    if (!given(r, O_FORCE) && !file_missing(path))
-        fail("%s: is there already; --force overwrites it", path);
+    output_check(&why, path, given(r, O_FORCE));
+    check(&why);
 }
 
 typedef struct {
@@ -462,32 +448,14 @@ typedef struct {
 static output output_begin(const char *path)
 {
     output out = {path, stdout, 0};
-    int attempt;
-    char *name;
 
     if (strcmp(path, "-") == 0)
         return out;
-    out.file = NULL;
     out.temp = temps[0].there != 0;
-    name = temps[out.temp].path;
-    if (strlen(path) > sizeof temps[0].path - 16)
-        fail("%s: the name is too long", path);
-    errno = EEXIST;
-    for (attempt = 0; attempt < 100 && !out.file && errno == EEXIST; attempt++) {
-        snprintf(name, sizeof temps[0].path, "%s.tmp%02d", path, attempt);
-        signals_wait(1);
-#ifdef TENSOR_FILES_POSIX
-        {
-            const int file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
-            temps[out.temp].there = file >= 0;
-            if (file >= 0 && (out.file = fdopen(file, "wb")) == NULL)
-                close(file);
-        }
-#else
-        temps[out.temp].there = (out.file = fopen(name, "wb")) != NULL;
-#endif
-        signals_wait(0);
-    }
+    signals_wait(1);
+    out.file = output_open(path, temps[out.temp].path, sizeof temps[0].path);
+    temps[out.temp].there = out.file != NULL;
+    signals_wait(0);
     if (!out.file)
         fail("%s: %s", path, strerror(errno));
     return out;
@@ -499,32 +467,20 @@ static void output_write(const output *out, const void *data, size_t size)
         fail("%s: %s", out->path, strerror(errno));
 }
 
-/* All of it is on the disk. */
 static void output_end(const output *out)
 {
-    int bad = fflush(out->file) != 0 || ferror(out->file);
-
-    if (out->file == stdout) {
-        if (bad)
-            fail("standard output: %s", strerror(errno));
-        return;
-    }
-#ifdef TENSOR_FILES_POSIX
-    bad = bad || fsync(fileno(out->file)) != 0;
-#endif
-    if (fclose(out->file) != 0 || bad)
+    if (out->file == stdout)
+        finish_output();
+    else if (!output_close(out->file, temps[out->temp].path))
         fail("%s: %s", out->path, strerror(errno));
 }
 
-/* Only then it takes the place of what was there. */
+/* It takes the place of what was there. */
 static void output_place(const output *out)
 {
     if (out->file == stdout)
         return;
-#ifndef TENSOR_FILES_POSIX
-    (void)remove(out->path);   /* elsewhere rename may refuse to replace a file */
-#endif
-    if (rename(temps[out->temp].path, out->path) != 0)
+    if (!output_rename(temps[out->temp].path, out->path))
         fail("%s: %s", out->path, strerror(errno));
     temps[out->temp].there = 0;
 }
@@ -915,23 +871,22 @@ static tte_options read_options(const request *r, size_t first, size_t rows, siz
     if (o.layout == TTE_PER_TOKEN && o.coding == TTE_TRELLIS)
         misused("--coding trellis: needs --layout table");
     if (o.layout == TTE_PER_TOKEN
-        && (o.effort || given(r, O_WEIGHTS) || given(r, O_METRIC) || given(r, O_LIKE)))
-        misused("--effort, --weights, --metric and --like: need --layout table");
+        && (o.effort || given(r, O_CALIBRATION) || given(r, O_WEIGHTS) || given(r, O_LIKE)))
+        misused("--effort, --calibration, --weights and --like: need --layout table");
+    if (given(r, O_CALIBRATION) && given(r, O_WEIGHTS))
+        misused("--weights: a calibration has weights");
     if (given(r, O_LIKE) && (o.ratio > 0.0f || o.eps > 0.0f || o.effort))
         misused("--like: ratio, eps and effort are those of that image");
+    if (given(r, O_CALIBRATION)) {
+        const calibration c = calibration_read(&why, r->option[O_CALIBRATION], whole, dim);
+        o.row_weight = c.row_weight ? c.row_weight + first : NULL;
+        o.metric = c.metric;
+    }
     if (given(r, O_WEIGHTS))
         o.row_weight = read_weights(&why, r->option[O_WEIGHTS], first, rows, whole);
-    if (given(r, O_METRIC) && !why.text[0])
-        o.metric = read_metric(&why, r->option[O_METRIC], dim);
     check(&why);
     o.progress = bar_show;
     return o;
-}
-
-static void options_close(tte_options *o)
-{
-    give((void *)(uintptr_t)o->row_weight);
-    give((void *)(uintptr_t)o->metric);
 }
 
 /* compress and train differ in the library's call. */
@@ -967,7 +922,6 @@ static void make_of_table(const request *r,
     check_made(status, &image, s.rows, s.dim, s.path);
     image_save(r, path, &image, words, NULL, 0, &s);
     image_close(&like);
-    options_close(&o);
     source_close(&s);
 }
 
@@ -1603,7 +1557,6 @@ static void run_shrink(const request *r)
     bar_clear();
     check_made(status, &image, in.info.vocab, in.info.dim, in.path);
     image_save(r, path, &image, words, &in, 1, NULL);
-    options_close(&o);
     image_close(&in);
 }
 

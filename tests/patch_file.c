@@ -3,6 +3,8 @@
  *     patch_file IN OUT keep N             its first N bytes
  *     patch_file IN OUT set OFFSET HEX     with these bytes at OFFSET
  *     patch_file IN OUT replace OLD NEW    the first OLD becomes NEW, of the same length
+ *
+ * or several of these in turn.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,18 +53,20 @@ int main(int argc, char **argv)
     size_t size = 0;
     char *bytes;
     FILE *file;
+    int i;
     if (argc < 5) give_up("see the comment at its head");
     bytes = read_all(argv[1], &size);
-    if (strcmp(argv[3], "keep") == 0 && argc == 5) {
-        size_t keep = (size_t)strtoul(argv[4], NULL, 10);
-        size = keep < size ? keep : size;
-    } else if (strcmp(argv[3], "set") == 0 && argc == 6) {
-        set_bytes(bytes, size, (size_t)strtoul(argv[4], NULL, 10), argv[5]);
-    } else if (strcmp(argv[3], "replace") == 0 && argc == 6) {
-        replace(bytes, size, argv[4], argv[5]);
-    } else {
-        give_up("an unknown change");
-    }
+    for (i = 3; i < argc; i += strcmp(argv[i], "keep") == 0 ? 2 : 3)
+        if (strcmp(argv[i], "keep") == 0 && i + 1 < argc) {
+            size_t keep = (size_t)strtoul(argv[i + 1], NULL, 10);
+            size = keep < size ? keep : size;
+        } else if (strcmp(argv[i], "set") == 0 && i + 2 < argc) {
+            set_bytes(bytes, size, (size_t)strtoul(argv[i + 1], NULL, 10), argv[i + 2]);
+        } else if (strcmp(argv[i], "replace") == 0 && i + 2 < argc) {
+            replace(bytes, size, argv[i + 1], argv[i + 2]);
+        } else {
+            give_up("an unknown change");
+        }
     file = fopen(argv[2], "wb");
     if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) give_up(argv[2]);
     free(bytes);

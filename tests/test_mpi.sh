@@ -101,9 +101,9 @@ echo '{"weight_map": {"wte.weight": "model-1.safetensors"}}' >"$tmp/sharded/mode
 same 2 "$tmp/sharded" --shape 8x16 --max-rank 2 --coding i4
 "$tmp/files" make npy-F32 "$tmp/t.npy" "$tmp/t.f32" 300 24 7
 awk 'BEGIN { for (i = 1; i <= 300; i++) print 1 + i % 7 }' >"$tmp/weights"
-awk 'BEGIN { for (i = 0; i < 24; i++) { printf "c%d", i; for (j = 0; j < 24; j++)
-    printf " %g", (i == j) + 1 / (1 + i + j); print "" } }' >"$tmp/metric.txt"
-same 4 "$tmp/t.npy" --ratio 3 --metric "$tmp/metric.txt" --weights "$tmp/weights"
+"$tmp/files" calibration "$tmp/c.safetensors" 300 24 9
+same 4 "$tmp/t.npy" --ratio 3 --calibration "$tmp/c.safetensors"
+same 3 "$tmp/t.npy" --ratio 3 --weights "$tmp/weights"
 same 4 "$tmp/t.f32" --dim 24 --coding f32 --shape 4x6 --max-rank 2
 "$tmp/files" make raw "$tmp/three.f32" "$tmp/dense" 3 24 8
 few='--coding f16 --shape 4x6 --max-rank 2'
@@ -142,7 +142,9 @@ refused 2 'layout token: needs --shape' "$tmp/t.npy" "$no" --coding i8 --shape 4
 refused 2 'f64: no such layout or coding' "$tmp/t.npy" "$no" --coding f64
 refused 1 'none.npy: No such' "$tmp/none.npy" "$no"
 refused 1 'two: 2 lines for 300 rows' "$tmp/t.npy" "$no" --weights "$tmp/two"
-refused 1 'expected a metric of 128 x 128' "$model" "$no" --metric "$tmp/metric.txt"
+refused 1 'c.safetensors: tensor row_weight: .*made for another table' "$model" "$no" --calibration "$tmp/c.safetensors"
+refused 1 'no/calibration: No such' "$model" "$no" --calibration no/calibration
+refused 2 'a calibration has weights' "$model" "$no" --calibration "$tmp/c.safetensors" --weights zipf
 refused 1 'tensor nope: missing; perhaps it is wte.weight' "$model" "$no" --tensor nope
 refused 1 'dim' "$tmp/t.f32" "$no"
 refused 1 'no rows' "$tmp/t.f32" "$no" --dim 23

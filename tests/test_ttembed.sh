@@ -305,8 +305,9 @@ refused 2 'rows' compress "$tmp/t.npy" "$no" --rows a:3
 refused 2 'force' compress "$tmp/t.npy" "$no" --force=yes
 refused 2 'two dashes' compress "$tmp/t.npy" "$no" -f
 refused 1 'no/weights' compress "$tmp/t.npy" "$no" --weights no/weights
-refused 1 'no/metric' compress "$tmp/t.npy" "$no" --metric no/metric
-refused 1 't.npy: 60 x 16, expected a metric of 16 x 16' compress "$tmp/t.npy" "$no" --metric "$tmp/t.npy"
+refused 1 'no/calibration' compress "$tmp/t.npy" "$no" --calibration no/calibration
+refused 2 'layout table' compress "$tmp/t.npy" "$no" --calibration no/calibration --layout token
+refused 2 'a calibration has weights' compress "$tmp/t.npy" "$no" --calibration no/calibration --weights zipf
 
 # ---- help ------------------------------------------------------------------------------------------
 
@@ -462,14 +463,44 @@ refused 1 'bad: line 4096' compress "$model" "$no" --weights "$tmp/bad"
 sed 1d "$tmp/weights" >"$tmp/bad"
 refused 1 '4095 lines for 4096' compress "$model" "$no" --weights "$tmp/bad"
 
-# A metric that counts the first 64 columns 100 times: errors move to the others, where they count less.
-awk 'BEGIN { for (i = 0; i < 128; i++) { printf "c%d", i; for (j = 0; j < 128; j++)
-    printf " %d", i == j ? (i < 64 ? 100 : 1) : 0; print "" } }' >"$tmp/metric.txt"
-tool compress "$model" "$tmp/metric.tte" --ratio 16 --effort 2 --metric "$tmp/metric.txt" &&
+# A calibration of which the first 64 columns count 100 times: errors move to the others, where they count less.
+# And one with equal weights: rows 0 to 409 count 100 times.
+"$tmp/files" calibration "$tmp/metric.safetensors" 0 128 64 &&
+    tool compress "$model" "$tmp/metric.tte" --ratio 16 --effort 2 --calibration "$tmp/metric.safetensors" &&
     sed -n 's/.* relative error \(.*\), weighted \(.*\)$/\1 \2/p' "$tmp/out" |
     awk '{ good = $1 < 0.9 && $2 > 0 && $2 < 0.8 * $1 } END { exit !good }' && tool info "$tmp/metric.tte" &&
     grep -q '^effort  *2$' "$tmp/out"
-report $? '--metric, --effort'
+report $? '--calibration with a metric, --effort'
+"$tmp/files" calibration "$tmp/rows.safetensors" 4096 0 410 &&
+    tool compress "$model" "$tmp/rows.tte" --ratio 16 --calibration "$tmp/rows.safetensors" --quiet &&
+    tool info "$tmp/rows.tte" --table "$model" --by-frequency &&
+    awk -v a="$(tenth)" -v b="$flat" 'BEGIN { exit !(a > 0 && a < 0.6 * b) }'
+report $? '--calibration with weights'
+"$tmp/files" calibration "$tmp/both.safetensors" 4096 128 410
+tool train "$model" "$tmp/c0.tte" --ratio 12 --calibration "$tmp/both.safetensors" --quiet &&
+    tool compress "$model" "$tmp/c1.tte" --like "$tmp/c0.tte" --calibration "$tmp/both.safetensors" --quiet --rows :2000 &&
+    tool compress "$model" "$tmp/c2.tte" --like "$tmp/c0.tte" --calibration "$tmp/both.safetensors" --quiet --rows 2000: &&
+    tool merge "$tmp/c1.tte" "$tmp/c2.tte" "$tmp/c3.tte" &&
+    tool compress "$model" "$tmp/c4.tte" --ratio 12 --calibration "$tmp/both.safetensors" --quiet &&
+    cmp -s "$tmp/c3.tte" "$tmp/c4.tte"
+report $? '--calibration: train, compress --like of some rows, merge: the bytes of compress'
+tool shrink "$tmp/c4.tte" "$tmp/c5.tte" --ratio 24 --calibration "$tmp/both.safetensors" &&
+    grep -q '24\.[0-9]* times smaller.*, weighted' "$tmp/out"
+report $? 'shrink --calibration'
+for other in 'vocabulary needs .60' 'width needs .16 x 16'; do
+    case $other in voc*) made=rows ;; *) made=metric ;; esac
+    refused 1 "$made.safetensors: tensor .*$other.*made for another table" compress "$tmp/t.npy" "$no" \
+        --calibration "$tmp/$made.safetensors"
+done
+"$tmp/patch_file" "$tmp/metric.safetensors" "$tmp/asymmetric" set $(($(wc -c <"$tmp/metric.safetensors") - 8)) 0000803f
+refused 1 'asymmetric: tensor metric: not symmetric' compress "$model" "$no" --calibration "$tmp/asymmetric"
+"$tmp/patch_file" "$tmp/metric.safetensors" "$tmp/negative" set $(($(wc -c <"$tmp/metric.safetensors") - 4)) 000080bf
+refused 1 'model.safetensors: ' compress "$model" "$no" --calibration "$tmp/negative"
+"$tmp/patch_file" "$tmp/rows.safetensors" "$tmp/short" keep 5000
+refused 1 'short: ' train "$model" "$no" --calibration "$tmp/short"
+"$tmp/patch_file" "$tmp/rows.safetensors" "$tmp/zero" set $(($(wc -c <"$tmp/rows.safetensors") - 4)) 00000000
+refused 1 'zero: tensor row_weight: number 4095 is not above 0' shrink "$tmp/c4.tte" "$no" --ratio 30 --calibration "$tmp/zero"
+refused 1 'model.safetensors: no calibration' compress "$model" "$no" --calibration "$model"
 
 # ---- changing images -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@
  *         whether the numbers of a .npy, .safetensors or plain file are those of DENSE
  *     ttembed_files rows DENSE FIRST LAST FILE WIDTH
  *         writes some rows of DENSE, whose rows have WIDTH numbers
+ *     ttembed_files calibration FILE ROWS COLS MANY
+ *         weights of ROWS rows and a diagonal metric of COLS columns (0: none), 100 for the first MANY, then 1
  *     ttembed_files signal NUMBER COMMAND..
  *         runs a command, sends it the signal after its first line on stderr, and prints "signal N" or
  *         "status N", whichever it ended with
@@ -510,6 +512,33 @@ static int send_signal(char **arg)
 }
 #endif
 
+static void put_calibration(const char *path, size_t rows, size_t cols, size_t many)
+{
+    FILE *file = fopen(path, "wb");
+    char header[512] = "{", *end = header + 1;
+    unsigned char number[8];
+    size_t i;
+    if (file == NULL) give_up(path);
+    if (rows)
+        end += sprintf(end, "\"row_weight\":{\"dtype\":\"F32\",\"shape\":[%lu],\"data_offsets\":[0,%lu]}%s",
+                       (unsigned long)rows, (unsigned long)(4 * rows), cols ? "," : "");
+    if (cols)
+        end += sprintf(end, "\"metric\":{\"dtype\":\"F32\",\"shape\":[%lu,%lu],\"data_offsets\":[%lu,%lu]}",
+                       (unsigned long)cols, (unsigned long)cols, (unsigned long)(4 * rows),
+                       (unsigned long)(4 * rows + 4 * cols * cols));
+    *end++ = '}';
+    put(number, (uint64_t)(end - header), 8);
+    fwrite(number, 1, 8, file);
+    fwrite(header, 1, (size_t)(end - header), file);
+    for (i = 0; i < rows + cols * cols; i++) {
+        const size_t at = i < rows ? i : (i - rows) / (cols ? cols : 1);
+        const float x = i >= rows && (i - rows) % cols != at ? 0.0f : at < many ? 100.0f : 1.0f;
+        put(number, bits_of(x), 4);
+        fwrite(number, 1, 4, file);
+    }
+    if (fclose(file) != 0) give_up(path);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 8 && strcmp(argv[1], "make") == 0)
@@ -518,6 +547,10 @@ int main(int argc, char **argv)
         return same(argv + 2);
     if (argc == 7 && strcmp(argv[1], "rows") == 0)
         return some_rows(argv + 2);
+    if (argc == 6 && strcmp(argv[1], "calibration") == 0) {
+        put_calibration(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10));
+        return 0;
+    }
 #ifdef HAVE_SIGNALS
     if (argc >= 4 && strcmp(argv[1], "signal") == 0)
         return send_signal(argv + 2);

@@ -6,7 +6,6 @@
 The output folder receives
 
     vocab.json, merges.txt   a byte-level BPE vocabulary in GPT-2's format, trained on the text
-    counts.json              how often each token occurs in the text, by token id
     config.json              the sizes of the model
     model.safetensors        the weights, float16, under GPT-2's own tensor names
     reference.json           what a correct tokenizer and forward pass give for this model
@@ -506,8 +505,6 @@ def main():
     train_ids = [token_id for text in texts
                  for token_id in tokenizer.encode(text) + [vocab[END_OF_TEXT]]]
     held_out_ids = tokenizer.encode(arguments.held_out.read_text(encoding="utf-8"))
-    counts = collections.Counter(train_ids)
-    write_json(folder / "counts.json", [counts[token_id] for token_id in range(len(vocab))])
     print(f"{len(vocab)} tokens in the vocabulary, {len(train_ids)} in the training text, "
           f"{len(held_out_ids)} in the held-out text", flush=True)
     if len(train_ids) < arguments.context + 2 or len(held_out_ids) < 2:

@@ -85,8 +85,19 @@ static void read_words(trouble *why, const unsigned char *data, size_t size)
     words_give(&v);
 }
 
+/* Of a table of 3 x 2. */
+static void read_calibration(trouble *why, const unsigned char *data, size_t size)
+{
+    calibration c = calibration_parse(why, "a.safetensors", data, size, 3, 2);
+    CHECK(why->text[0] ? c.row_weight == NULL && c.metric == NULL : c.row_weight != NULL || c.metric != NULL);
+    for (int i = 0; c.row_weight != NULL && i < 3; i++)
+        CHECK(c.row_weight[i] > 0 && c.row_weight[i] <= FLT_MAX);
+    if (c.metric != NULL) CHECK_LE(fabs((double)c.metric[1] - (double)c.metric[2]), 1e-4 * norm(c.metric, 4));
+    calibration_give(&c);
+}
+
 static void (*const readers[])(trouble *, const unsigned char *, size_t) =
-    {read_safetensors, read_index, read_npy, read_raw, read_gguf, read_words};
+    {read_safetensors, read_index, read_npy, read_raw, read_gguf, read_words, read_calibration};
 enum { READERS = (int)(sizeof readers / sizeof *readers) };
 
 static void fuzz_one(const unsigned char *data, size_t size)
@@ -187,6 +198,26 @@ static size_t make_text(int format, unsigned char *out, size_t capacity)
             text[length++] = '\n';
         }
         return (size_t)length;
+    case 6: { /* the metric's numbers first, most of them good */
+        const int metric = rng_int(0, 3) ? 16 : 0, weights = !metric || rng_int(0, 3) ? 12 : 0;
+        const float off = (float)rng_normal();
+        length = snprintf(text + 8, capacity - 8, "{\"__metadata__\":{\"tokens\":\"9\"}");
+        if (metric)
+            length += snprintf(text + 8 + length, capacity - 8 - (size_t)length,
+                               ",\"metric\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}");
+        if (weights)
+            length += snprintf(text + 8 + length, capacity - 8 - (size_t)length, ",\"row_weight\":{\"dtype\":\"F32\","
+                               "\"shape\":[3],\"data_offsets\":[%d,%d]}", metric, metric + weights);
+        text[8 + length++] = '}';
+        put_number(out, 8, (uint64_t)length);
+        for (int i = 0; i < (metric + weights) / 4; i++) {
+            const float x = i < metric / 4 && i % 4 % 3 ? off : expf((float)rng_normal());
+            uint32_t bits;
+            memcpy(&bits, &x, sizeof bits);
+            put_number(out + 8 + length + 4 * i, 4, bits);
+        }
+        return 8 + (size_t)(length + metric + weights);
+    }
     default:
         return numbers(out, (size_t)rng_int(0, 200));
     }

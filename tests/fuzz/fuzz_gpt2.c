@@ -1,6 +1,5 @@
 /* fuzz_gpt2.c: the files of a model beside its tensors, as examples/gpt2.h reads them. An input has a
- * vocab.json, a merges.txt and a text; or a config.json; or a counts.json. What is refused ends in one line that
- * says why. With a vocabulary that is not, any text becomes ids of that vocabulary, and they become the text
+ * vocab.json, a merges.txt and a text; or a config.json. What is refused ends in one line that says why. With a vocabulary that is not, any text becomes ids of that vocabulary, and they become the text
  * again, byte for byte. */
 #define TT_EMBED_DECODE_ONLY
 #include "../bodies.h"
@@ -31,12 +30,12 @@ static void fail(const char *format, ...)
 
 /* ---- using an input ---------------------------------------------------------------------------------- */
 
-enum { TOKENIZER, CONFIG, COUNTS, WHATS, HEAD = 7 };  /* bytes before the files: what, vocab, two lengths */
+enum { TOKENIZER, CONFIG, WHATS, HEAD = 7 };  /* bytes before the files: what, vocab, two lengths */
 
 typedef struct parts {
     int what;
     size_t vocab;
-    bytes words, merges, text;  /* for the others: words is the file */
+    bytes words, merges, text;  /* CONFIG: words is the file */
 } parts;
 
 /* A file ends with a zero byte that is none of it; a text is read from a block of its own size. */
@@ -97,15 +96,6 @@ static void use_config(const parts *p)
     CHECK(m.epsilon > 0 && m.epsilon < 1);
 }
 
-static void use_counts(const parts *p)
-{
-    uint64_t *count = read_counts(p->vocab, "counts.json", p->words);
-    float *weight = weights_of_counts(count, p->vocab);
-    for (size_t i = 0; i < p->vocab; i++)
-        CHECK(weight[i] > 0 && weight[i] <= FLT_MAX);
-    give(count), give(weight);
-}
-
 static void fuzz_one(const unsigned char *data, size_t size)
 {
     static parts p;  /* outlives the jump */
@@ -122,7 +112,6 @@ static void fuzz_one(const unsigned char *data, size_t size)
     if (setjmp(after_fail) == 0) {
         if (p.what == TOKENIZER) use_tokenizer(&p);
         if (p.what == CONFIG) use_config(&p);
-        if (p.what == COUNTS) use_counts(&p);
         CHECK(blocks.link.after == NULL && first_trouble.text[0] == 0);
     } else {
         CHECK(why[0] != 0 && memchr(why, 0, sizeof why) != NULL);
@@ -221,22 +210,12 @@ static size_t make_settings(unsigned char *out, size_t vocab)
                            1 << rng_int(0, 7), (int)vocab, rng_int(0, 8), rng_int(0, 3) ? "gelu_new" : "relu");
 }
 
-static size_t make_counts(unsigned char *out, size_t vocab)
-{
-    size_t size = 1;
-    out[0] = '[';
-    for (size_t i = 0; i < vocab; i++)
-        size += (size_t)sprintf((char *)out + size, "%s%d", i > 0 ? "," : "", rng_int(0, 1 << rng_int(0, 30)));
-    out[size++] = ']';
-    return size;
-}
-
 static size_t fuzz_make(unsigned char *out, size_t capacity)
 {
     static unsigned char words[1 << 15], merges[1 << 14];
     size_t vocab = (size_t)rng_int(1, 40), of_words, of_merges = 0, size = HEAD;
-    const int what = rng_int(0, 5) < 4 ? TOKENIZER : rng_int(CONFIG, COUNTS);
-    of_words = what == CONFIG ? make_settings(words, vocab) : what == COUNTS ? make_counts(words, vocab)
+    const int what = rng_int(0, 5) < 5 ? TOKENIZER : CONFIG;
+    of_words = what == CONFIG ? make_settings(words, vocab)
         : make_vocabulary(words, merges, &vocab, &of_merges);
     if (what == TOKENIZER) vocab += (size_t)rng_int(0, 1);  /* an id that nothing has */
     for (int n = rng_int(0, 1) ? rng_int(1, 3) : 0; n > 0; n--)
