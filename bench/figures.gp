@@ -100,8 +100,8 @@ do for [tie = 0:1] {
         .curve('SVD int8', tie, red, 1.2) \
         .curve('PQ', tie, pink, 1.2) \
         .curve('table', tie, blue, 1.6) \
-        .curve('table weights', tie, blue, 3) \
-        .named('table weights', tie, 38.4, blue, 'weighted', 'left offset 0.6,0') \
+        .curve('table calibrated', tie, blue, 3) \
+        .named('table calibrated', tie, 38.4, blue, 'calibrated', 'left offset 0.6,0') \
         .named('table', tie, 38.4, blue, 'one train', 'left offset 0.6,0') \
         .named('PQ', tie, 16, pink, 'PQ', 'left offset 0.7,0') \
         .named('SVD int8', tie, 16, red, 'SVD', 'left offset 0.9,0') \
