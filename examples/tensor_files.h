@@ -2429,8 +2429,12 @@ SHARED float *read_weights(trouble *why, const char *path, size_t first, size_t 
         return weight;
     }
     file = input_view(why, path);
+    if (!file.data) {
+        give(weight);
+        return NULL;
+    }
     p = file.data;
-    end = p ? p + file.size : p;
+    end = p + file.size;
     for (i = 0; i < file.size; i++)
         lines += p[i] == '\n' || i + 1 == file.size;
     skip = lines == whole ? first : 0;
