@@ -2337,7 +2337,7 @@ static void ttei_records_dot(int state_bits, const unsigned char *type, const un
 }
 
 #ifndef TT_EMBED_READ_ONLY
-/* All codes of a record, which 32 readable bytes follow; zeros for runs of rate 0. */
+/* All codes of a record; zeros for runs of rate 0. */
 static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_count,
                               const unsigned char *record, int16_t *codes)
 {
@@ -2350,7 +2350,7 @@ static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_c
     c = ttei_cursor_begin(state_bits, type, record);
     for (; ttei_cursor_next(&c, &run, &s); codes += run.count) {
         if (run.rate == 0) memset(codes, 0, run.count * sizeof *codes);
-        else ttei_rows_codes(&s, 1, 0, codes, 0);
+        else ttei_codes_plainly(&s, codes);
     }
 }
 #endif
@@ -3741,7 +3741,7 @@ TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, 
                                          size_t right, const double *b, size_t ldb, double *c, size_t ldc)
 {
     enum { width = 2 * TTEI_QUAD };
-    double strip[TTEI_PRODUCT_DEPTH * width], tile[4 * width];
+    double strip[TTEI_PRODUCT_DEPTH * 2 * TTEI_QUAD], tile[4 * width];
     size_t first, depth, i, j, l, h;
     for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
     for (first = 0; first < k; first += depth) {
@@ -3774,7 +3774,7 @@ TTEI_CLONES static void ttei_gram_strip(size_t count, size_t n, size_t i, const 
 {
     enum { width = 2 * TTEI_LANES };
     const size_t side = ttei_min(TTEI_GRAM_SIDE, n - i);
-    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_ROWS * width], tile[4 * width];
+    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_ROWS * 2 * TTEI_LANES], tile[4 * width];
     size_t l, j, k, h, g;
     memset(a, 0, sizeof a);
     memset(b, 0, sizeof b);
@@ -6128,7 +6128,7 @@ typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, u
 typedef void ttei_branch_fn(const uint16_t *best, size_t states, const ttei_step *step,
                             const int16_t *const *code, uint16_t *cost);
 
-enum { TTEI_REACH = 6, TTEI_REACH_MAX = 12, TTEI_STARTS = 32 };
+enum { TTEI_REACH = 6, TTEI_REACH_MAX = 12, TTEI_STARTS = 32, TTEI_CODE_TABLES = 11 };
 
 typedef struct ttei_trellis {
     int bits;                               /* L */
@@ -6221,11 +6221,13 @@ TTEI_COST_AVX2_INLINE __m256i ttei_cost_load_avx2(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 TTEI_COST_AVX2_INLINE void ttei_cost_store_avx2(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
-TTEI_COST_AVX2_INLINE __m256i ttei_add_square_avx2(__m256i c, __m256i d)
+/* The group of each of 16 states within theirs, as indices of bytes; and what stands there of the next 8 costs. */
+TTEI_COST_AVX2_INLINE __m256i ttei_place_avx2(int bits)
 {
-    return _mm256_adds_epu16(c, _mm256_mulhrs_epi16(d, d));
+    const __m256i group = _mm256_srl_epi16(ttei_cost_load_avx2(ttei_iota), _mm_cvtsi32_si128(bits));
+    return _mm256_add_epi16(_mm256_mullo_epi16(group, _mm256_set1_epi16(0x0202)), _mm256_set1_epi16(0x0100));
 }
-TTEI_COST_AVX2_INLINE __m256i ttei_spread_avx2(const uint16_t *best, __m256i place)     /* those of 8 */
+TTEI_COST_AVX2_INLINE __m256i ttei_spread_avx2(const uint16_t *best, __m256i place)
 {
     const __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)best);
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(eight), place);
@@ -6258,48 +6260,14 @@ TTEI_COST_AVX2 static unsigned ttei_fold_avx2(const uint16_t *cost, size_t half,
     return ttei_least_avx2(least);
 }
 
-TTEI_COST_AVX2 static void ttei_branch_avx2(const uint16_t *best, size_t states, const ttei_step *step,
-                                            const int16_t *const *code, uint16_t *cost)
-{
-    const int16_t *p = code[0], *q = code[1];
-    const int lift = ttei_lift(step->rate);
-    const __m256i y = _mm256_set1_epi16(step->want[0]), z = _mm256_set1_epi16(step->want[1]),
-        top = _mm256_set1_epi16((short)(32767 >> lift)), bottom = _mm256_set1_epi16((short)-(32767 >> lift)),
-        group = _mm256_srl_epi16(ttei_cost_load_avx2(ttei_iota), _mm_cvtsi32_si128(step->bits)),
-        pair = _mm256_mullo_epi16(group, _mm256_set1_epi16(0x0202)),
-        place = _mm256_add_epi16(pair, _mm256_set1_epi16(0x0100));      /* bytes 2 group, 2 group + 1 */
-    const __m128i shift = _mm_cvtsi32_si128(lift);
-    const size_t stride = (size_t)1 << (20 - step->bits);       /* groups in 16 states, times 2^16 */
-    __m256i c, d;
-    size_t s, g = 0;
-    if (q) for (s = 0; s < states; s += 16, g += stride) {
-        c = ttei_spread_avx2(best + (g >> 16), place);
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(z, ttei_cost_load_avx2(q + s)));
-        ttei_cost_store_avx2(cost + s, c);
-    } else if (lift) for (s = 0; s < states; s += 16, g += stride) {
-        d = _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s));
-        c = ttei_add_square_avx2(ttei_spread_avx2(best + (g >> 16), place), d);
-        d = _mm256_sll_epi16(_mm256_max_epi16(_mm256_min_epi16(d, top), bottom), shift);
-        ttei_cost_store_avx2(cost + s, ttei_add_square_avx2(c, d));
-    } else for (s = 0; s < states; s += 32, g += 2 * stride) {
-        c = ttei_spread_avx2(best + (g >> 16), place);
-        d = ttei_spread_avx2(best + ((g + stride) >> 16), place);
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
-        d = ttei_add_square_avx2(d, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s + 16)));
-        ttei_cost_store_avx2(cost + s, c);
-        ttei_cost_store_avx2(cost + s + 16, d);
-    }
-}
-
 /* AVX-512BW, 32 states a vector. */
 #define TTEI_COST_AVX512 __attribute__((target("avx512bw")))
 #define TTEI_COST_AVX512_INLINE static inline __attribute__((always_inline, target("avx512bw")))
-TTEI_COST_AVX512_INLINE __m512i ttei_add_square_avx512(__m512i c, __m512i d)
+TTEI_COST_AVX512_INLINE __m512i ttei_place_avx512(int bits)  /* indices of 16-bit numbers */
 {
-    return _mm512_adds_epu16(c, _mm512_mulhrs_epi16(d, d));
+    return _mm512_srl_epi16(_mm512_loadu_si512(ttei_iota), _mm_cvtsi32_si128(bits));
 }
-TTEI_COST_AVX512_INLINE __m512i ttei_spread_avx512(const uint16_t *best, __m512i place)     /* those of 16 */
+TTEI_COST_AVX512_INLINE __m512i ttei_spread_avx512(const uint16_t *best, __m512i place)
 {
     const __m256i sixteen = _mm256_loadu_si256((const __m256i *)(const void *)best);
     return _mm512_permutexvar_epi16(place, _mm512_castsi256_si512(sixteen));
@@ -6325,44 +6293,49 @@ TTEI_COST_AVX512 static unsigned ttei_fold_avx512(const uint16_t *cost, size_t h
     return ttei_least_avx2(_mm256_min_epu16(ttei_cost_load_avx2(lane), ttei_cost_load_avx2(lane + 16)));
 }
 
-TTEI_COST_AVX512 static void ttei_branch_avx512(const uint16_t *best, size_t states, const ttei_step *step,
-                                                const int16_t *const *code, uint16_t *cost)
-{
-    const int16_t *p = code[0], *q = code[1];
-    const int lift = ttei_lift(step->rate);
-    const __m512i y = _mm512_set1_epi16(step->want[0]), z = _mm512_set1_epi16(step->want[1]),
-        top = _mm512_set1_epi16((short)(32767 >> lift)), bottom = _mm512_set1_epi16((short)-(32767 >> lift)),
-        place = _mm512_srl_epi16(_mm512_loadu_si512(ttei_iota), _mm_cvtsi32_si128(step->bits));
-    const __m128i shift = _mm_cvtsi32_si128(lift);
-    const size_t stride = (size_t)1 << (21 - step->bits);
-    __m512i c, d;
-    size_t s, g = 0;
-    if (q) for (s = 0; s < states; s += 32, g += stride) {
-        c = ttei_spread_avx512(best + (g >> 16), place);
-        c = ttei_add_square_avx512(c, _mm512_subs_epi16(y, _mm512_loadu_si512(p + s)));
-        c = ttei_add_square_avx512(c, _mm512_subs_epi16(z, _mm512_loadu_si512(q + s)));
-        _mm512_storeu_si512(cost + s, c);
-    } else if (lift) for (s = 0; s < states; s += 32, g += stride) {
-        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
-        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
-        d = _mm512_sll_epi16(_mm512_max_epi16(_mm512_min_epi16(d, top), bottom), shift);
-        _mm512_storeu_si512(cost + s, ttei_add_square_avx512(c, d));
-    } else for (s = 0; s < states; s += 32, g += stride) {
-        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
-        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
-        _mm512_storeu_si512(cost + s, c);
+/* The branch of both, of `lanes` states a vector; `two` values, and `lift`, are constants where the loop is called. */
+#define TTEI_BRANCH(isa, mm, size, lanes, INLINE, TARGET)                                                    \
+    INLINE void ttei_branch_loop_##isa(const uint16_t *best, size_t states, const ttei_step *step,           \
+                                       const int16_t *const *code, uint16_t *cost, int two, int lift)        \
+    {                                                                                                        \
+        const __m##size##i y = mm##_set1_epi16(step->want[0]), z = mm##_set1_epi16(step->want[1]),           \
+            top = mm##_set1_epi16((short)(32767 >> lift)), bottom = mm##_set1_epi16((short)-(32767 >> lift)), \
+            place = ttei_place_##isa(step->bits);                                                            \
+        const __m128i shift = _mm_cvtsi32_si128(lift);                                                       \
+        const size_t stride = (size_t)lanes << 16 >> step->bits;  /* groups in a vector, times 2^16 */       \
+        const int16_t *p = code[0], *q = code[1];                                                            \
+        __m##size##i c, d;                                                                                   \
+        size_t s, g = 0;                                                                                     \
+        int half;                                                                                            \
+        for (s = 0; s < states;)                                                                             \
+            for (half = 0; half < 2; ++half, s += lanes, g += stride) {  /* two vectors a turn */            \
+                c = ttei_spread_##isa(best + (g >> 16), place);                                              \
+                d = mm##_subs_epi16(y, mm##_loadu_si##size((const __m##size##i *)(const void *)(p + s)));    \
+                c = mm##_adds_epu16(c, mm##_mulhrs_epi16(d, d));                                             \
+                if (lift > 0) d = mm##_sll_epi16(mm##_max_epi16(mm##_min_epi16(d, top), bottom), shift);     \
+                if (two) d = mm##_subs_epi16(z, mm##_loadu_si##size((const __m##size##i *)(const void *)(q + s))); \
+                if (two || lift > 0) c = mm##_adds_epu16(c, mm##_mulhrs_epi16(d, d));                        \
+                mm##_storeu_si##size((__m##size##i *)(void *)(cost + s), c);                                 \
+            }                                                                                                \
+    }                                                                                                        \
+    TARGET TTEI_LOOPS static void ttei_branch_##isa(const uint16_t *best, size_t states, const ttei_step *step, \
+                                                    const int16_t *const *code, uint16_t *cost)              \
+    {                                                                                                        \
+        const int lift = ttei_lift(step->rate);                                                              \
+        if (code[1] != NULL) ttei_branch_loop_##isa(best, states, step, code, cost, 1, 0);                   \
+        else if (lift > 0) ttei_branch_loop_##isa(best, states, step, code, cost, 0, lift);                  \
+        else ttei_branch_loop_##isa(best, states, step, code, cost, 0, 0);                                   \
     }
-}
+
+TTEI_BRANCH(avx2, _mm256, 256, 16, TTEI_COST_AVX2_INLINE, TTEI_COST_AVX2)
+TTEI_BRANCH(avx512, _mm512, 512, 32, TTEI_COST_AVX512_INLINE, TTEI_COST_AVX512)
 #endif
 
-/* Code tables: one for each of the rates 1 to 7, 6 standing for all above, and a second one for odd rates. */
-static size_t ttei_trellis_bytes(int bits) { return ((size_t)(11 * sizeof(int16_t)) << bits) + 64; }
-
-/* The tables for L = bits, 8 .. 16, into room (ttei_trellis_bytes, any alignment). Threads share t. */
-static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
+/* The tables for L = bits, 8 .. 16, one for each of the rates 1 to 7, 6 standing for all above, and a second one for
+   odd rates: TTEI_CODE_TABLES of 2^L numbers. Threads share t. */
+static void ttei_trellis_init(int bits, int16_t *table, ttei_trellis *t)
 {
     const uint32_t states = (uint32_t)1 << bits;
-    int16_t *table = (int16_t *)(void *)((char *)room + (64 - (uintptr_t)room % 64) % 64);
     uint32_t r, s;
     int i, v, b;
     memset(t, 0, sizeof *t);
@@ -6373,8 +6346,7 @@ static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
             t->code[i][v] = table;
             for (r = 0; r < states; r++) {
                 for (s = 0, b = 0; b < bits; b++) s |= (r >> b & 1) << (bits - 1 - b);
-                table[r] = (int16_t)ttei_round_clip((float)ttei_code_of(s, v)
-                                                    * ttei_code_unit(i), 32767);
+                table[r] = (int16_t)ttei_round_clip((float)ttei_code_of(s, v) * ttei_code_unit(i), 32767);
             }
         }
     t->fold = ttei_fold;
@@ -6385,29 +6357,16 @@ static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
 #endif
 }
 
-/* Steps whose choices are kept: those of a record, or of a search, in which every step has a bit at least. */
-static size_t ttei_path_slots(size_t steps)
+/* For records of at most `steps` steps; a step is one coefficient, two at odd rates. Choices are kept for all steps of a
+   record, or of a search, in which every step has a bit at least. */
+static void ttei_path_carve(int bits, size_t steps, ttei_carve *carve, ttei_path *p)
 {
-    return steps > 2 * TTEI_REACH_MAX * 16 ? steps : 2 * TTEI_REACH_MAX * 16;
-}
-
-/* For records of at most `steps` steps; a step is one coefficient, two at odd rates. */
-static size_t ttei_path_bytes(int bits, size_t steps)
-{
-    const size_t states = (size_t)1 << bits;
-    const size_t choices = ttei_mul(ttei_path_slots(steps), states / 8);
-    return ttei_add(ttei_add(choices, ttei_mul(steps, sizeof(ttei_step))), 4 * states + 64);
-}
-
-static void ttei_path_init(int bits, size_t steps, void *room, ttei_path *p)
-{
-    const size_t states = (size_t)1 << bits;
-    char *at = (char *)room + (64 - (uintptr_t)room % 64) % 64;
+    const size_t states = (size_t)1 << bits, slots = ttei_max(steps, 2 * TTEI_REACH_MAX * 16);
     p->count = 0;
-    p->cost = (uint16_t *)(void *)at;
-    p->best = p->cost + states;
-    p->choice = (unsigned char *)(p->best + states);
-    p->step = (ttei_step *)(void *)(p->choice + ttei_path_slots(steps) * (states / 8));
+    p->cost = (uint16_t *)ttei_take(carve, states, sizeof *p->cost);
+    p->best = (uint16_t *)ttei_take(carve, states, sizeof *p->best);
+    p->choice = (unsigned char *)ttei_take(carve, ttei_mul(slots, states / 8), 1);
+    p->step = (ttei_step *)ttei_take(carve, steps, sizeof *p->step);
 }
 
 /* Runs `count` steps of the circle from step `first` on, from the costs in p->cost to those at the end.
@@ -6475,8 +6434,7 @@ static uint64_t ttei_path_close(const ttei_trellis *t, ttei_path *p, size_t z)
 }
 
 /* Plain codes u of k bits, t = 2 u + 1 - 2^k, from bit `at` of the record on. */
-static void ttei_plain_encode(int k, size_t count, const float *target, unsigned char *record, size_t at,
-                              int16_t *codes)
+static void ttei_plain_encode(int k, size_t count, const float *target, unsigned char *record, size_t at)
 {
     const int top = (1 << k) - 1;
     size_t i;
@@ -6484,7 +6442,6 @@ static void ttei_plain_encode(int k, size_t count, const float *target, unsigned
     for (i = 0; i < count; i++) {
         int u = ttei_round_clip(0.5f * (target[i] + (float)top), 65536);
         u = u < 0 ? 0 : u > top ? top : u;
-        codes[i] = (int16_t)(2 * u - top);
         for (b = 0; b < k; b++, at++) record[at / 8] |= (unsigned char)((u >> b & 1) << at % 8);
     }
 }
@@ -6507,59 +6464,15 @@ static void ttei_path_steps(ttei_path *p, const ttei_run *run, const float *targ
     }
 }
 
-/* What a reader makes of the trellis bits, `length` of them: the codes of all trellis runs. */
-static void ttei_path_decode(int bits, const ttei_run *runs, size_t run_count, const unsigned char *record,
-                             size_t length, int16_t *codes)
+/* The steps in p to a circle of `bits` bits in bytes that are zero. The bits that fill the last byte are new bits of the
+   first step, as its predecessor is the last step. If these are more than L the state is new altogether, and bits that
+   no state holds stay 0. */
+static void ttei_circle_encode(const ttei_trellis *t, ttei_path *p, size_t bits, unsigned char *circle)
 {
-    uint32_t state = 0;
-    size_t r, i, at = 0, end = (size_t)bits;        /* the state ends before bit `end` of the circle */
-    for (r = 0; r < run_count; codes += runs[r++].count) {
-        const int rate = runs[r].rate;
-        const size_t steps = ttei_rate_values(rate) == 2 ? (runs[r].count + 1) / 2 : runs[r].count;
-        for (i = 0; i < steps && rate > 0 && rate < TTEI_PLAIN; i++) {
-            if (at > 0) end += (size_t)ttei_rate_bits(rate);
-            for (; at < end; at++)
-                state = state >> 1 | (uint32_t)(record[at % length / 8] >> at % length % 8 & 1) << (bits - 1);
-            codes[i] = (int16_t)ttei_code_of(state, 0);
-            if (steps + i < runs[r].count) codes[steps + i] = (int16_t)ttei_code_of(state, 1);
-        }
-    }
-}
-
-/* Encodes a record. target[j]: the wished code integer of coefficient j of the runs, a real number; any float
-   is taken. codes[j]: the one that a reader decodes. record: all of its bytes are written. p: for at least
-   as many steps as the runs have. Time: (steps + 2 reach L / k) 2^L, up to twice that where the circle is
-   shorter than the search. Circles of less than 3 L bits are coded correctly, but not well. */
-static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_run *runs, size_t run_count,
-                               const float *target, unsigned char *record, int16_t *codes)
-{
-    const size_t L = (size_t)t->bits;
-    ttei_extent extent = {0, 0};
-    size_t r, i, j, length, at = 0, state, bits;
+    const size_t L = (size_t)t->bits, length = (bits + 7) / 8 * 8;
+    size_t at = bits - p->step[0].bits, i, j, state;  /* where the state of the last step begins */
     uint64_t least = 0;
-    for (r = 0; r < run_count; r++) ttei_extent_add(&extent, runs[r].rate, runs[r].count);
-    memset(record, 0, ttei_extent_bytes(&extent));
-    p->count = 0;
-    for (r = 0, j = 0; r < run_count; j += runs[r++].count) {
-        const int rate = runs[r].rate;
-        if (rate >= TTEI_PLAIN) {
-            ttei_plain_encode(ttei_rate_bits(rate), runs[r].count, target + j, record, at, codes + j);
-            at += runs[r].count * (size_t)ttei_rate_bits(rate);
-        } else if (rate > 0) {
-            ttei_path_steps(p, runs + r, target + j);
-        } else {
-            memset(codes + j, 0, runs[r].count * sizeof *codes);
-        }
-    }
-    if (p->count == 0) return;
-
-    /* The bits that fill the last byte are new bits of the first step, as its predecessor is the last step.
-       If these are more than L the state is new altogether, and bits that no state holds stay 0. */
-    record += (extent.plain + 7) / 8;
-    length = (extent.circle + 7) / 8 * 8;
-    at = extent.circle - p->step[0].bits;           /* where the state of the last step begins */
-    bits = length - at;
-    p->step[0].bits = (unsigned char)(bits < L ? bits : L);
+    p->step[0].bits = (unsigned char)ttei_min(length - at, L);
     ttei_path_wrap(t, p);
     for (i = j = 0; p->starts > 1 && i < p->starts; i++) {
         const uint64_t cost = ttei_path_close(t, p, p->start[i]);
@@ -6570,11 +6483,35 @@ static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_r
     for (i = p->count; i-- > 0; at -= p->step[i].bits) {
         for (j = 0; j < p->step[i].bits; j++) {     /* newest first */
             const size_t b = (at + L - 1 - j) % length;
-            record[b / 8] |= (unsigned char)((state >> j & 1) << b % 8);
+            circle[b / 8] |= (unsigned char)((state >> j & 1) << b % 8);
         }
         state = ttei_path_before(t, p, i, p->step[i].bits, state);
     }
-    ttei_path_decode(t->bits, runs, run_count, record, length, codes);
+}
+
+/* Encodes a record. target[j]: the wished code integer of coefficient j of the runs, a real number; any float
+   is taken. codes[j]: the one that a reader decodes. record: all of its bytes are written. p: for at least
+   as many steps as the runs have. Time: (steps + 2 reach L / k) 2^L, up to twice that where the circle is
+   shorter than the search. Circles of less than 3 L bits are coded correctly, but not well. */
+static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_run *runs, size_t run_count,
+                               const float *target, unsigned char *record, int16_t *codes)
+{
+    ttei_extent extent = {0, 0};
+    size_t r, at = 0;
+    for (r = 0; r < run_count; r++) ttei_extent_add(&extent, runs[r].rate, runs[r].count);
+    memset(record, 0, ttei_extent_bytes(&extent));
+    p->count = 0;
+    for (r = 0; r < run_count; target += runs[r++].count) {
+        const int rate = runs[r].rate;
+        if (rate >= TTEI_PLAIN) {
+            ttei_plain_encode(ttei_rate_bits(rate), runs[r].count, target, record, at);
+            at += runs[r].count * (size_t)ttei_rate_bits(rate);
+        } else if (rate > 0) {
+            ttei_path_steps(p, runs + r, target);
+        }
+    }
+    if (p->count > 0) ttei_circle_encode(t, p, extent.circle, record + (extent.plain + 7) / 8);
+    ttei_codes_decode(t->bits, runs, run_count, record, codes);
 }
 /* ================================================================================================
    LEARNING WHAT ROWS SHARE
@@ -7497,25 +7434,23 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort
 {
     const int quick_bits = ttei_quick_bits(effort, state_bits);
     ttei_carve carve = ttei_carve_begin(NULL);
-    void *codes, *quick;
+    int16_t *codes, *quick;
     int i;
     coder->dim = dim;
     coder->threads = ttei_thread_count();
     do {
         const size_t threads = (size_t)coder->threads;
-        codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
-        quick = ttei_take(&carve, ttei_trellis_bytes(quick_bits), 1);
+        codes = (int16_t *)ttei_take(&carve, (size_t)TTEI_CODE_TABLES << state_bits, sizeof *codes);
+        quick = (int16_t *)ttei_take(&carve, (size_t)TTEI_CODE_TABLES << quick_bits, sizeof *quick);
         coder->paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
         coder->quick_paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
         coder->targets = (float *)ttei_take(&carve, ttei_mul(threads, dim + 2), sizeof(float));
         coder->codes = (int16_t *)ttei_take(&carve, ttei_mul(threads, 2 * (dim + 2)), sizeof(int16_t));
         coder->records = (unsigned char *)ttei_take(&carve, ttei_mul(threads, 2 * dim + 32), 1);
         for (i = 0; i < coder->threads; ++i) {
-            void *path = ttei_take(&carve, ttei_path_bytes(state_bits, dim), 1);
-            void *other = ttei_take(&carve, ttei_path_bytes(quick_bits, dim), 1);
-            if (carve.base == NULL) continue;
-            ttei_path_init(state_bits, dim, path, &coder->paths[i]);
-            ttei_path_init(quick_bits, dim, other, &coder->quick_paths[i]);
+            ttei_path unused;
+            ttei_path_carve(state_bits, dim, &carve, carve.base != NULL ? &coder->paths[i] : &unused);
+            ttei_path_carve(quick_bits, dim, &carve, carve.base != NULL ? &coder->quick_paths[i] : &unused);
         }
     } while (ttei_carve_again(&carve));
     coder->block = carve.base;
@@ -10164,6 +10099,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_AVX512
 #undef TTEI_AVX512_INLINE
 #undef TTEI_AVX512_TARGET
+#undef TTEI_BRANCH
 #undef TTEI_BINS
 #undef TTEI_CLASSES_MAX
 #undef TTEI_CLONES
