@@ -3808,9 +3808,7 @@ static void ttei_gram_add(size_t count, size_t n, const float *rows, const float
     for (; count > 0; count -= now, rows += now * n, weight = weight == NULL ? NULL : weight + now) {
         long long strip, strips = (long long)((n + TTEI_GRAM_SIDE - 1) / TTEI_GRAM_SIDE);
         now = ttei_min(TTEI_GRAM_ROWS, count);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic))
         for (strip = 0; strip < strips; ++strip)
             ttei_gram_strip(now, n, (size_t)strip * TTEI_GRAM_SIDE, rows, weight, c);
     }
@@ -5269,7 +5267,7 @@ typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds  
     ttei_lanes *turns;           /* cosine and sine of every rotation in order                 */
     int32_t *planes;             /* rotation i turns the plane (planes[i], planes[i] + 1)      */
     ttei_lanes *u;               /* m x r                                                      */
-    float *cores, *remainders;   /* a train for each lane, the remainders for those that are rounded */
+    float *cores, *remainders;   /* of each lane: a train; its row, or what remains of it               */
     size_t entries, cores_len;
 } ttei_lane_room;
 
@@ -5629,86 +5627,23 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
     ttei_lane_signs(m, r, n, room->u, room->b);
 }
 
-/* As many vectors as lanes, seen as a square matrix, become its transpose: blocks of 4 x 4 change places across
-   the diagonal, then those of 2 x 2 within each, then entries. */
-TTEI_INLINE void ttei_transpose(ttei_lanes *t)
-{
-#ifdef TTEI_SHUFFLE
-    ttei_lanes x;
-    size_t i;
-    for (i = 0; i < 4; ++i) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        t[i + 4] = TTEI_SHUFFLE(x, t[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-    for (i = 0; i < 6; i += i == 1 ? 3 : 1) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        t[i + 2] = TTEI_SHUFFLE(x, t[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-    for (i = 0; i < 8; i += 2) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        t[i + 1] = TTEI_SHUFFLE(x, t[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-#else
-    float x[TTEI_LANES][TTEI_LANES], y[TTEI_LANES][TTEI_LANES];
-    size_t i, j;
-    memcpy(x, t, sizeof x);
-    for (i = 0; i < TTEI_LANES; ++i)
-        for (j = 0; j < TTEI_LANES; ++j) y[i][j] = x[j][i];
-    memcpy(t, y, sizeof y);
-#endif
-}
-
 /* The first n entries of rows into lanes. */
 TTEI_CLONES TTEI_LOOPS static void ttei_to_lanes(size_t n, const float *const *rows, ttei_lanes *a)
 {
-    ttei_lanes t[TTEI_LANES];
-    size_t i = 0, lane;
-    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
-        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = TTEI_FLOATS_OF(rows[lane] + i);
-        ttei_transpose(t);
-        memcpy(a + i, t, sizeof t);
-    }
-    for (; i < n; ++i)
-        for (lane = 0; lane < TTEI_LANES; ++lane) ((float *)(a + i))[lane] = rows[lane][i];
+    float *to = (float *)a;
+    size_t i, lane;
+    for (i = 0; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) to[i * TTEI_LANES + lane] = rows[lane][i];
 }
 
 /* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by
    zero. */
 TTEI_CLONES TTEI_LOOPS static void ttei_from_lanes(size_t n, const ttei_lanes *a, float *const *rows)
 {
-    const ttei_lanes zero = {0};
-    ttei_lanes t[TTEI_LANES];
-    size_t i = 0, lane;
-    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
-        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = a[i + lane] + zero;
-        ttei_transpose(t);
-        for (lane = 0; lane < TTEI_LANES; ++lane) TTEI_FLOATS(rows[lane] + i) = t[lane];
-    }
-    for (; i < n; ++i)
-        for (lane = 0; lane < TTEI_LANES; ++lane) rows[lane][i] = ((const float *)(a + i))[lane] + 0.0f;
-}
-
-/* Brings the rows to order 1, each by its own power of two (as ttei_scale_f32 does). */
-TTEI_CLONES static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
-{
-    int rest[TTEI_LANES], again = 1;
-    size_t i;
-    for (i = 0; i < TTEI_LANES; ++i) rest[i] = -powers[i].power;
-    while (again) {
-        float part[TTEI_LANES];
-        ttei_lanes factor;
-        for (again = 0, i = 0; i < TTEI_LANES; ++i) {
-            const int now = rest[i] > 127 ? 127 : rest[i] < -126 ? -126 : rest[i];
-            part[i] = ttei_f32_of((uint32_t)(now + 127) << 23);
-            rest[i] -= now;
-            again |= rest[i] != 0;
-        }
-        memcpy(&factor, part, sizeof factor);
-        for (i = 0; i < n; ++i) a[i] *= factor;
-    }
+    const float *from = (const float *)a;
+    size_t i, lane;
+    for (i = 0; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) rows[lane][i] = from[i * TTEI_LANES + lane] + 0.0f;
 }
 
 /* One bond of one lane by the general method. */
@@ -5748,10 +5683,11 @@ static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_c
         powers[lane] = ttei_powers_of(top[lane], norm2[lane], d);
         cores[lane] = room->cores + lane * room->cores_len;
         remainders[lane] = room->remainders + lane * room->entries;
+        memcpy(remainders[lane], rows[lane], dim * sizeof *rows[lane]);
+        ttei_scale_f32(dim, -powers[lane].power, remainders[lane]);
     }
-    ttei_to_lanes(dim, rows, room->a);
+    ttei_to_lanes(dim, (const float *const *)remainders, room->a);
     memset(room->a + dim, 0, (room->entries - dim) * sizeof *room->a);
-    ttei_lane_scale(dim, powers, room->a);
     for (k = 0; k + 1 < d; ++k) {
         m = (size_t)ranks[k] * (size_t)shape->dim[k];
         n /= (size_t)shape->dim[k];
@@ -6617,9 +6553,7 @@ static tte_status ttei_fetch(const ttei_settings *s, int exponent, size_t first,
 TTEI_CLONES static void ttei_square_product(size_t n, const double *a, const double *b, double *c)
 {
     long long i;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(static))
     for (i = 0; i < (long long)n; ++i) {
         double *row = c + (size_t)i * n;
         size_t k;
@@ -7173,9 +7107,7 @@ static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t cou
 {
     long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
     ttei_half_squares(c->leading, points, c->points, c->halves);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 4) num_threads(c->threads))
     for (tile = 0; tile < tiles; ++tile) {
         const size_t first = (size_t)tile * TTEI_ROWS_TILE;
         ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->leading, y + first * c->leading, points, c->points,
@@ -7951,9 +7883,7 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
     (void)ttei_class_runs(class_, bytes, rank, step, rates, spreads);
     (void)ttei_class_write(class_, bytes, class_bytes);
     (void)ttei_class_read(class_bytes, class_);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static) num_threads(coder->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(static) num_threads(coder->threads))
     for (number = 0; number < (long long)centers->count; ++number) {
         const size_t at = (size_t)number;
         ttei_code_row(coder, ttei_thread(), class_, class_->scale, m->centroids + at * rank, NULL,
@@ -8047,9 +7977,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
         count = ttei_min(l->block_rows, s->vocab - first);
         status = ttei_fetch(s, l->exponent, first, count, l->rows);
         if (status != TTE_OK) break;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 1))
         for (t = 0; t < (long long)tiles; ++t) {
             const size_t at = (size_t)t * TTEI_ROWS_TILE;
             if (at < count)
@@ -9239,9 +9167,7 @@ static void ttei_batch_encode(const ttei_builder *b, const ttei_coder *coder, tt
     const size_t together = b->plan != NULL ? TTEI_LANES : TTEI_ROWS_TILE;
     const int groups = (int)((count + together - 1) / together);
     int group;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1) num_threads(batch->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 1) num_threads(batch->threads))
     for (group = 0; group < groups; ++group) {
         const size_t first = (size_t)group * together, now = ttei_min(together, count - first);
         unsigned char *records = batch->records + first * batch->record_size;
