@@ -798,6 +798,13 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_LOOPS TTEI_UNFUSED
 #endif
 
+/* Loops of a few turns over an array of sums, which are to lie in registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define TTEI_UNROLL _Pragma("GCC unroll 4")
+#else
+#define TTEI_UNROLL
+#endif
+
 /* Where the processor computes with more digits than float has, as the old one of x86, a result is rounded
    when it is stored. */
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
@@ -2535,43 +2542,24 @@ TTEI_INLINE void ttei_product_block(int height, int vectors, int more, size_t k,
                                     size_t right, const float *b, size_t ldb, float *c, size_t ldc)
 {
     TTEI_NO_FUSING
-    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
+    ttei_lanes sum[4][2];
     size_t l;
-    if (more) {
-        s0 = TTEI_FLOATS_OF(c);
-        if (vectors == 2) t0 = TTEI_FLOATS_OF(c + TTEI_LANES);
-        if (height == 4) {
-            s1 = TTEI_FLOATS_OF(c + ldc), s2 = TTEI_FLOATS_OF(c + 2 * ldc), s3 = TTEI_FLOATS_OF(c + 3 * ldc);
-            if (vectors == 2) {
-                t1 = TTEI_FLOATS_OF(c + ldc + TTEI_LANES);
-                t2 = TTEI_FLOATS_OF(c + 2 * ldc + TTEI_LANES);
-                t3 = TTEI_FLOATS_OF(c + 3 * ldc + TTEI_LANES);
-            }
-        }
-    }
-    for (l = 0; l < k; ++l, a += right, b += ldb) {
-        x = TTEI_FLOATS_OF(b);
-        if (vectors == 2) y = TTEI_FLOATS_OF(b + TTEI_LANES);
-        s0 += a[0] * x;
-        t0 += a[0] * y;
-        if (height == 1) continue;
-        s1 += a[down] * x;
-        t1 += a[down] * y;
-        s2 += a[2 * down] * x;
-        t2 += a[2 * down] * y;
-        s3 += a[3 * down] * x;
-        t3 += a[3 * down] * y;
-    }
-    TTEI_FLOATS(c) = s0;
-    if (vectors == 2) TTEI_FLOATS(c + TTEI_LANES) = t0;
-    if (height == 1) return;
-    TTEI_FLOATS(c + ldc) = s1;
-    TTEI_FLOATS(c + 2 * ldc) = s2;
-    TTEI_FLOATS(c + 3 * ldc) = s3;
-    if (vectors == 1) return;
-    TTEI_FLOATS(c + ldc + TTEI_LANES) = t1;
-    TTEI_FLOATS(c + 2 * ldc + TTEI_LANES) = t2;
-    TTEI_FLOATS(c + 3 * ldc + TTEI_LANES) = t3;
+    int i, j;
+    memset(sum, 0, sizeof sum);
+    TTEI_UNROLL
+    for (i = 0; i < height; ++i)
+        TTEI_UNROLL
+        for (j = 0; j < vectors; ++j)
+            if (more) sum[i][j] = TTEI_FLOATS_OF(c + (size_t)i * ldc + j * TTEI_LANES);
+    for (l = 0; l < k; ++l, a += right, b += ldb)
+        TTEI_UNROLL
+        for (i = 0; i < height; ++i)
+            TTEI_UNROLL
+            for (j = 0; j < vectors; ++j) sum[i][j] += a[(size_t)i * down] * TTEI_FLOATS_OF(b + j * TTEI_LANES);
+    TTEI_UNROLL
+    for (i = 0; i < height; ++i)
+        TTEI_UNROLL
+        for (j = 0; j < vectors; ++j) TTEI_FLOATS(c + (size_t)i * ldc + j * TTEI_LANES) = sum[i][j];
 }
 #endif
 
@@ -3631,6 +3619,16 @@ typedef int32_t ttei_lane_bits;
 #define TTEI_DOUBLES(x) (*(ttei_quad *)(x))
 #define TTEI_DOUBLES_OF(x) (*(const ttei_quad *)(x))
 
+/* The sum of a vector's numbers, in order. */
+TTEI_INLINE double ttei_total(const ttei_quad *x)
+{
+    double part[TTEI_QUAD], sum = 0;
+    int k;
+    memcpy(part, x, sizeof part);
+    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    return sum;
+}
+
 /* y += alpha * x */
 TTEI_INLINE void ttei_axpy(size_t n, double alpha, const double *x, double *y)
 {
@@ -3643,15 +3641,14 @@ TTEI_INLINE void ttei_axpy(size_t n, double alpha, const double *x, double *y)
 TTEI_INLINE double ttei_dot(size_t n, const double *x, const double *y)
 {
     ttei_quad s0 = {0}, s1 = {0};
-    double part[TTEI_QUAD], sum = 0;
-    size_t i = 0, k;
+    double sum;
+    size_t i = 0;
     for (; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
         s0 += TTEI_DOUBLES_OF(x + i) * TTEI_DOUBLES_OF(y + i);
         s1 += TTEI_DOUBLES_OF(x + i + TTEI_QUAD) * TTEI_DOUBLES_OF(y + i + TTEI_QUAD);
     }
     s0 += s1;
-    memcpy(part, &s0, sizeof part);
-    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    sum = ttei_total(&s0);
     for (; i < n; ++i) sum += x[i] * y[i];
     return sum;
 }
@@ -3712,29 +3709,16 @@ static int ttei_exponent(double x)
 TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
                                double *tile)
 {
-    enum { u = TTEI_QUAD };
-    const double *a1 = a + down[1], *a2 = a + down[2], *a3 = a + down[3];
-    ttei_quad s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0};
+    ttei_quad sum[4][2];
     size_t l, at = 0;
-    for (l = 0; l < k; ++l, at += right, strip += 2 * u) {
-        const ttei_quad y = TTEI_DOUBLES_OF(strip), z = TTEI_DOUBLES_OF(strip + u);
-        s0 += a[at] * y;
-        t0 += a[at] * z;
-        s1 += a1[at] * y;
-        t1 += a1[at] * z;
-        s2 += a2[at] * y;
-        t2 += a2[at] * z;
-        s3 += a3[at] * y;
-        t3 += a3[at] * z;
-    }
-    TTEI_DOUBLES(tile) = s0;
-    TTEI_DOUBLES(tile + u) = t0;
-    TTEI_DOUBLES(tile + 2 * u) = s1;
-    TTEI_DOUBLES(tile + 3 * u) = t1;
-    TTEI_DOUBLES(tile + 4 * u) = s2;
-    TTEI_DOUBLES(tile + 5 * u) = t2;
-    TTEI_DOUBLES(tile + 6 * u) = s3;
-    TTEI_DOUBLES(tile + 7 * u) = t3;
+    int i, j;
+    memset(sum, 0, sizeof sum);
+    for (l = 0; l < k; ++l, at += right, strip += 2 * TTEI_QUAD)
+        TTEI_UNROLL
+        for (i = 0; i < 4; ++i)
+            TTEI_UNROLL
+            for (j = 0; j < 2; ++j) sum[i][j] += a[down[i] + at] * TTEI_DOUBLES_OF(strip + j * TTEI_QUAD);
+    memcpy(tile, sum, sizeof sum);
 }
 
 TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
@@ -3911,42 +3895,25 @@ TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
 TTEI_INLINE void ttei_reflect_columns(int count, size_t n, const double *g, const double *y, double tau,
                                       const double *v, size_t step, double *x)
 {
-    double part[4][TTEI_QUAD] = {{0}}, f[4];
-    double *x1 = count == 4 ? x + step : x, *x2 = count == 4 ? x1 + step : x, *x3 = count == 4 ? x2 + step : x;
-    ttei_quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a, b;
-    size_t i, k, j;
+    double f[4];
+    ttei_quad sum[4];
+    size_t i;
+    int k;
+    memset(sum, 0, sizeof sum);
     for (i = 0; i < n; i += TTEI_QUAD) {
-        a = TTEI_DOUBLES_OF(v + i);
-        if (g != NULL) {
-            b = TTEI_DOUBLES_OF(y + i);
-            TTEI_DOUBLES(x + i) += g[0] * b;
-            if (count == 4) {
-                TTEI_DOUBLES(x1 + i) += g[1] * b;
-                TTEI_DOUBLES(x2 + i) += g[2] * b;
-                TTEI_DOUBLES(x3 + i) += g[3] * b;
-            }
+        const ttei_quad a = TTEI_DOUBLES_OF(v + i), b = TTEI_DOUBLES_OF((g != NULL ? y : v) + i);
+        TTEI_UNROLL
+        for (k = 0; k < count; ++k) {
+            double *at = x + (size_t)k * step + i;
+            if (g != NULL) TTEI_DOUBLES(at) += g[k] * b;
+            sum[k] += a * TTEI_DOUBLES_OF(at);
         }
-        s0 += a * TTEI_DOUBLES_OF(x + i);
-        if (count == 1) continue;
-        s1 += a * TTEI_DOUBLES_OF(x1 + i);
-        s2 += a * TTEI_DOUBLES_OF(x2 + i);
-        s3 += a * TTEI_DOUBLES_OF(x3 + i);
     }
-    TTEI_DOUBLES(part[0]) = s0;
-    TTEI_DOUBLES(part[1]) = s1;
-    TTEI_DOUBLES(part[2]) = s2;
-    TTEI_DOUBLES(part[3]) = s3;
-    for (k = 0; k < 4; ++k) {
-        for (f[k] = 0, j = 0; j < TTEI_QUAD; ++j) f[k] += part[k][j];
-        f[k] *= -tau;
-    }
+    for (k = 0; k < count; ++k) f[k] = -tau * ttei_total(&sum[k]);
     for (i = 0; i < n; i += TTEI_QUAD) {
-        a = TTEI_DOUBLES_OF(v + i);
-        TTEI_DOUBLES(x + i) += f[0] * a;
-        if (count == 1) continue;
-        TTEI_DOUBLES(x1 + i) += f[1] * a;
-        TTEI_DOUBLES(x2 + i) += f[2] * a;
-        TTEI_DOUBLES(x3 + i) += f[3] * a;
+        const ttei_quad a = TTEI_DOUBLES_OF(v + i);
+        TTEI_UNROLL
+        for (k = 0; k < count; ++k) TTEI_DOUBLES(x + (size_t)k * step + i) += f[k] * a;
     }
 }
 
@@ -4233,20 +4200,16 @@ TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t 
                                     double *slope)
 {
     ttei_quad sums = {0}, slopes = {0};
-    double part[2][TTEI_QUAD], sum = 0, x, term;
-    size_t j = first, k;
+    double sum, x, term;
+    size_t j = first;
     for (; j + TTEI_QUAD <= last; j += TTEI_QUAD) {
         const ttei_quad d = TTEI_DOUBLES_OF(join->d + j), z = TTEI_DOUBLES_OF(join->z + j);
         const ttei_quad y = z / ((d - from - t) * (d + from + t));
         sums += z * y;
         slopes += y * y;
     }
-    memcpy(part[0], &sums, sizeof sums);
-    memcpy(part[1], &slopes, sizeof slopes);
-    for (*slope = 0, k = 0; k < TTEI_QUAD; ++k) {
-        sum += part[0][k];
-        *slope += part[1][k];
-    }
+    sum = ttei_total(&sums);
+    *slope = ttei_total(&slopes);
     for (; j < last; ++j) {
         x = join->d[j];
         term = join->z[j] / ((x - from - t) * (x + from + t));
@@ -4727,7 +4690,6 @@ TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, do
                                          double h, const double *u, double *p, double *y)
 {
     ttei_quad sum = {0};
-    double part[TTEI_QUAD], total = 0;
     size_t i;
     for (i = 0; i < n; i += TTEI_QUAD) {
         const ttei_quad x = TTEI_DOUBLES_OF(y + i) + f * TTEI_DOUBLES_OF(w + i) + g * TTEI_DOUBLES_OF(v + i);
@@ -4735,9 +4697,7 @@ TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, do
         TTEI_DOUBLES(p + i) += h * x;
         sum += x * TTEI_DOUBLES_OF(u + i);
     }
-    memcpy(part, &sum, sizeof part);
-    for (i = 0; i < TTEI_QUAD; ++i) total += part[i];
-    return total;
+    return ttei_total(&sum);
 }
 
 /* A = Q T Q', d and e the diagonals of T. Reflection j acts on rows j+1 .. n-1; its vector u is left in
@@ -4874,8 +4834,8 @@ TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
 TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
     ttei_quad s0 = {0}, s1 = {0}, d;
-    double part[TTEI_QUAD], sum = 0;
-    size_t i, k;
+    double sum;
+    size_t i;
     for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
         ttei_floats4 a = *(const ttei_floats4 *)(x + i), b = *(const ttei_floats4 *)(x + i + TTEI_QUAD);
         if (y != NULL) {
@@ -4888,8 +4848,7 @@ TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t 
         s1 += d * d;
     }
     s0 += s1;
-    memcpy(part, &s0, sizeof part);
-    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    sum = ttei_total(&s0);
     for (; i < n; ++i) {
         const float last = y != NULL ? x[i] - y[i] : x[i];
         sum += (double)last * (double)last;
@@ -10089,6 +10048,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_TURN
 #undef TTEI_TYPE_BYTES
 #undef TTEI_UNFUSED
+#undef TTEI_UNROLL
 #undef TTEI_UNIT
 #undef TTEI_USES
 #undef TTEI_VECTORS
