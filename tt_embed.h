@@ -1021,7 +1021,7 @@ static void ttei_put_f64(unsigned char *p, double value)
 
 /* Carving one block of memory into arrays. The same function that carves also answers the size
    query, with a NULL base; TTEI_ALIGN - 1 bytes of slack let the caller's block start anywhere. */
-#define TTEI_ALIGN 64u
+enum { TTEI_ALIGN = 64 };
 typedef struct ttei_carve {
     unsigned char *base;
     size_t used;
@@ -1043,6 +1043,26 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
     bytes = ttei_mul(ttei_add(bytes, TTEI_ALIGN - 1u) / TTEI_ALIGN, TTEI_ALIGN);
     carve->used = ttei_add(at, bytes);
     return carve->base == NULL ? NULL : carve->base + at;
+}
+
+/* Memory for arrays that are named once: `do { takes } while (ttei_carve_again(&carve));` measures, allocates and carves.
+   Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
+static int ttei_carve_again(ttei_carve *carve)
+{
+    void *block = carve->base == NULL && carve->used <= TTEI_SIZE_MAX / 2 ? TT_EMBED_MALLOC(carve->used) : NULL;
+    if (block != NULL) *carve = ttei_carve_begin(block);
+    return block != NULL;
+}
+
+static tte_status ttei_carve_status(const ttei_carve *carve)
+{
+    if (carve->base != NULL) return TTE_OK;
+    return carve->used > TTEI_SIZE_MAX / 2 ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
+}
+
+static void ttei_drop(void *block)
+{
+    if (block != NULL) TT_EMBED_FREE(block);
 }
 
 #endif /* TT_EMBED_READ_ONLY */
@@ -1079,11 +1099,11 @@ enum {
     TTEI_RUN_BYTES = 4,
     TTEI_CLASS_HEAD = 5,        /* bytes of a class before its runs                       */
     TTEI_PLAIN = 128,           /* in a run's rate: plain codes of so many bits less this */
+    TTEI_SPARE = 32,            /* zero bytes at the end, which vector loads may touch    */
     TTEI_SUM_TOP = 16,          /* exponents of ordered sums lie in -16 .. 16             */
     TTEI_EXPONENT_MAX = 200
 };
 
-#define TTEI_SPARE 32u              /* zero bytes at the end, which vector loads may touch */
 #define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
 #define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
 
@@ -1402,6 +1422,14 @@ static size_t ttei_block_bytes(const tte_table *t, size_t count)
            ttei_id_bytes(count, t->gain_bits) + ttei_id_bytes(count, t->centroid_bits);
 }
 
+/* Bytes of the index. */
+static size_t ttei_blocks_bytes(const tte_table *t)
+{
+    const size_t over = t->vocab % TTEI_BLOCK;
+    return ttei_add(ttei_mul(t->vocab / TTEI_BLOCK, ttei_block_bytes(t, TTEI_BLOCK)),
+                    over == 0 ? 0 : ttei_block_bytes(t, over));
+}
+
 /* A block of the index: `offset` of its first record in section 1, and where its ids begin. */
 typedef struct ttei_rows_block {
     size_t offset, count;
@@ -1624,7 +1652,6 @@ static int ttei_section_basis(tte_table *t)
 /* Whether the sizes of sections fit the header and each other. */
 TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
 {
-    const size_t over = t->vocab % TTEI_BLOCK;
     size_t index, size;
     t->records = ttei_section(t, TTEI_RECORDS, &t->records_size);
     t->index = ttei_section(t, TTEI_INDEX, &index);
@@ -1643,9 +1670,7 @@ TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
         (t->centroids != NULL && size != ttei_mul((size_t)t->centroid_count, t->record_size)))
         return 0;
     t->offset_bytes = (uint8_t)((ttei_bit_length(t->records_size) + 7) / 8);
-    return t->vocab == 0 ||
-           index == ttei_add(ttei_mul(t->vocab / TTEI_BLOCK, ttei_block_bytes(t, TTEI_BLOCK)),
-                             over == 0 ? 0 : ttei_block_bytes(t, over));
+    return t->vocab == 0 || index == ttei_blocks_bytes(t);
 }
 
 /* The list of sections, which follow the header and each other without gaps, then zeros. */
@@ -1837,10 +1862,8 @@ tte_status tte_get_info(const tte_table *t, tte_info *info)
    looked at side by side.
    ============================================================================================= */
 
-#define TTEI_CODE1_A 2339688529u  /* of the first value of a step .. */
-#define TTEI_CODE1_B 1818127173u
-#define TTEI_CODE2_A 441949745u   /* .. and of the second            */
-#define TTEI_CODE2_B 3125967622u
+static const uint32_t ttei_code_a[2] = {2339688529u, 441949745u};  /* of the first value of a step, of the second */
+static const uint32_t ttei_code_b[2] = {1818127173u, 3125967622u};
 
 enum {
     TTEI_ABREAST = 16, /* records that are scored together                                             */
@@ -1923,11 +1946,9 @@ static void ttei_type_add(unsigned char *type, int rate, size_t count)
 }
 
 /* A row of the basis is a record of a class of one run. */
-#define TTEI_TYPE_BYTES (TTEI_CLASS_HEAD + TTEI_RUN_BYTES)
-
 static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned char *record)
 {
-    unsigned char type[TTEI_TYPE_BYTES] = {0};
+    unsigned char type[TTEI_CLASS_HEAD + TTEI_RUN_BYTES] = {0};
     ttei_cursor c;
     ttei_run run;
     ttei_steps s;
@@ -1939,7 +1960,7 @@ static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned 
 
 TTEI_INLINE int ttei_code_of(uint32_t state, int other)
 {
-    const uint32_t x = other ? TTEI_CODE2_A * state + TTEI_CODE2_B : TTEI_CODE1_A * state + TTEI_CODE1_B;
+    const uint32_t x = ttei_code_a[other] * state + ttei_code_b[other];
     const uint32_t pairs = (x & 0xff00ffu) + (x >> 8 & 0xff00ffu);
     return (int)((pairs + (pairs >> 16)) & 0xffffu) - 510;
 }
@@ -1974,7 +1995,7 @@ static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *codes)
    With four lanes two shuffles take turns. What differs between vector units:
      ttei_bytes_..   bytes index[] of the 16 (AVX-512: 32) at p      ttei_sum_..     the four bytes of each lane
      ttei_load_..    the first n lanes from memory, others 0         ttei_keep_..    .. and to memory
-     ttei_factor_..  q as ttei_mac_.. wants it: sum + code * q       ttei_fma_..     x * y + z
+     ttei_mac_..     sum + code * q                                  ttei_fma_..     x * y + z
      ttei_total_..   sum of the lanes */
 
 #define TTEI_VECTOR_TYPES(n)                                                                                 \
@@ -2015,7 +2036,6 @@ TTEI_AVX2_INLINE void ttei_keep_avx2(void *p, size_t n, ttei_i32x8 x)
     else _mm256_maskstore_epi32((int *)p, ttei_first_avx2(n), (__m256i)x);
 }
 /* Two products of 16 bits a lane: of a code and its sign with q and 0, or of two codes with two q. */
-TTEI_AVX2_INLINE int32_t ttei_factor_avx2(int32_t q) { return q & 0xffff; }
 TTEI_AVX2_INLINE ttei_i32x8 ttei_mac_avx2(ttei_i32x8 sum, ttei_i32x8 code, ttei_i32x8 q)
 {
     return sum + (ttei_i32x8)_mm256_madd_epi16((__m256i)code, (__m256i)q);
@@ -2054,7 +2074,6 @@ TTEI_AVX512_INLINE void ttei_keep_avx512(void *p, size_t n, ttei_i32x16 x)
 {
     _mm512_mask_storeu_epi32(p, (__mmask16)((1u << ttei_min(n, 16)) - 1u), (__m512i)x);
 }
-TTEI_AVX512_INLINE int32_t ttei_factor_avx512(int32_t q) { return q & 0xffff; }
 TTEI_AVX512_INLINE ttei_i32x16 ttei_mac_avx512(ttei_i32x16 sum, ttei_i32x16 code, ttei_i32x16 q)
 {
     return (ttei_i32x16)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)code, (__m512i)q);
@@ -2089,7 +2108,6 @@ TTEI_NEON_INLINE ttei_i32x4 ttei_load_neon(const void *p, size_t n)
     return x;
 }
 TTEI_NEON_INLINE void ttei_keep_neon(void *p, size_t n, ttei_i32x4 x) { memcpy(p, &x, 4 * ttei_min(n, 4)); }
-TTEI_NEON_INLINE int32_t ttei_factor_neon(int32_t q) { return q; }
 TTEI_NEON_INLINE ttei_i32x4 ttei_mac_neon(ttei_i32x4 sum, ttei_i32x4 code, ttei_i32x4 q) { return sum + code * q; }
 TTEI_NEON_INLINE ttei_f32x4 ttei_fma_neon(ttei_f32x4 x, ttei_f32x4 y, ttei_f32x4 z)
 {
@@ -2126,8 +2144,8 @@ enum { TTEI_STORE, TTEI_DOT, TTEI_ADD };
             bit = lane * (uint32_t)s->step + ((uint32_t)s->at + (uint32_t)(i * lanes * s->step)) % 8u;       \
             v.index[i] = (bit >> 3) * 0x01010101u + 0x03020100u;                                             \
             v.shift[i] = bit & 7u;                                                                           \
-            v.a[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A);                          \
-            v.b[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B);                          \
+            v.a[i] = lane * 0u + ttei_code_a[i > 0 || s->other];                                             \
+            v.b[i] = lane * 0u + ttei_code_b[i > 0 || s->other];                                             \
         }                                                                                                    \
         v.mask = lane * 0u + ((1u << s->window) - 1u);                                                       \
         v.factor = (ttei_i32x##lanes)(lane * 0u);                                                            \
@@ -2225,7 +2243,7 @@ enum { TTEI_STORE, TTEI_DOT, TTEI_ADD };
         const ttei_i32x##lanes zero = v.factor;                                                              \
         const unsigned char *circle = s->bits;                                                               \
         for (; rows > 0; --rows, circle += bytes, ++q) {                                                     \
-            v.factor = zero + ttei_factor_##isa(*q);                                                         \
+            v.factor = zero + (lanes > 4 ? *q & 0xffff : *q);  /* as ttei_mac_.. wants it */                 \
             if (*q != 0) (void)ttei_any_##isa(&v, s, circle, TTEI_ADD, NULL, NULL, sums);                    \
         }                                                                                                    \
     }                                                                                                        \
@@ -2535,8 +2553,7 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
    not depend on how rows are grouped. */
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
 
-#define TTEI_STRIP 128u
-
+enum { TTEI_STRIP = 128 };
 /* A block of `height` rows, 1 or 4, and `vectors` (1 or 2) vectors of columns; with `more` it is added to c. */
 TTEI_INLINE void ttei_product_block(int height, int vectors, int more, size_t k, const float *a, size_t down,
                                     size_t right, const float *b, size_t ldb, float *c, size_t ldc)
@@ -2575,7 +2592,7 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, 
         size_t first = 0, part, step = m >= 8 && k > 32 ? 2 * TTEI_LANES : ldb;
         do {
             const float *from = b + first * ldb + j, *left = a + first * right;
-            part = k - first < TTEI_STRIP || step == ldb ? k - first : TTEI_STRIP;
+            part = step == ldb ? k - first : ttei_min(TTEI_STRIP, k - first);
             if (step != ldb) {
                 for (l = 0; l < part; ++l) memcpy(strip + l * 2 * TTEI_LANES, from + l * ldb, 2 * sizeof(ttei_lanes));
                 from = strip;
@@ -2790,7 +2807,7 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
 /* With OpenMP the calls that read many tokens share them out; every thread has a part of the scratch. No
    result depends on which tokens are read together. */
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_READERS 8u  /* most threads */
+enum { TTEI_READERS = 8 };  /* most threads */
 #define TTEI_OPENMP(directive) _Pragma(#directive)
 static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 static size_t ttei_threads(size_t pieces, size_t most)
@@ -2799,7 +2816,7 @@ static size_t ttei_threads(size_t pieces, size_t most)
     return ttei_max(ttei_min(most, pieces), 1);
 }
 #else
-#define TTEI_READERS 1u
+enum { TTEI_READERS = 1 };
 #define TTEI_OPENMP(directive)
 static size_t ttei_thread(void) { return 0; }
 #endif
@@ -3342,7 +3359,7 @@ static void ttei_table_meet(const tte_table *t, const float *h, float *q, ttei_i
     size_t left, n, i, bytes;
     int r;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
-        unsigned char type[TTEI_TYPE_BYTES] = {0};
+        unsigned char type[TTEI_CLASS_HEAD + TTEI_RUN_BYTES] = {0};
         ttei_type_add(type, run[0], (size_t)t->dim);
         bytes = ttei_class_record(type);
         for (left = ttei_get16(run + 1); left > 0; left -= n) {
@@ -3499,7 +3516,7 @@ static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t 
 static void ttei_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count, float *out)
 {
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
-    const size_t most = t->layout == TTE_PER_TABLE ? TTEI_READERS : scan->train.threads;
+    const size_t most = t->layout == TTE_PER_TABLE ? (size_t)TTEI_READERS : scan->train.threads;
     const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
     int i;
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)ttei_threads((size_t)pieces, most))
@@ -3705,7 +3722,7 @@ static int ttei_exponent(double x)
 /* c (m x n) = a (m x k) * b (k x n) in doubles, with `add` c += that; entry (i, l) of a is a[i * down + l *
    right], the rows of b are ldb apart, those of c ldc. Strips of b, two vectors wide, are copied to where they
    lie in the cache; a tile has four rows of such a strip's product, of which fewer may be wanted. */
-#define TTEI_PRODUCT_DEPTH 256u
+enum { TTEI_PRODUCT_DEPTH = 256 };
 TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
                                double *tile)
 {
@@ -3751,8 +3768,7 @@ TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, 
 /* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x: products
    are added up in float over these and then in double. Both factors are copied to where they are read one after
    the other: a in groups of four columns, b two vectors of columns at a time. */
-#define TTEI_GRAM_SIDE 32u
-#define TTEI_GRAM_ROWS 256u
+enum { TTEI_GRAM_SIDE = 32, TTEI_GRAM_ROWS = 256 };
 TTEI_CLONES static void ttei_gram_strip(size_t count, size_t n, size_t i, const float *x, const float *weight,
                                         double *c)
 {
@@ -3845,9 +3861,8 @@ TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t co
 #ifndef TTEI_SVD_SWEEPS
 #define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value; the tests set 0        */
 #endif
-#define TTEI_SQUARE_MIN 1e-280  /* sums of squares between it and its inverse are accurate  */
-#define TTEI_SVD_PART 40u       /* columns of B that are not divided                        */
-#define TTEI_SVD_BLOCK 32u      /* reflections that are applied together                    */
+enum { TTEI_SVD_PART = 40, TTEI_SVD_BLOCK = 32 };  /* columns of B that are not divided; reflections applied together */
+static const double ttei_square_min = 1e-280;      /* sums of squares between it and its inverse are accurate */
 
 /* From one column to the next: at least three zeros behind n entries, and of long columns an odd number of
    cache lines, so that neighbours do not fall on the same place of the cache. */
@@ -3860,7 +3875,7 @@ static size_t ttei_column_step(size_t n)
 static double ttei_hypot(double x, double y)
 {
     const double square = x * x + y * y;
-    return square > TTEI_SQUARE_MIN && square < 1 / TTEI_SQUARE_MIN ? sqrt(square) : hypot(x, y);
+    return square > ttei_square_min && square < 1 / ttei_square_min ? sqrt(square) : hypot(x, y);
 }
 
 /* A reflection H = I - tau v v' with v[0] = 1 that maps x to (*beta, 0, .., 0). x becomes v. Returns tau; 0,
@@ -3870,7 +3885,7 @@ TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
 {
     double tail = ttei_dot(n - 1, x + 1, x + 1), top = 1, first, norm;
     size_t i;
-    if (!(tail > TTEI_SQUARE_MIN && x[0] * x[0] < 1 / TTEI_SQUARE_MIN)) {
+    if (!(tail > ttei_square_min && x[0] * x[0] < 1 / ttei_square_min)) {
         top = ttei_top_f64(n - 1, x + 1);
         if (!(top > 0)) {
             *beta = x[0];
@@ -3973,7 +3988,7 @@ TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t
 /* c, s with c*f + s*g = r, c*g - s*f = 0. Returns r. */
 static double ttei_givens(double f, double g, double *c, double *s)
 {
-    const double unit = fabs(f) + fabs(g) < TTEI_SQUARE_MIN ? TTEI_SQUARE_MIN : 1;
+    const double unit = fabs(f) + fabs(g) < ttei_square_min ? ttei_square_min : 1;
     double r;
     f /= unit;  /* else r may be subnormal, of few digits */
     g /= unit;
@@ -5213,10 +5228,12 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
    the general method.
    ============================================================================================= */
 
-#define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
-#define TTEI_LANE_SWEEPS (TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12)  /* for one eigenvalue */
-#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, a square that is none  */
-#define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
+enum {
+    TTEI_LANE_SIDE = 128,  /* a larger min(m, n) goes to the general method */
+    TTEI_LANE_SWEEPS = TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12  /* for one eigenvalue */
+};
+static const float ttei_lane_tiny = 1e-30f;  /* beside entries of order 1, a square that is none */
+static const float ttei_lane_cut = 1e-3f;    /* of |A|^2: the least loss this method is trusted with */
 
 typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
     ttei_lanes *a, *b;           /* entries each: the remainder before a bond and after it     */
@@ -5324,7 +5341,7 @@ TTEI_CLONES static void ttei_lane_product(int lower, size_t m, size_t n, size_t 
 TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau,
                                      ttei_lanes *beta)
 {
-    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY, first = x[0];
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny, first = x[0];
     ttei_lanes tail = zero, norm2, norm, scale;
     ttei_lane_bits trivial;
     size_t i;
@@ -5427,7 +5444,7 @@ TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lane
 TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, const ttei_lanes *floor_e,
                                    const ttei_lane_bits *idle, ttei_lanes *turns)
 {
-    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY;
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny;
     ttei_lanes half, root, g = e[hi - 1], shift, x = zero, z = zero, c, s;
     ttei_lane_bits started = *idle & 0, ended = *idle;
     size_t k;
@@ -5556,7 +5573,7 @@ static void ttei_lane_leading(size_t m, size_t r, ttei_lanes *d, ttei_lanes *u, 
         }
         for (i = 0; i < m; ++i)
             if (values[i * TTEI_LANES + lane] > 0) lost += values[i * TTEI_LANES + lane];
-        if (r < m && kept > 0 && !(lost > TTEI_LANE_CUT * kept))
+        if (r < m && kept > 0 && !(lost > ttei_lane_cut * kept))
             ((int32_t *)failed)[lane] = -1;
     }
 }
@@ -5689,13 +5706,16 @@ typedef struct ttei_train_plan {
     float eps;
 } ttei_train_plan;
 
-/* What became of a row. */
-typedef struct ttei_train_slot {
+/* What became of one row, in either layout. */
+enum { TTEI_NORM, TTEI_ERROR, TTEI_WEIGHTED_NORM, TTEI_WEIGHTED_ERROR, TTEI_SUMS };
+typedef struct ttei_slot {
     tte_status status;
-    int32_t ranks[TTE_MAX_MODES + 1];
-    size_t size;                      /* bytes of the record */
-    double norm2, error2;
-} ttei_train_slot;
+    size_t size;                       /* of its record                                               */
+    double terms[TTEI_SUMS];           /* |row|^2, |row - row^|^2, both again in weights and metric   */
+    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN                                               */
+    uint16_t centroid;                 /* TTE_PER_TABLE, and the next two                             */
+    unsigned char class_, gain;
+} ttei_slot;
 
 /* What one thread needs to turn rows into records. */
 typedef struct ttei_train_encoder {
@@ -5723,31 +5743,31 @@ static size_t ttei_train_most(const ttei_train_plan *plan)
 
 /* The error of a train, measured on what lookup returns. */
 static tte_status ttei_train_measure(const ttei_train_plan *plan, const float *row, const float *cores,
-                                     ttei_train_slot *slot, ttei_train_encoder *e)
+                                     ttei_slot *slot, ttei_train_encoder *e)
 {
     ttei_contract(&plan->shape, slot->ranks, cores, plan->dim, e->row, e->contract);
-    slot->error2 = ttei_distance2(row, e->row, plan->dim);
-    return ttei_finite_f64(slot->error2) ? TTE_OK : TTE_ERR_NOT_FINITE;
+    slot->terms[TTEI_ERROR] = ttei_distance2(row, e->row, plan->dim);
+    return ttei_finite_f64(slot->terms[TTEI_ERROR]) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
 
 /* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are
    close to orthogonal, so when the measured error is too large, the bound on the truncation is lowered by
    what is too much. */
 static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, float *scales,
-                                 ttei_train_slot *slot, ttei_train_encoder *e)
+                                 ttei_slot *slot, ttei_train_encoder *e)
 {
     const double eps = (double)plan->eps - ttei_rounding(plan->shape.modes);
     double bound = eps > 0 ? eps : 0, excess;
-    const double allowed = bound * bound * slot->norm2;
+    const double norm2 = slot->terms[TTEI_NORM], allowed = bound * bound * norm2;
     tte_status status;
     int tries = 6;
     for (;;) {
         status = ttei_train(&plan->shape, plan->caps, plan->eps > 0 ? bound : -1, plan->coding, row,
                             plan->dim, slot->ranks, e->cores, scales, &e->train);
         if (status == TTE_OK) status = ttei_train_measure(plan, row, e->cores, slot, e);
-        if (status != TTE_OK || !(plan->eps > 0) || slot->error2 <= allowed) return status;
+        if (status != TTE_OK || !(plan->eps > 0) || slot->terms[TTEI_ERROR] <= allowed) return status;
         if (!(bound > 0)) return TTE_ERR_BUDGET;
-        excess = 1.1 * (slot->error2 - allowed) / slot->norm2;
+        excess = 1.1 * (slot->terms[TTEI_ERROR] - allowed) / norm2;
         bound = --tries > 0 && bound * bound > excess ? sqrt(bound * bound - excess) : 0;
     }
 }
@@ -5755,7 +5775,7 @@ static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, 
 /* Up to TTEI_LANES rows into as many records, record_size apart; each gets the same record whatever rows
    stand beside it. */
 static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count,
-                               unsigned char *records, size_t record_size, ttei_train_slot *slots,
+                               unsigned char *records, size_t record_size, ttei_slot *slots,
                                ttei_train_encoder *e)
 {
     tte_status status[TTEI_LANES];
@@ -5775,11 +5795,12 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
     for (i = 0; i < count; ++i) {
         const float *cores = e->in_lanes ? e->lanes.cores + i * e->lanes.cores_len : e->cores;
         memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
-        slots[i].norm2 = norm2[i];
-        slots[i].error2 = 0;
+        slots[i].terms[TTEI_NORM] = slots[i].terms[TTEI_WEIGHTED_NORM] = norm2[i];
+        slots[i].terms[TTEI_ERROR] = 0;
         if (status[i] == TTE_OK)
             status[i] = e->in_lanes ? ttei_train_measure(plan, row[i], cores, &slots[i], e)
                                     : ttei_train_one(plan, row[i], scales[i], &slots[i], e);
+        slots[i].terms[TTEI_WEIGHTED_ERROR] = slots[i].terms[TTEI_ERROR];
         slots[i].status = status[i];
         slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
                                           ttei_core_sum(&plan->shape, slots[i].ranks));
@@ -5793,8 +5814,7 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
    A sample of rows is compressed with 1, 2, 3 .. modes, where the coding is open in each of them, and what is
    measured decides: the least error within the bytes that a ratio leaves, or the fewest bytes that meet eps. */
 
-#define TTEI_PLAN_ROWS 64u   /* of the sample                    */
-#define TTEI_PLAN_MODES 4    /* more only where fewer do not fit */
+enum { TTEI_PLAN_ROWS = 64, TTEI_PLAN_MODES = 4 };  /* of the sample; more modes only where fewer do not fit */
 
 /* d modes which multiply to dim, or to the least number above it that has such modes: the largest no more
    than twice the smallest, since a train of given ranks holds numbers in proportion to the sum of its modes,
@@ -5824,21 +5844,17 @@ static tte_status ttei_train_judge(const ttei_train_plan *plan, const float *row
                                    double *error2, double *bytes)
 {
     const size_t most = ttei_train_most(plan);
-    ttei_train_slot slots[TTEI_LANES];
+    ttei_slot slots[TTEI_LANES];
     ttei_train_encoder e;
     ttei_carve carve = ttei_carve_begin(NULL);
     unsigned char *records;
-    void *block;
     size_t done, now, i;
     tte_status status = TTE_OK;
-    ttei_train_encoder_carve(plan, &carve, &e);
-    (void)ttei_take(&carve, ttei_mul(TTEI_LANES, most), 1);
-    if (carve.used == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(carve.used);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    carve = ttei_carve_begin(block);
-    ttei_train_encoder_carve(plan, &carve, &e);
-    records = (unsigned char *)ttei_take(&carve, TTEI_LANES * most, 1);
+    do {
+        ttei_train_encoder_carve(plan, &carve, &e);
+        records = (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_LANES, most), 1);
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     *error2 = *bytes = 0;
     if (ttei_adapted(plan->eps > 0, plan->shape.modes))
         *bytes = (double)ttei_index_bytes(count, ttei_index_entry(&plan->shape, plan->max_rank));
@@ -5847,11 +5863,11 @@ static tte_status ttei_train_judge(const ttei_train_plan *plan, const float *row
         ttei_encode_trains(plan, rows + done * plan->dim, now, records, most, slots, &e);
         for (i = 0; i < now; ++i) {
             if (slots[i].status != TTE_OK) status = slots[i].status;
-            *error2 += slots[i].error2;
+            *error2 += slots[i].terms[TTEI_ERROR];
             *bytes += (double)slots[i].size;
         }
     }
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     return status;
 }
 
@@ -6414,26 +6430,6 @@ static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_r
    number of rows; whatever is summed over rows is summed in their order, so that results do not depend on threads.
    ============================================================================================= */
 
-/* Memory for arrays that are named once: `do { takes } while (ttei_carve_again(&carve));` measures, allocates and carves.
-   Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
-static int ttei_carve_again(ttei_carve *carve)
-{
-    void *block = carve->base == NULL && carve->used <= TTEI_SIZE_MAX / 2 ? TT_EMBED_MALLOC(carve->used) : NULL;
-    if (block != NULL) *carve = ttei_carve_begin(block);
-    return block != NULL;
-}
-
-static tte_status ttei_carve_status(const ttei_carve *carve)
-{
-    if (carve->base != NULL) return TTE_OK;
-    return carve->used > TTEI_SIZE_MAX / 2 ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
-}
-
-static void ttei_drop(void *block)
-{
-    if (block != NULL) TT_EMBED_FREE(block);
-}
-
 /* Progress of one call: a caller's function, and which part of the whole is being done. */
 typedef struct ttei_progress {
     tte_progress_fn report;
@@ -6541,8 +6537,7 @@ static void ttei_mirror(size_t n, double *a)
 /* ---- rates -------------------------------------------------------------------------------------------- */
 
 /* The rate bytes there are: none, the trellis, plain codes of 2 bits and more. */
-#define TTEI_RATES 13           /* none and the trellis                                                    */
-#define TTEI_RATES_ALL 26
+enum { TTEI_RATES = 13, TTEI_RATES_ALL = 26 };  /* none and the trellis; all */
 static const unsigned char ttei_rates[TTEI_RATES_ALL] = {0,   1,   2,   3,   4,   5,   6,   7,   8,   10,  12,  14,  16,
                                                          130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 142};
 
@@ -6619,8 +6614,16 @@ static double ttei_water(const double *v, size_t n, double bits)
 
 /* ---- the model: what rows share, as a reader will see it --------------------------------------------------- */
 
-#define TTEI_NEAR 96u           /* leading coefficients that choose a row's centroid                       */
-#define TTEI_LEVELS 4096        /* levels of weight * energy, 64 an octave; 2048 stands for 1               */
+enum {
+    TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
+    TTEI_LEVELS = 4096,  /* levels of weight * energy, 64 an octave; 2048 stands for 1 */
+    TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
+    TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
+    TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
+    TTEI_STRETCHES = 6,  /* see ttei_census                                            */
+    TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
+    TTEI_BINS = TTEI_LEVELS / TTEI_FINE
+};
 
 typedef struct ttei_class {
     int level;                  /* the lowest that belongs to it                                           */
@@ -6760,7 +6763,6 @@ static void ttei_nearest(size_t count, size_t leading, const float *y, size_t po
 }
 
 /* A tile of rows in the coordinates of a model. */
-#define TTEI_ROWS_TILE 64u
 typedef struct ttei_rows_tile {
     float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
     float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
@@ -6865,25 +6867,29 @@ static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_
     l->rows = (float *)ttei_take(carve, ttei_mul(l->block_rows, dim), sizeof(float));
 }
 
+/* The next block of a pass over all rows: `count` from `first` on in l->rows, 0 behind the last. Reports the one before. */
+static tte_status ttei_pass_next(ttei_learning *l, int exponent, size_t *first, size_t *count)
+{
+    const size_t vocab = l->s->vocab;
+    tte_status status = TTE_OK;
+    *first += *count;
+    if (*first > 0) status = ttei_report(&l->progress, (double)*first / (double)vocab);
+    *count = status == TTE_OK ? ttei_min(l->block_rows, vocab - *first) : 0;
+    return *count > 0 ? ttei_fetch(l->s, exponent, *first, *count, l->rows) : status;
+}
+
 /* The power of two that all entries are below. */
 static tte_status ttei_learn_extent(ttei_learning *l)
 {
-    const ttei_settings *s = l->s;
-    size_t first, count;
+    size_t first = 0, count = 0;
     float top = 0;
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        float now;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, 0, first, count, l->rows);
-        if (status != TTE_OK) return status;
-        now = ttei_largest(count * l->dim, l->rows);
+    tte_status status;
+    while ((status = ttei_pass_next(l, 0, &first, &count)) == TTE_OK && count > 0) {
+        const float now = ttei_largest(count * l->dim, l->rows);
         if (now > top) top = now;
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
     l->exponent = ttei_exponent((double)top);
-    return TTE_OK;
+    return status;
 }
 
 /* Mean and covariance of the rows, in weights. */
@@ -6892,23 +6898,19 @@ static tte_status ttei_learn_moments(ttei_learning *l)
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
     float weight[256];
-    size_t first, count, i, j;
+    size_t first = 0, count = 0, i, j;
+    tte_status status;
     memset(l->first, 0, dim * sizeof *l->first);
     memset(l->second, 0, dim * dim * sizeof *l->second);
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) return status;
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         for (i = 0; i < count; ++i) {
             weight[i] = ttei_row_weight(s, first + i);
             l->weight_sum += (double)weight[i];
             for (j = 0; j < dim; ++j) l->first[j] += (double)weight[i] * (double)l->rows[i * dim + j];
         }
         ttei_gram_add(count, dim, l->rows, weight, l->second);
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
+    if (status != TTE_OK) return status;
     l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     for (j = 0; j < dim; ++j) l->first[j] /= l->weight_sum;
     for (i = 0; i < dim; ++i)
@@ -7020,8 +7022,6 @@ static double ttei_learn_level(ttei_learning *l, double eps)
 }
 
 /* ---- centroids ---------------------------------------------------------------------------------------------- */
-
-#define TTEI_SAMPLE 32768u      /* rows that centroids are sought on                                       */
 
 /* The search for centroids, in the leading coefficients y of a sample. */
 typedef struct ttei_cluster {
@@ -7205,14 +7205,11 @@ static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, flo
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
-    size_t first, count, i, j, k;
+    size_t first = 0, count = 0, i, j, k;
+    tte_status status;
     memset(centers->sums, 0, centers->count * dim * sizeof *centers->sums);
     memset(centers->weights, 0, centers->count * sizeof *centers->weights);
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) return status;
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         ttei_cluster_project(l, c, count, l->rows, y);
         ttei_cluster_assign(c, centers->count, count, y);
         for (i = 0; i < count; ++i) {
@@ -7221,14 +7218,12 @@ static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, flo
             centers->weights[c->ids[i]] += weight;
             for (j = 0; j < dim; ++j) sum[j] += weight * (double)l->rows[i * dim + j];
         }
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
     for (k = 0; k < centers->count; ++k)
         for (j = 0; j < dim; ++j)
             centers->rows[k * dim + j] =
                 centers->weights[k] > 0 ? (float)(centers->sums[k * dim + j] / centers->weights[k]) : 0;
-    return TTE_OK;
+    return status;
 }
 
 /* Points at most: a power of two that scores of one query, the sample and the effort allow. */
@@ -7292,8 +7287,6 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
 }
 
 /* ---- basis and centroids, coded --------------------------------------------------------------------------- */
-
-#define TTEI_CLASSES_MAX (32u + 65u * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX))
 
 /* The sections that all rows share, as bytes. */
 typedef struct ttei_shared {
@@ -7583,7 +7576,7 @@ static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *cod
 }
 
 /* A class: level and scale, then its runs, to bytes. */
-static unsigned char *ttei_class_write(const ttei_class *c, const unsigned char *spreads, unsigned char *p)
+static unsigned char *ttei_class_write(const ttei_class *c, unsigned char *p)
 {
     size_t i;
     ttei_put16(p, (uint32_t)c->level);
@@ -7593,7 +7586,7 @@ static unsigned char *ttei_class_write(const ttei_class *c, const unsigned char 
     for (i = 0; i < c->run_count; ++i, p += TTEI_RUN_BYTES) {
         p[0] = (unsigned char)c->runs[i].rate;
         ttei_put16(p + 1, (uint32_t)c->runs[i].count);
-        p[3] = spreads[i];
+        p[3] = (unsigned char)ttei_spread_encode((double)c->runs[i].spread);
     }
     return p;
 }
@@ -7616,8 +7609,7 @@ static const unsigned char *ttei_class_read(const unsigned char *p, ttei_class *
    change too often for that, a run takes in what follows at higher rates. A run of the
    trellis has the root of the mean square of its spreads, one of plain codes the largest. Trailing zeros are no run.
    Returns the bytes of a record. */
-static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, size_t step, const unsigned char *rates,
-                              const double *spreads)
+static size_t ttei_class_runs(ttei_class *c, size_t rank, size_t step, const unsigned char *rates, const double *spreads)
 {
     const size_t groups = (rank + step - 1) / step;
     ttei_extent extent = {0, 0};
@@ -7643,8 +7635,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
                 run->rate = ttei_rates[rates[g]];
                 run->count = ttei_min(last * step, rank) - g * step;
                 for (n = g; n < last; ++n) sum += spreads[n] * spreads[n] / (double)(last - g);
-                bytes[c->run_count] = (unsigned char)ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04);
-                run->spread = ttei_spread(bytes[c->run_count]);
+                run->spread = ttei_spread(ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04));
             }
             ++c->run_count;
         }
@@ -7795,7 +7786,6 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
                                       unsigned char *class_bytes, ttei_class *class_, unsigned char *records)
 {
     const size_t rank = m->rank, step = ttei_group(rank);
-    unsigned char bytes[TTEI_RUNS_MAX];
     double error[TTEI_RATES_ALL], top;
     size_t j, k, g, halves = 0;
     long long number;
@@ -7839,8 +7829,8 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
     }
     class_->level = 0;
     class_->scale = 1;
-    (void)ttei_class_runs(class_, bytes, rank, step, rates, spreads);
-    (void)ttei_class_write(class_, bytes, class_bytes);
+    (void)ttei_class_runs(class_, rank, step, rates, spreads);
+    (void)ttei_class_write(class_, class_bytes);
     (void)ttei_class_read(class_bytes, class_);
     TTEI_OPENMP(omp parallel for schedule(static) num_threads(coder->threads))
     for (number = 0; number < (long long)centers->count; ++number) {
@@ -7851,11 +7841,6 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
 }
 
 /* ---- classes: last pass before rows are coded -------------------------------------------------------------- */
-
-#define TTEI_STRETCHES 6
-#define TTEI_REACH_OF_CODES 3.7  /* standard deviations to the largest code integer, at common spreads */
-#define TTEI_FINE 8                       /* levels in a bin                                               */
-#define TTEI_BINS (TTEI_LEVELS / TTEI_FINE)  /* eighths of octaves                                        */
 
 /* What the last pass finds out about rows of each level. */
 typedef struct ttei_census {
@@ -7922,8 +7907,8 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
     const ttei_settings *s = l->s;
     const size_t tiles = (l->block_rows + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE;
     ttei_rows_tile *tile;
-    size_t first, count, i, j;
-    tte_status status = TTE_OK;
+    size_t first = 0, count = 0, i, j;
+    tte_status status;
     ttei_carve carve = ttei_carve_begin(NULL);
     do {
         ttei_rows_tile unused;
@@ -7931,11 +7916,8 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
         for (i = 0; i < tiles; ++i) ttei_tile_carve(m, &carve, tile == NULL ? &unused : &tile[i]);
     } while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
-    for (first = 0; first < s->vocab && status == TTE_OK; first += count) {
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         long long t;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) break;
     TTEI_OPENMP(omp parallel for schedule(dynamic, 1))
         for (t = 0; t < (long long)tiles; ++t) {
             const size_t at = (size_t)t * TTEI_ROWS_TILE;
@@ -7957,7 +7939,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
             census->log_square[bin] += log2(energy) * log2(energy);
             for (j = 0; j < m->rank; ++j) {
                 const double x = fabs((double)z[j]) / sqrt(energy);
-                double reach = TTEI_REACH_OF_CODES;
+                double reach = 3.7;  /* standard deviations to the largest code integer, at common spreads */
                 int stretch;
                 shape[j] += x * x;
                 if (x > census->top[j]) census->top[j] = x;
@@ -7967,7 +7949,6 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
                 }
             }
         }
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
     }
     TT_EMBED_FREE(carve.base);
     return status;
@@ -8239,7 +8220,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     ttei_carve carve = ttei_carve_begin(NULL);
     double *room, *variance;
     size_t *sizes, record[65] = {0}, g;
-    unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
+    unsigned char *p = classes;
     double low, high = 0, total = 0;
     int c, i, bits, falling;
     memset(&a, 0, sizeof a);
@@ -8296,8 +8277,8 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
             const size_t at = (size_t)c * a.groups + g;
             room[g] = a.spreads[at * TTEI_RATES_ALL + a.rates[at]];
         }
-        (void)ttei_class_runs(&m->classes[c], spreads, rank, a.step, a.rates + (size_t)c * a.groups, room);
-        p = ttei_class_write(&m->classes[c], spreads, p);
+        (void)ttei_class_runs(&m->classes[c], rank, a.step, a.rates + (size_t)c * a.groups, room);
+        p = ttei_class_write(&m->classes[c], p);
         (void)ttei_class_read(start, &m->classes[c]);
         TTEI_ASSERT(m->classes[c].bytes <= record[c]);  /* less where there would be too many runs */
     }
@@ -8416,8 +8397,8 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     }
     if (status == TTE_OK) {
         const int bits = m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0;
-        const double fixed = (double)ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
-                             (double)(shared->basis_size + shared->centroids_size);
+        const double fixed = (double)(ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
+                                      shared->basis_size + shared->centroids_size);
         double room = 1;
         for (turn = 0; turn < 8 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
             status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
@@ -8540,9 +8521,8 @@ static ttei_sum ttei_sum_read(const unsigned char *p)
 }
 
 /* How close an image is to the rows it was made of. */
-enum { TTEI_NORM, TTEI_ERROR, TTEI_WEIGHTED_NORM, TTEI_WEIGHTED_ERROR, TTEI_SUMS };
 typedef struct ttei_errors {
-    ttei_sum sum[TTEI_SUMS];  /* over all rows: |row|^2, |row - row^|^2, both again in weights and metric */
+    ttei_sum sum[TTEI_SUMS];  /* of the terms of all rows                                                 */
     double worst;             /* largest relative error of a row                                          */
 } ttei_errors;
 
@@ -8643,21 +8623,12 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
 
 /* ---- the builder ----------------------------------------------------------------------------------------------- */
 
-/* What became of one row. */
-typedef struct ttei_slot {
-    tte_status status;
-    size_t size;                    /* of its record                                     */
-    double terms[TTEI_SUMS];
-    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN                                  */
-    uint16_t centroid;              /* TTE_PER_TABLE, and the next two                   */
-    unsigned char class_, gain;
-} ttei_slot;
-
 /* An image being built: records grow behind the room of the header, what the index will say of them beside them. */
 typedef struct ttei_builder {
     const ttei_train_plan *plan;     /* TTE_PER_TOKEN: how rows become records; else NULL    */
     const ttei_model *model;         /* TTE_PER_TABLE: the same                              */
     const ttei_shared *shared;       /* .. and the sections of the model                     */
+    tte_table index;                 /* .. and what reading functions want to know of its index */
     unsigned char *data;             /* capacity bytes; records from `first` on              */
     size_t first, capacity, records_size;
     unsigned char *notes;            /* rows x note bytes: ranks, or class, gain, centroid   */
@@ -8820,36 +8791,30 @@ static unsigned char *ttei_ids_write(const unsigned char *notes, size_t count, s
 /* The index of TTE_PER_TABLE, to bytes that are zero. */
 static unsigned char *ttei_classes_write(const ttei_builder *b, unsigned char *p)
 {
-    const ttei_model *m = b->model;
-    const int width = (int)(ttei_bit_length(b->records_size) + 7) / 8;
+    const tte_table *t = &b->index;
     size_t first, count, offset = 0, i;
     for (first = 0; first < b->rows; first += count) {
         const unsigned char *notes = b->notes + first * b->note;
         int k;
         count = ttei_min(TTEI_BLOCK, b->rows - first);
-        for (k = 0; k < width; ++k) *p++ = (unsigned char)(offset >> 8 * k & 255u);
-        p = ttei_ids_write(notes, count, 0, 0, (int)ttei_bit_length((size_t)m->class_count - 1), p);
-        p = ttei_ids_write(notes, count, 1, 0, m->gain_bits, p);
-        p = ttei_ids_write(notes, count, 2, 1,
-                           m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0, p);
-        for (i = 0; i < count; ++i) offset += m->classes[notes[4 * i]].bytes;
+        for (k = 0; k < t->offset_bytes; ++k) *p++ = (unsigned char)(offset >> 8 * k & 255u);
+        p = ttei_ids_write(notes, count, 0, 0, t->class_bits, p);
+        p = ttei_ids_write(notes, count, 1, 0, t->gain_bits, p);
+        p = ttei_ids_write(notes, count, 2, 1, t->centroid_bits, p);
+        for (i = 0; i < count; ++i) offset += b->model->classes[notes[4 * i]].bytes;
     }
     return p;
 }
 
-static size_t ttei_builder_index(const ttei_builder *b)
+static size_t ttei_builder_index(ttei_builder *b)
 {
-    const ttei_model *m = b->model;
-    size_t bytes = 0, first, count;
     if (b->plan != NULL) return ttei_builder_adapted(b) ? ttei_index_bytes(b->rows, b->note) : 0;
-    for (first = 0; first < b->rows; first += count) {
-        count = ttei_min(TTEI_BLOCK, b->rows - first);
-        bytes += (size_t)(ttei_bit_length(b->records_size) + 7) / 8 +
-                 ttei_id_bytes(count, (int)ttei_bit_length((size_t)m->class_count - 1)) +
-                 ttei_id_bytes(count, m->gain_bits) +
-                 ttei_id_bytes(count, m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0);
-    }
-    return bytes;
+    b->index.vocab = b->rows;
+    b->index.offset_bytes = (uint8_t)((ttei_bit_length(b->records_size) + 7) / 8);
+    b->index.class_bits = (uint8_t)ttei_bit_length((size_t)b->model->class_count - 1);
+    b->index.gain_bits = (uint8_t)b->model->gain_bits;
+    b->index.centroid_bits = (uint8_t)(b->model->centroid_count > 1 ? ttei_bit_length(b->model->centroid_count - 1) : 0);
+    return ttei_blocks_bytes(&b->index);
 }
 
 /* The header, all but sections and checksum. */
@@ -9131,23 +9096,13 @@ static void ttei_batch_encode(const ttei_builder *b, const ttei_coder *coder, tt
         const size_t first = (size_t)group * together, now = ttei_min(together, count - first);
         unsigned char *records = batch->records + first * batch->record_size;
         ttei_encoder *encoder = &batch->encoders[ttei_thread()];
-        ttei_train_slot trains[TTEI_LANES];
-        size_t i;
-        if (b->plan == NULL) {
+        if (b->plan == NULL)
             ttei_tile_encode(b->model, coder, ttei_thread(), rows + first * dim,
                              weights != NULL ? weights + first : NULL, usual, now, records, batch->record_size,
                              batch->slots + first, encoder);
-            continue;
-        }
-        ttei_encode_trains(b->plan, rows + first * dim, now, records, batch->record_size, trains, &encoder->train);
-        for (i = 0; i < now; ++i) {
-            ttei_slot *slot = &batch->slots[first + i];
-            slot->status = trains[i].status;
-            slot->size = trains[i].size;
-            memcpy(slot->ranks, trains[i].ranks, sizeof slot->ranks);
-            slot->terms[TTEI_NORM] = slot->terms[TTEI_WEIGHTED_NORM] = trains[i].norm2;
-            slot->terms[TTEI_ERROR] = slot->terms[TTEI_WEIGHTED_ERROR] = trains[i].error2;
-        }
+        else
+            ttei_encode_trains(b->plan, rows + first * dim, now, records, batch->record_size, batch->slots + first,
+                               &encoder->train);
     }
 }
 
@@ -9977,7 +9932,6 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 
 #endif /* TT_EMBED_READ_ONLY */
 
-#undef TTEI_ALIGN
 #undef TTEI_ASSERT
 #undef TTEI_AVX2
 #undef TTEI_AVX2_INLINE
@@ -9985,68 +9939,37 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_AVX512_INLINE
 #undef TTEI_AVX512_TARGET
 #undef TTEI_BRANCH
-#undef TTEI_BINS
-#undef TTEI_CLASSES_MAX
 #undef TTEI_CLONES
 #undef TTEI_CLONES_FUSED
-#undef TTEI_CODE1_A
-#undef TTEI_CODE1_B
-#undef TTEI_CODE2_A
-#undef TTEI_CODE2_B
 #undef TTEI_COST_AVX2
 #undef TTEI_COST_AVX2_INLINE
 #undef TTEI_COST_AVX512
 #undef TTEI_COST_AVX512_INLINE
 #undef TTEI_DOUBLES
 #undef TTEI_DOUBLES_OF
-#undef TTEI_FINE
 #undef TTEI_FLOATS
 #undef TTEI_FLOATS_OF
-#undef TTEI_GRAM_ROWS
-#undef TTEI_GRAM_SIDE
 #undef TTEI_INLINE
 #undef TTEI_LANES
-#undef TTEI_LANE_CUT
-#undef TTEI_LANE_SIDE
-#undef TTEI_LANE_SWEEPS
-#undef TTEI_LANE_TINY
 #undef TTEI_LESS
-#undef TTEI_LEVELS
 #undef TTEI_LEVEL_MAX
 #undef TTEI_LOOPS
 #undef TTEI_MAGIC_HIGH
 #undef TTEI_MAGIC_LOW
-#undef TTEI_NEAR
 #undef TTEI_NEON
 #undef TTEI_NEON_INLINE
 #undef TTEI_NOINLINE
 #undef TTEI_NO_FUSING
 #undef TTEI_OPENMP
-#undef TTEI_PLAN_MODES
-#undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
-#undef TTEI_PRODUCT_DEPTH
 #undef TTEI_QUAD
-#undef TTEI_RATES
-#undef TTEI_RATES_ALL
-#undef TTEI_REACH_OF_CODES
-#undef TTEI_READERS
 #undef TTEI_ROUNDED
-#undef TTEI_ROWS_TILE
-#undef TTEI_SAMPLE
 #undef TTEI_SELECT
 #undef TTEI_SHUFFLE
 #undef TTEI_SIZE_MAX
-#undef TTEI_SPARE
-#undef TTEI_SQUARE_MIN
-#undef TTEI_STRETCHES
-#undef TTEI_STRIP
-#undef TTEI_SVD_BLOCK
-#undef TTEI_SVD_PART
 #undef TTEI_SVD_SWEEPS
 #undef TTEI_TILES
 #undef TTEI_TURN
-#undef TTEI_TYPE_BYTES
 #undef TTEI_UNFUSED
 #undef TTEI_UNROLL
 #undef TTEI_UNIT
