@@ -382,8 +382,7 @@ TTE_API tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks,
      scratch  2 * max over k of ranks_a[k] * ranks_b[k] floats
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE. Cost: sum of n * ra * rb * (ra + rb). */
 TTE_API tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float *cores_a,
-                             const int32_t *ranks_b, const float *cores_b, float *result,
-                             float *scratch);
+                             const int32_t *ranks_b, const float *cores_b, float *result, float *scratch);
 
 #ifndef TT_EMBED_READ_ONLY
 
@@ -397,9 +396,8 @@ TTE_API size_t tte_decompose_work(const tte_shape *shape);
      x         in,  prod(dim) floats, row-major, first mode slowest
      max_rank  no bond gets more; 0: no cap
      eps       0: ranks are as large as cap and shape allow. Otherwise the smallest ranks with
-               |x - x^| <= eps*|x|, where the error allowed to the bonds still to come is what the
-               bonds before left over; rounding is inside eps from eps = 1e-5 on. A cap that cuts
-               deeper wins over eps.
+               |x - x^| <= eps*|x|, where the error allowed to the bonds still to come is what the bonds before left
+               over; rounding is inside eps from eps = 1e-5 on. A cap that cuts deeper wins over eps.
      ranks     out, modes + 1
      cores     out, room for tte_core_cap floats, tte_core_len of them written; all but the last
                left-orthonormal: sum over a, i of G[a,i,b]*G[a,i,c] = (b == c)
@@ -423,20 +421,17 @@ TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max
      work        tte_svd_*_work bytes, any alignment
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when a singular value
    exceeds the type's range), TTE_ERR_CONVERGENCE.
-   Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts
-   and the stopping criteria of [DK90]; with vectors, from k = 40 on, division of the bidiagonal matrix
-   [GE95]. The matrix is scaled by a power of two first, so that entries from the smallest to the largest
-   finite number are safe.
+   Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts and the stopping
+   criteria of [DK90]; with vectors, from k = 40 on, division of the bidiagonal matrix [GE95]. The matrix is scaled by a
+   power of two first, so that entries from the smallest to the largest finite number are safe.
    Accuracy (tests/test_svd.c): |a - u s vt| / (|a| max(rows, cols) ulp), |I - u'u| / (rows ulp) and
    |I - vt vt'| / (cols ulp) below 6; of an upper bidiagonal matrix every singular value to a
    relative error of order n ulp, where u and vt are NULL or k < 40, else to n ulp of the largest.
    Cost: about 4 m n^2 - 4/3 n^3 flops for values, with vectors 8 m n^2 + 5 n^3. */
 TTE_API size_t tte_svd_f32_work(int rows, int cols);
-TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt,
-                               void *work);
+TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt, void *work);
 TTE_API size_t tte_svd_f64_work(int rows, int cols);
-TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s,
-                               double *vt, void *work);
+TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s, double *vt, void *work);
 
 #endif /* TT_EMBED_READ_ONLY */
 
@@ -574,8 +569,7 @@ TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t coun
 
 /* The table with one row replaced; row_weight 0: as most rows have. What the old row had contributed to the recorded
    errors is not known any more; they become upper bounds. Returns as tte_append, and TTE_ERR_RANGE. */
-TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight,
-                               tte_image *out);
+TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight, tte_image *out);
 
 /* Shards of one table, in order, into one image: the same bytes as compressing it whole, TTE_PER_TABLE with the same
    `like`.
@@ -646,8 +640,7 @@ TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, 
 /* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores alone for TTE_PER_TOKEN
    where the modes' product is dim; else from the rows. (TT_EMBED_DECODE_ONLY: always from the rows.)
    Returns as tte_lookup. */
-TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
-                                    float *scratch);
+TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch);
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
@@ -1619,8 +1612,7 @@ static int ttei_section_classes(tte_table *t)
     t->classes = ttei_section(t, TTEI_CLASSES, &size);
     for (c = 0; c < classes; ++c) {
         if (at > size || size - at < TTEI_CLASS_HEAD || t->classes[at + 4] > TTEI_RUNS_MAX ||
-            size - at < ttei_class_bytes(t->classes + at) ||
-            !ttei_class_good(t->classes + at, (size_t)t->rank))
+            size - at < ttei_class_bytes(t->classes + at) || !ttei_class_good(t->classes + at, (size_t)t->rank))
             return 0;
         t->record_size = ttei_class_record(t->classes + at);  /* at last that of the centroids */
         at += ttei_class_bytes(t->classes + at);
@@ -1665,8 +1657,7 @@ TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
                                 : index == ttei_index_bytes(t->vocab, t->index_entry);
     }
     if ((t->records != NULL) != (t->vocab > 0) || (t->index != NULL) != (t->vocab > 0) ||
-        (t->centroids != NULL) != (t->centroid_count > 1) || !ttei_section_classes(t) ||
-        !ttei_section_basis(t) ||
+        (t->centroids != NULL) != (t->centroid_count > 1) || !ttei_section_classes(t) || !ttei_section_basis(t) ||
         (t->centroids != NULL && size != ttei_mul((size_t)t->centroid_count, t->record_size)))
         return 0;
     t->offset_bytes = (uint8_t)((ttei_bit_length(t->records_size) + 7) / 8);
@@ -1701,8 +1692,7 @@ TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
     size_t header;
     if (p[TTEI_AT_LAYOUT] < TTE_PER_TABLE || p[TTEI_AT_LAYOUT] > TTE_PER_TOKEN ||
         p[TTEI_AT_MODES] > TTE_MAX_MODES || p[TTEI_AT_SECTIONS] > TTEI_SECTIONS ||
-        (table ? p[TTEI_AT_CODING] != TTE_TRELLIS
-               : p[TTEI_AT_CODING] < TTE_F32 || p[TTEI_AT_CODING] > TTE_I4))
+        (table ? p[TTEI_AT_CODING] != TTE_TRELLIS : p[TTEI_AT_CODING] < TTE_F32 || p[TTEI_AT_CODING] > TTE_I4))
         return TTE_ERR_FORMAT;
     t->layout = (tte_layout)p[TTEI_AT_LAYOUT];
     t->coding = (tte_coding)p[TTEI_AT_CODING];
@@ -2311,8 +2301,7 @@ TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *code
 }
 
 /* sums[] += q[i] * codes of record i; |q| < 2^15. `codes` is room for one record. Uses s up. */
-static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums,
-                          ttei_i16 *codes)
+static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums, ttei_i16 *codes)
 {
 #ifdef TTEI_VECTORS
     TTEI_VECTORS(add, (s, rows, bytes, q, sums));
@@ -2581,8 +2570,7 @@ TTEI_INLINE void ttei_product_block(int height, int vectors, int more, size_t k,
 #endif
 
 TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                                  size_t right, const float *b, size_t ldb, float *c,
-                                                  size_t ldc)
+                                                  size_t right, const float *b, size_t ldb, float *c, size_t ldc)
 {
     TTEI_NO_FUSING
     size_t i, j = 0, l;
@@ -2700,8 +2688,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
     if (n > 0) ttei_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
 }
 
-tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
-                           float *scratch)
+tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x, float *scratch)
 {
     size_t len;
     if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
@@ -2836,9 +2823,8 @@ typedef struct ttei_train_room {
     size_t chunk, part, threads;  /* scores; floats of a part: `numbers`, then work; parts that fit */
 } ttei_train_room;
 
-/* Carves `scratch`, or answers how much is needed when that is NULL. Intermediate results are those of a
-   contraction; for a score twice the largest rk (n(k+1)..nd), which is enough for an inner product, twice the
-   largest rk^2. */
+/* Carves `scratch`, or answers how much is needed when that is NULL. Intermediate results are those of a contraction;
+   for a score twice the largest rk (n(k+1)..nd), which is enough for an inner product, twice the largest rk^2. */
 static size_t ttei_train_carve(const tte_table *t, float *scratch, ttei_train_room *room)
 {
     const size_t row = ttei_max(ttei_max(ttei_entries(&t->shape), t->numbers), ttei_mul(2, (size_t)t->dim));
@@ -2924,8 +2910,7 @@ static const unsigned char *ttei_basis_records(const tte_table *t)
 }
 
 /* z[j] = code * scale, or that added to what z holds. */
-TTEI_CLONES TTEI_LOOPS static void ttei_scale_codes(size_t n, const ttei_i16 *codes, float scale, int add,
-                                                    float *z)
+TTEI_CLONES TTEI_LOOPS static void ttei_scale_codes(size_t n, const ttei_i16 *codes, float scale, int add, float *z)
 {
     TTEI_NO_FUSING
     size_t j;
@@ -2966,8 +2951,7 @@ TTEI_CLONES TTEI_LOOPS static void ttei_times(size_t n, const unsigned char *sca
 }
 
 /* z = coefficients of a row, centroid and mean included, times the scales of the basis. */
-static void ttei_row_coefficients(const tte_table *t, size_t token, const ttei_u32 *classes, ttei_i16 *codes,
-                                  float *z)
+static void ttei_row_coefficients(const tte_table *t, size_t token, const ttei_u32 *classes, ttei_i16 *codes, float *z)
 {
     const ttei_row row = ttei_find_row(t, classes, token);
     const int mean = t->basis_rows - t->rank, centroids = t->centroid_count > 1;
@@ -3122,8 +3106,7 @@ static void ttei_batch_row(const ttei_batch *b, size_t i)
     const ttei_i32 *q = (const ttei_i32 *)z;
     ttei_u32 *used = (ttei_u32 *)(to + 1), *pairs = used + 1;
     size_t p;
-    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes,
-                          b->room->codes + ttei_thread() * b->room->codes_len, z);
+    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes, b->room->codes + ttei_thread() * b->room->codes_len, z);
     z[b->t->basis_rows] = 0;  /* beside the last of an odd number */
     to[0] = ttei_row_integers(b->t, z);
     if (!(to[0] > 0)) memset(z, 0, ((size_t)b->t->basis_rows + 1) * sizeof *z);
@@ -3134,8 +3117,7 @@ static void ttei_batch_row(const ttei_batch *b, size_t i)
 }
 
 /* A panel: n columns from `column` on of `depth` pairs of rows of the basis from row `from` on. */
-static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t from, size_t depth,
-                            ttei_i16 *panel)
+static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t from, size_t depth, ttei_i16 *panel)
 {
     const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
     size_t row = 0, rows, bytes, first, end;
@@ -3255,8 +3237,7 @@ static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *diff
 
 /* The different rows of a window stand at its front first; then, from the last token on, each is copied to
    its places, none of which is before it. */
-static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                             float *scratch)
+static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows, float *scratch)
 {
     const size_t dim = (size_t)t->dim;
     uint32_t different[TTEI_WINDOW];
@@ -3283,8 +3264,7 @@ static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t 
 
 #endif
 
-tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                            float *scratch)
+tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows, float *scratch)
 {
     size_t i;
     if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
@@ -3486,8 +3466,7 @@ static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float
 }
 
 /* Scores of `count` tokens, in the scratch of this thread. */
-static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count,
-                              float *out)
+static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count, float *out)
 {
     ttei_i16 *codes;
     size_t now;
@@ -3553,8 +3532,7 @@ static void ttei_sift(uint32_t *tokens, float *scores, size_t n, uint32_t token,
 {
     size_t at = 0, child;
     while ((child = 2 * at + 1) < n) {
-        if (child + 1 < n &&
-            ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
+        if (child + 1 < n && ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
             ++child;
         if (!ttei_behind(scores[child], tokens[child], score, token)) break;
         tokens[at] = tokens[child];
@@ -3574,8 +3552,7 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     tte_status status;
     const float lowest = ttei_f32_of(0xff800000u);  /* minus infinity */
     size_t token, i, chunk, n;
-    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
-        k > t->vocab)
+    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 || k > t->vocab)
         return TTE_ERR_ARGUMENT;
     status = ttei_scan_begin(t, query, scratch, &scan);
     if (status != TTE_OK) return status;
@@ -3610,8 +3587,7 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
    serves both, and a float result is the exact one rounded.
    ============================================================================================= */
 
-/* Four doubles, and vectors that may lie anywhere in memory; where the compiler knows none, single numbers.
-   */
+/* Four doubles, and vectors that may lie anywhere in memory; where the compiler knows none, single numbers. */
 #if TTEI_LANES > 1
 #define TTEI_QUAD 4
 typedef double ttei_quad __attribute__((vector_size(32), may_alias, aligned(8)));
@@ -3949,14 +3925,12 @@ TTEI_INLINE void ttei_add_columns(size_t n, const double *f, const double *x, si
                                (f[2] * TTEI_DOUBLES_OF(x2 + i) + f[3] * TTEI_DOUBLES_OF(x3 + i));
 }
 
-/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B;
-   the reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right,
-   in Q (vector j in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off
-   until the next column's reflection is at hand, so that a column takes both while it is in the cache. `line`
-   (step) holds W v. */
-TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q,
-                                           size_t step_q, double *d, double *e, double *tau_left,
-                                           double *tau_right, double *line)
+/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B; the
+   reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right, in Q (vector j
+   in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off until the next column's
+   reflection is at hand, so that a column takes both while it is in the cache. `line` (step) holds W v. */
+TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q, size_t step_q,
+                                           double *d, double *e, double *tau_left, double *tau_right, double *line)
 {
     const double *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
     double old = 0, g[4] = {0, 0, 0, 0};
@@ -4404,8 +4378,7 @@ TTEI_CLONES static void ttei_join_left(size_t step, const ttei_join *join)
 }
 
 /* The vectors of one side, in rows from lo on: those that take part combined, then the others. */
-static void ttei_join_vectors(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, int side,
-                              const ttei_join *join)
+static void ttei_join_vectors(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, int side, const ttei_join *join)
 {
     const size_t step = b->step[side], ld = b->step[1], n = join->count;
     double *rows = b->vectors[side] + lo * step, *gathered = join->gathered;
@@ -4545,8 +4518,7 @@ TTEI_CLONES static void ttei_reflect_all(size_t m, size_t count, size_t step, co
 /* ---- singular value decomposition ------------------------------------------------------------------------ */
 
 /* In each of n rows x the largest entry, the first of equals, becomes positive; y (NULL: none) turns along. */
-static void ttei_fix_signs(size_t n, double *x, size_t length, size_t step, double *y, size_t y_length,
-                           size_t y_step)
+static void ttei_fix_signs(size_t n, double *x, size_t length, size_t step, double *y, size_t y_length, size_t y_step)
 {
     size_t k, i;
     for (k = 0; k < n; ++k, x += step, y = y == NULL ? NULL : y + y_step) {
@@ -4594,8 +4566,7 @@ static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work
 
 /* A matrix of doubles, or with `single` of floats, as n columns of length m; zeros behind them. When its
    largest entry `top` is far from 1, it is scaled by a power of two, which is returned. */
-static int ttei_load(int single, size_t m, size_t n, int tall, const void *a, double top, double *w,
-                     size_t step)
+static int ttei_load(int single, size_t m, size_t n, int tall, const void *a, double top, double *w, size_t step)
 {
     const size_t down = tall ? n : 1, right = tall ? 1 : m;
     int power = ttei_exponent(top);
@@ -4634,8 +4605,7 @@ static void ttei_svd_store(int single, size_t rows, size_t cols, void *u, void *
 
 /* tte_svd_f64, or with `single` tte_svd_f32, for sizes that are known to be good. Values alone come from QR
    steps alone, which keep the relative accuracy of small ones. */
-static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt,
-                           void *work)
+static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt, void *work)
 {
     const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
     const size_t m = tall ? rows : cols, n = tall ? cols : rows;
@@ -4650,14 +4620,12 @@ static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, 
     step_n = b->step[1];
     power = ttei_load(single, m, n, tall, a, top, room.w, room.step);
     memset(room.q, 0, step_n * n * sizeof *room.q);
-    ttei_bidiagonalize(m, n, room.w, room.step, room.q, step_n, b->d, b->e, room.tau_left, room.tau_right,
-                       room.line);
+    ttei_bidiagonalize(m, n, room.w, room.step, room.q, step_n, b->d, b->e, room.tau_left, room.tau_right, room.line);
     if (!vectors) b->vectors[0] = b->vectors[1] = NULL;
     if (!(vectors ? ttei_divide(b, &room.join) : ttei_diagonalize(b))) return TTE_ERR_CONVERGENCE;
     ttei_sort(0, n, b->d, room.join.order);
     ttei_scale(n, power, b->d);
-    if (!ttei_finite_f64(b->d[room.join.order[n - 1]]) ||
-        (single && b->d[room.join.order[n - 1]] > (double)FLT_MAX))
+    if (!ttei_finite_f64(b->d[room.join.order[n - 1]]) || (single && b->d[room.join.order[n - 1]] > (double)FLT_MAX))
         return TTE_ERR_NOT_FINITE;
     for (k = 0; k < n; ++k) ttei_store(single, b->d[room.join.order[n - 1 - k]], s, k);
     if (!vectors) return TTE_OK;
@@ -4996,8 +4964,7 @@ typedef struct ttei_ttsvd_room {
     void *svd;
 } ttei_ttsvd_room;
 
-static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve,
-                             ttei_ttsvd_room *room)
+static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve, ttei_ttsvd_room *room)
 {
     ttei_svd_room unused;
     const size_t entries = ttei_entries(shape);
@@ -5101,8 +5068,7 @@ static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t
 }
 
 /* The last core is what remains, in the scale of x. */
-static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers *powers, float *core,
-                                 float *scale)
+static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers *powers, float *core, float *scale)
 {
     ttei_scale_f32(n, coding == TTE_F32 ? powers->power : powers->last, core);
     if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
@@ -5115,9 +5081,8 @@ static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers 
    errors add up, and each bond may spend an equal share of what those before it left over: |x - x^|^2 = sum
    of lost_k^2 <= eps^2 |x|^2. With eps < 0 only the caps truncate. scales[k] belong to the codes of a
    rounding coding. Returns TTE_ERR_BUDGET when a core is beyond the range of the coding. */
-static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps, tte_coding coding,
-                             const float *x, size_t count, int32_t *ranks, float *cores, float *scales,
-                             ttei_ttsvd_room *room)
+static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps, tte_coding coding, const float *x,
+                             size_t count, int32_t *ranks, float *cores, float *scales, ttei_ttsvd_room *room)
 {
     const int32_t d = shape->modes;
     size_t n = room->entries, m, r, i, full;
@@ -5211,10 +5176,9 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
 
 /* ================================================================================================
    MANY ROWS AT ONCE
-   Tables hold 50,000 or more small matrices, all of one shape. Rows lie side by side in the lanes of
-   a vector: entry (i, j) of eight rows is one ttei_lanes, every step is the same for all lanes, and a
-   lane that has converged meets rotations by zero. No lane ever looks at another, so a row gives the
-   same cores whatever rows stand beside it.
+   Tables hold 50,000 or more small matrices, all of one shape. Rows lie side by side in the lanes of a vector: entry
+   (i, j) of eight rows is one ttei_lanes, every step is the same for all lanes, and a lane that has converged meets
+   rotations by zero. No lane ever looks at another, so a row gives the same cores whatever rows stand beside it.
 
    For one bond, A of shape m x n, the leading r left singular vectors are wanted. They are computed
    as eigenvectors of A A'; a tall A is first reduced to its triangular factor, which takes its place:
@@ -5222,10 +5186,9 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
        A A' = Q T Q'        Householder reflections, T tridiagonal       [GVL 8.3.1]
        T = Z L Z'            implicit QR with Wilkinson's shift           [GVL 8.3.3]
        U = P Q Z, r columns   the rotations of Z, kept in a list, meet r unit vectors from the back
-   U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What
-   the square A A' costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
-   loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: there a lane takes
-   the general method.
+   U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What the square A A'
+   costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut loses. Where a cut loses less than a
+   thousandth of |A|^2, that would be seen: there a lane takes the general method.
    ============================================================================================= */
 
 enum {
@@ -5253,8 +5216,7 @@ static ttei_lanes *ttei_take_lanes(ttei_carve *carve, size_t count)
 }
 
 /* Carves the room; returns 0 when a bond is too large for it. */
-static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve,
-                           ttei_lane_room *room)
+static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve, ttei_lane_room *room)
 {
     size_t side = 1, mr = 1, turns, m, n;
     int32_t k;
@@ -5338,8 +5300,7 @@ TTEI_CLONES static void ttei_lane_product(int lower, size_t m, size_t n, size_t 
 
 /* A reflection I - tau v v' in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
    x becomes v, with first entry 1. Where x has that form already, tau is 0. */
-TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau,
-                                     ttei_lanes *beta)
+TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau, ttei_lanes *beta)
 {
     const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny, first = x[0];
     ttei_lanes tail = zero, norm2, norm, scale;
@@ -5489,11 +5450,9 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
     }
 }
 
-/* T = Z diag(d) Z'. Returns the number of rotations; lanes that did not converge are set in
-   *failed. */
-TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e,
-                                                ttei_lanes *turns, int32_t *planes,
-                                                ttei_lane_bits *failed)
+/* T = Z diag(d) Z'. Returns the number of rotations; lanes that did not converge are set in *failed. */
+TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e, ttei_lanes *turns,
+                                                int32_t *planes, ttei_lane_bits *failed)
 {
     const ttei_lanes zero = {0};
     ttei_lanes floor_e = zero;
@@ -5593,8 +5552,7 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
     ttei_lane_tridiagonal(side, room->gram, room->d, room->e, room->tau, room->line);
     count = ttei_lane_diagonalize(side, room->d, room->e, room->turns, room->planes, failed);
     ttei_lane_leading(side, r, room->d, room->u, failed);
-    ttei_lane_vectors(side, r, count, room->turns, room->planes, room->gram, room->tau, room->line,
-                      room->u);
+    ttei_lane_vectors(side, r, count, room->turns, room->planes, room->gram, room->tau, room->line, room->u);
     if (m > n) {
         memset(room->u + n * r, 0, (m - n) * r * sizeof *room->u);
         ttei_lane_tall(m, n, r, room->b, room->tau_tall, room->line, room->u);
@@ -5612,8 +5570,7 @@ TTEI_CLONES TTEI_LOOPS static void ttei_to_lanes(size_t n, const float *const *r
         for (lane = 0; lane < TTEI_LANES; ++lane) to[i * TTEI_LANES + lane] = rows[lane][i];
 }
 
-/* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by
-   zero. */
+/* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by zero. */
 TTEI_CLONES TTEI_LOOPS static void ttei_from_lanes(size_t n, const ttei_lanes *a, float *const *rows)
 {
     const float *from = (const float *)a;
@@ -5643,10 +5600,9 @@ static tte_status ttei_lane_general(size_t m, size_t n, size_t r, size_t lane, t
    room->cores one after the other, their scales to scales, and what became of them to status, which is TTE_OK
    on entry or else leaves a row out. top and norm2 are the rows' largest magnitudes and squared norms. `one`
    serves what a row has to do alone: rounding its cores, and the general method where this one will not do. */
-static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
-                             const float *const *rows, size_t dim, const float *top, const double *norm2,
-                             tte_status *status, float (*scales)[TTE_MAX_MODES], ttei_lane_room *room,
-                             ttei_ttsvd_room *one)
+static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding, const float *const *rows,
+                             size_t dim, const float *top, const double *norm2, tte_status *status,
+                             float (*scales)[TTE_MAX_MODES], ttei_lane_room *room, ttei_ttsvd_room *one)
 {
     const int32_t d = shape->modes;
     int32_t failed[TTEI_LANES], k;
@@ -5750,9 +5706,8 @@ static tte_status ttei_train_measure(const ttei_train_plan *plan, const float *r
     return ttei_finite_f64(slot->terms[TTEI_ERROR]) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
 
-/* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are
-   close to orthogonal, so when the measured error is too large, the bound on the truncation is lowered by
-   what is too much. */
+/* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are close to
+   orthogonal, so when the measured error is too large, the bound on the truncation is lowered by what is too much. */
 static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, float *scales,
                                  ttei_slot *slot, ttei_train_encoder *e)
 {
@@ -5774,9 +5729,8 @@ static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, 
 
 /* Up to TTEI_LANES rows into as many records, record_size apart; each gets the same record whatever rows
    stand beside it. */
-static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count,
-                               unsigned char *records, size_t record_size, ttei_slot *slots,
-                               ttei_train_encoder *e)
+static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count, unsigned char *records,
+                               size_t record_size, ttei_slot *slots, ttei_train_encoder *e)
 {
     tte_status status[TTEI_LANES];
     float scales[TTEI_LANES][TTE_MAX_MODES], top[TTEI_LANES];
@@ -5802,11 +5756,9 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
                                     : ttei_train_one(plan, row[i], scales[i], &slots[i], e);
         slots[i].terms[TTEI_WEIGHTED_ERROR] = slots[i].terms[TTEI_ERROR];
         slots[i].status = status[i];
-        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
-                                          ttei_core_sum(&plan->shape, slots[i].ranks));
+        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, slots[i].ranks));
         if (status[i] == TTE_OK)
-            ttei_train_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i],
-                              records + i * record_size);
+            ttei_train_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i], records + i * record_size);
     }
 }
 
@@ -5998,32 +5950,28 @@ static tte_status ttei_token_plan(tte_rows_fn rows, void *user, size_t vocab, si
 }
 /* ================================================================================================
    TRELLIS ENCODER
-   Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm
-   [For73]. The state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of
-   IMAGE FORMAT. Of all bit strings of the record's length the encoder looks for the one that minimizes the
-   sum of w (y - t)^2 over its coefficients, y the wished real code integers. Where D_i(s) is the least cost
-   of a path that is in state s at step i,
+   Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm [For73]. The
+   state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of IMAGE FORMAT. Of all bit
+   strings of the record's length the encoder looks for the one that minimizes the sum of w (y - t)^2 over its
+   coefficients, y the wished real code integers. Where D_i(s) is the least cost of a path that is in state s at step i,
        D_i(s) = w (y_i - t(s))^2 + min over the 2^k predecessors s' of s of D_(i-1)(s').
-   States are kept bit-reversed, the newest bits lowest: s' is followed by (s' 2^k + new bits) mod S, S =
-   2^L. States that share their predecessors, the group g = floor(s / 2^k), are neighbours, and their
-   predecessors are g + x S/2^k, x < 2^k. The minimum of 2^k numbers is k times that of two, the topmost bit
-   of s' first:
+   States are kept bit-reversed, the newest bits lowest: s' is followed by (s' 2^k + new bits) mod S, S = 2^L. States
+   that share their predecessors, the group g = floor(s / 2^k), are neighbours, and their predecessors are g + x S/2^k,
+   x < 2^k. The minimum of 2^k numbers is k times that of two, the topmost bit of s' first:
        fold:    best[g] = min(cost[g], cost[g + half]),   half = S/2, S/4, .. S/2^k
        branch:  cost[s] = best[floor(s / 2^k)] + w (y - t(s))^2
    Of each minimum one bit is kept for the way back, bit half + g of the step's S bits.
 
-   Numbers. Costs are unsigned 16-bit and saturate. Each step subtracts the least cost of the step before,
-   which the last fold has found. Code integers are tabulated in fixed point, unit 56 * 2^(h/2 - 3) at h
-   half bits a coefficient, up to 3 bits; a square is (d^2 + 2^14) >> 15. So w is proportional to 4^(h/2):
-   where rates follow reverse water-filling, the variance of a coefficient is proportional to 4^rate, and
-   the costs of all rates are in the same unit of true error. Above 3 bits d is multiplied by 2^(h/2 - 3)
-   and clipped, and its square is added to that of d, which still tells clipped values apart. All is integer
-   arithmetic: every body gives the same bits.
+   Numbers. Costs are unsigned 16-bit and saturate. Each step subtracts the least cost of the step before, which the
+   last fold has found. Code integers are tabulated in fixed point, unit 56 * 2^(h/2 - 3) at h half bits a coefficient,
+   up to 3 bits; a square is (d^2 + 2^14) >> 15. So w is proportional to 4^(h/2): where rates follow reverse
+   water-filling, the variance of a coefficient is proportional to 4^rate, and the costs of all rates are in the same
+   unit of true error. Above 3 bits d is multiplied by 2^(h/2 - 3) and clipped, and its square is added to that of d,
+   which still tells clipped values apart. All is integer arithmetic: every body gives the same bits.
 
-   Tail-biting [MW86]. The record is a circle: the state z before the first step is that of the last. A
-   search over some steps around the wrap, its ends free, finds z; then one pass from z to z encodes the
-   record. On a circle shorter than the search the path passes the wrap several times: each z that it meets
-   is tried.
+   Tail-biting [MW86]. The record is a circle: the state z before the first step is that of the last. A search over some
+   steps around the wrap, its ends free, finds z; then one pass from z to z encodes the record. On a circle shorter than
+   the search the path passes the wrap several times: each z that it meets is tried.
    ============================================================================================= */
 
 typedef struct ttei_step {                  /* one step of the record at hand */
@@ -6033,8 +5981,7 @@ typedef struct ttei_step {                  /* one step of the record at hand */
 
 /* fold: best[i] = min(cost[i], cost[half + i]) - low, i < half; bit half + i of mask: cost[i] is the least of
    the two. Returns the least of all. best may be cost. */
-typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, uint16_t *best,
-                              unsigned char *mask);
+typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, uint16_t *best, unsigned char *mask);
 /* branch: cost[s] of all states, see above; code[1] is NULL in steps of one value. */
 typedef void ttei_branch_fn(const uint16_t *best, size_t states, const ttei_step *step,
                             const int16_t *const *code, uint16_t *cost);
@@ -7052,8 +6999,7 @@ static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_c
 }
 
 /* y of `count` rows, which lose the mean on the way. */
-static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows,
-                                 float *y)
+static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows, float *y)
 {
     size_t i, j;
     for (i = 0; i < count; ++i)
@@ -8210,9 +8156,8 @@ static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, con
 /* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
    at the price that the water level stands for). *size: what records and index will take. */
 static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *census, double bytes,
-                                     const unsigned char *centroid_class, size_t centroid_class_size,
-                                     int centroid_bits, ttei_model *m, unsigned char *classes, size_t *classes_size,
-                                     double *size)
+                                     const unsigned char *centroid_class, size_t centroid_class_size, int centroid_bits,
+                                     ttei_model *m, unsigned char *classes, size_t *classes_size, double *size)
 {
     const size_t rank = m->rank;
     const double vocab = (double)l->s->vocab, active = l->s->o.ratio > 0 ? 24.0 * (double)l->dim / (double)l->s->o.ratio : 0;
@@ -8610,8 +8555,7 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
     if (ttei_too_many(vocab) || dim > (table ? (size_t)TTEI_DIM_MAX : (size_t)TTEI_ENTRIES_MAX) ||
         ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
         return TTE_ERR_SHAPE;
-    if (!table && o->shape.modes != 0 &&
-        (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
+    if (!table && o->shape.modes != 0 && (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
         return TTE_ERR_SHAPE;
     if (table && o->like == NULL && !(o->ratio > 0) && !(o->eps > 0)) o->ratio = 8;
     if (o->effort == 0) o->effort = 5;
@@ -9467,8 +9411,7 @@ tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_
     return tte_compress_rows(ttei_array_rows, &array, vocab, dim, options, out);
 }
 
-tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options,
-                     tte_image *out)
+tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options, tte_image *out)
 {
     ttei_settings s;
     tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
