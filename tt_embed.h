@@ -980,8 +980,6 @@ static int ttei_all_finite_f32(const float *x, size_t n) { return ttei_finite_f3
 
 #ifndef TT_EMBED_READ_ONLY
 
-static double ttei_get_f64(const unsigned char *p) { return ttei_f64_of(ttei_get64(p)); }
-
 static int ttei_finite_f64(double value)
 {
     uint64_t bits;
@@ -1769,8 +1767,7 @@ static ttei_number ttei_number_of(uint64_t high, uint64_t low, int32_t exponent)
     return x;
 }
 
-/* An ordered sum is an exponent e (4 bytes, signed), four zero bytes and three 8-byte integers b0, b1, b2:
-   b0 2^(32 e) + b1 2^(32 (e-1)) + b2 2^(32 (e-2)). An exponent out of range reads as 0. */
+/* An ordered sum; 0 where its exponent is out of range. */
 static ttei_number ttei_number_sum(const unsigned char *p)
 {
     const int32_t e = ttei_get_count(p);
@@ -1845,11 +1842,8 @@ tte_status tte_get_info(const tte_table *t, tte_info *info)
 
 /* ================================================================================================
    CODE INTEGERS OF THE TRELLIS
-   A record is a circle of N bits. A state is L neighbouring bits of it, the next one lies k bits further on
-   (k bits a step), and a state s stands for the integer
-     t(s) = b0 + b1 + b2 + b3 - 510,   b3 b2 b1 b0 the four bytes of A s + B mod 2^32,
-   nearly Gaussian, of variance 4 (256^2 - 1) / 12. Nothing depends on the step before, so all states can be
-   looked at side by side.
+   Records are circles of bits, states stand for integers: see IMAGE FORMAT. The integers are nearly Gaussian, of
+   variance 4 (256^2 - 1) / 12. Nothing depends on the step before, so all states can be looked at side by side.
    ============================================================================================= */
 
 static const uint32_t ttei_code_a[2] = {2339688529u, 441949745u};  /* of the first value of a step, of the second */
@@ -2281,6 +2275,8 @@ TTEI_USES(neon, 4, TTEI_NEON_INLINE, )
     } while (0)
 #endif
 
+#else
+#define TTEI_VECTORS(use, arguments) (void)0
 #endif /* TTEI_X86 || TTEI_NEON */
 
 /* ---- the three uses of codes, on any machine -------------------------------------------------- */
@@ -2288,9 +2284,7 @@ TTEI_USES(neon, 4, TTEI_NEON_INLINE, )
 /* Codes of `rows` records of the same steps, each `bytes` behind the one before, `stride` apart. Uses s up. */
 static void ttei_rows_codes(ttei_steps *s, size_t rows, size_t bytes, ttei_i16 *codes, size_t stride)
 {
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(store, (s, rows, bytes, codes, stride));
-#endif
     for (; rows > 0; --rows, s->bits += bytes, codes += stride) ttei_codes_plainly(s, codes);
 }
 
@@ -2303,9 +2297,7 @@ TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *code
 /* sums[] += q[i] * codes of record i; |q| < 2^15. `codes` is room for one record. Uses s up. */
 static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums, ttei_i16 *codes)
 {
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(add, (s, rows, bytes, q, sums));
-#endif
     for (; rows > 0; --rows, s->bits += bytes, ++q) {
         if (*q == 0) continue;
         ttei_codes_plainly(s, codes);
@@ -2333,9 +2325,7 @@ static void ttei_records_dot(int state_bits, const unsigned char *type, const un
                              size_t n, const float *x, float *out, ttei_i16 *codes)
 {
     size_t i;
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(scores, (state_bits, type, records, n, x, out));
-#endif
     for (i = 0; i < n; ++i) {
         ttei_cursor c = ttei_cursor_begin(state_bits, type, records[i]);
         const float *q = x;
@@ -4714,13 +4704,6 @@ TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, do
     }
 }
 
-/* Bytes of `work` for ttei_eigen; TTEI_SIZE_MAX when they are too many. */
-static size_t ttei_eigen_work(size_t n)
-{
-    ttei_svd_room room;
-    return ttei_svd_carve(1, n, n, NULL, &room);
-}
-
 /* T, its diagonals in d and e, becomes B with B'B = T + shift, which is returned: where no row's off-diagonal
    entries add up to more than its diagonal one, T + shift has no negative eigenvalue, and B has no pivot of 0. */
 static double ttei_tridiagonal_root(size_t n, double *d, double *e)
@@ -5218,6 +5201,7 @@ static ttei_lanes *ttei_take_lanes(ttei_carve *carve, size_t count)
 /* Carves the room; returns 0 when a bond is too large for it. */
 static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve, ttei_lane_room *room)
 {
+    ttei_lanes **const lines[] = {&room->d, &room->e, &room->tau, &room->tau_tall, &room->line};
     size_t side = 1, mr = 1, turns, m, n;
     int32_t k;
     room->entries = ttei_entries(shape);
@@ -5234,11 +5218,7 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
     room->b = ttei_take_lanes(carve, room->entries);
     room->triangle = ttei_take_lanes(carve, side * side);
     room->gram = ttei_take_lanes(carve, side * side);
-    room->d = ttei_take_lanes(carve, side);
-    room->e = ttei_take_lanes(carve, side);
-    room->tau = ttei_take_lanes(carve, side);
-    room->tau_tall = ttei_take_lanes(carve, side);
-    room->line = ttei_take_lanes(carve, side);
+    for (k = 0; k < 5; ++k) *lines[k] = ttei_take_lanes(carve, side);
     room->turns = ttei_take_lanes(carve, 2 * turns);
     room->planes = (int32_t *)ttei_take(carve, turns, sizeof(int32_t));
     room->u = ttei_take_lanes(carve, mr);
@@ -5350,13 +5330,13 @@ TTEI_CLONES static void ttei_lane_triangle(size_t m, size_t n, ttei_lanes *a, tt
     }
 }
 
-/* The columns of u (n rows of r, then zeros up to m) = P u. */
-TTEI_CLONES static void ttei_lane_tall(size_t m, size_t n, size_t r, const ttei_lanes *a,
-                                       const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+/* Columns of u = H_0 .. H_(count-1) u: the vector of reflection j, which begins with 1, goes down from row j of column j of
+   v, m rows that are `stride` apart. */
+TTEI_CLONES static void ttei_lane_reflect_all(size_t m, size_t count, size_t stride, const ttei_lanes *v,
+                                              const ttei_lanes *tau, size_t r, ttei_lanes *line, ttei_lanes *u)
 {
-    size_t j;
-    for (j = n; j-- > 0;)
-        ttei_lane_reflect(m - j, n, a + j * n + j, &tau[j], r, r, line, u + j * r);
+    while (count-- > 0)
+        ttei_lane_reflect(m - count, stride, v + count * (stride + 1), &tau[count], r, r, line, u + count * r);
 }
 
 /* c = Q T Q', d and e the diagonals of T. Reflection k acts on rows k + 1 .. m - 1; its vector, with
@@ -5479,13 +5459,11 @@ TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_la
     return count;
 }
 
-/* u (m x r) = Q Z, the columns of the unit vectors already in place: the rotations act from the last
-   to the first, then the reflections. */
-TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, const ttei_lanes *turns,
-                                          const int32_t *planes, const ttei_lanes *c,
-                                          const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+/* u (r columns) = Z u, the columns of unit vectors: the rotations act from the last to the first. */
+TTEI_CLONES static void ttei_lane_turn_all(size_t r, size_t count, const ttei_lanes *turns, const int32_t *planes,
+                                           ttei_lanes *u)
 {
-    size_t j, k;
+    size_t j;
     while (count-- > 0) {
         ttei_lanes cosine = turns[2 * count], sine = turns[2 * count + 1];
         ttei_lanes *x = u + (size_t)planes[count] * r, *y = x + r;
@@ -5495,8 +5473,6 @@ TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, cons
             y[j] = sine * xj + cosine * yj;
         }
     }
-    for (k = m < 2 ? 0 : m - 2; k-- > 0;)
-        ttei_lane_reflect(m - k - 1, m, c + (k + 1) * m + k, &tau[k], r, r, line, u + (k + 1) * r);
 }
 
 /* The largest entry of each row of b positive, the first of equals deciding; u turns along. */
@@ -5552,10 +5528,12 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
     ttei_lane_tridiagonal(side, room->gram, room->d, room->e, room->tau, room->line);
     count = ttei_lane_diagonalize(side, room->d, room->e, room->turns, room->planes, failed);
     ttei_lane_leading(side, r, room->d, room->u, failed);
-    ttei_lane_vectors(side, r, count, room->turns, room->planes, room->gram, room->tau, room->line, room->u);
+    ttei_lane_turn_all(r, count, room->turns, room->planes, room->u);
+    if (side > 2)
+        ttei_lane_reflect_all(side - 1, side - 2, side, room->gram + side, room->tau, r, room->line, room->u + r);
     if (m > n) {
         memset(room->u + n * r, 0, (m - n) * r * sizeof *room->u);
-        ttei_lane_tall(m, n, r, room->b, room->tau_tall, room->line, room->u);
+        ttei_lane_reflect_all(m, n, n, room->b, room->tau_tall, r, room->line, room->u);
     }
     ttei_lane_product(0, r, n, m, room->u, 1, r, room->a, 1, n, room->b);  /* U' A */
     ttei_lane_signs(m, r, n, room->u, room->b);
@@ -6794,6 +6772,7 @@ typedef struct ttei_learning {
 static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_learning *l)
 {
     const size_t dim = s->dim, square = ttei_mul(dim, dim), real = sizeof(double);
+    ttei_svd_room unused;
     memset(l, 0, sizeof *l);
     l->s = s;
     l->progress = s->progress;
@@ -6809,7 +6788,7 @@ static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_
         l->metric = (float *)ttei_take(carve, square, sizeof(float));
     }
     l->work[0] = (double *)ttei_take(carve, square, real);
-    l->work[1] = (double *)ttei_take(carve, ttei_max(ttei_mul(square, real), ttei_eigen_work(dim)), 1);
+    l->work[1] = (double *)ttei_take(carve, ttei_max(ttei_mul(square, real), ttei_svd_carve(1, dim, dim, NULL, &unused)), 1);
     l->values = (double *)ttei_take(carve, dim, real);
     l->rows = (float *)ttei_take(carve, ttei_mul(l->block_rows, dim), sizeof(float));
 }
@@ -7253,16 +7232,10 @@ typedef struct ttei_coder {
     void *block;
 } ttei_coder;
 
-/* State bits of the small trellis. More of them tell better which scale suits a row. */
-static int ttei_quick_bits(int effort, int state_bits)
-{
-    const int bits = effort < 6 ? 8 : effort < 7 ? 10 : 12;
-    return bits < state_bits ? bits : state_bits;
-}
-
 static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort, size_t dim)
 {
-    const int quick_bits = ttei_quick_bits(effort, state_bits);
+    /* of the small trellis; more of them tell better which scale suits a row */
+    const int quick_bits = (int)ttei_min((size_t)state_bits, effort < 6 ? 8 : effort < 7 ? 10 : 12);
     ttei_carve carve = ttei_carve_begin(NULL);
     int16_t *codes, *quick;
     int i;
@@ -7290,8 +7263,6 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort
     coder->trellis.reach = effort < 7 ? TTEI_REACH : TTEI_REACH_MAX;
     return TTE_OK;
 }
-
-static void ttei_coder_end(ttei_coder *coder) { ttei_drop(coder->block); }
 
 /* A positive number to the nearest bfloat16; never to zero or infinity. */
 static uint32_t ttei_bf16_encode(double x)
@@ -8485,7 +8456,7 @@ static ttei_errors ttei_errors_of(const tte_table *t)
     ttei_errors e;
     int i;
     for (i = 0; i < TTEI_SUMS; ++i) e.sum[i] = ttei_sum_read(t->data + TTEI_AT_NORM + 32 * i);
-    e.worst = ttei_get_f64(t->data + TTEI_AT_WORST);
+    e.worst = ttei_f64_of(ttei_get64(t->data + TTEI_AT_WORST));
     return e;
 }
 
@@ -9200,7 +9171,7 @@ static tte_status ttei_like_compress(const ttei_settings *s, tte_image *out)
     status = ttei_coder_begin(&coder, m.state_bits, m.effort, s->dim);
     if (status == TTE_OK) {
         status = ttei_encode_image(s, &coder, &m, &shared, s->vocab, 0, &progress, NULL, out);
-        ttei_coder_end(&coder);
+        ttei_drop(coder.block);
     }
     TT_EMBED_FREE(block);
     return status;
@@ -9304,7 +9275,7 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
     } else if (status == TTE_OK) {
         status = ttei_table_search(&l, &coder, train, &size, &image);
     }
-    ttei_coder_end(&coder);
+    ttei_drop(coder.block);
     TT_EMBED_FREE(carve.base);
     if (status == TTE_OK) {
         *out = image;
@@ -9487,7 +9458,7 @@ static tte_status ttei_splice(const tte_table *t, size_t before, const float *ro
         if (status == TTE_OK) status = ttei_builder_end(&b, out);
         ttei_builder_drop(&b);
     }
-    ttei_coder_end(&coder);
+    ttei_drop(coder.block);
     ttei_drop(block);
     if (status == TTE_ERR_BUDGET) {  /* no size would do */
         out->data = NULL;
