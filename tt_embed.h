@@ -382,8 +382,7 @@ TTE_API tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks,
      scratch  2 * max over k of ranks_a[k] * ranks_b[k] floats
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE. Cost: sum of n * ra * rb * (ra + rb). */
 TTE_API tte_status tte_inner(const tte_shape *shape, const int32_t *ranks_a, const float *cores_a,
-                             const int32_t *ranks_b, const float *cores_b, float *result,
-                             float *scratch);
+                             const int32_t *ranks_b, const float *cores_b, float *result, float *scratch);
 
 #ifndef TT_EMBED_READ_ONLY
 
@@ -397,9 +396,8 @@ TTE_API size_t tte_decompose_work(const tte_shape *shape);
      x         in,  prod(dim) floats, row-major, first mode slowest
      max_rank  no bond gets more; 0: no cap
      eps       0: ranks are as large as cap and shape allow. Otherwise the smallest ranks with
-               |x - x^| <= eps*|x|, where the error allowed to the bonds still to come is what the
-               bonds before left over; rounding is inside eps from eps = 1e-5 on. A cap that cuts
-               deeper wins over eps.
+               |x - x^| <= eps*|x|, where the error allowed to the bonds still to come is what the bonds before left
+               over; rounding is inside eps from eps = 1e-5 on. A cap that cuts deeper wins over eps.
      ranks     out, modes + 1
      cores     out, room for tte_core_cap floats, tte_core_len of them written; all but the last
                left-orthonormal: sum over a, i of G[a,i,b]*G[a,i,c] = (b == c)
@@ -423,20 +421,17 @@ TTE_API tte_status tte_decompose(const tte_shape *shape, const float *x, int max
      work        tte_svd_*_work bytes, any alignment
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_NOT_FINITE (also when a singular value
    exceeds the type's range), TTE_ERR_CONVERGENCE.
-   Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts
-   and the stopping criteria of [DK90]; with vectors, from k = 40 on, division of the bidiagonal matrix
-   [GE95]. The matrix is scaled by a power of two first, so that entries from the smallest to the largest
-   finite number are safe.
+   Method: Householder bidiagonalization [GVL 5.4.8], implicit-shift QR [GVL 8.6.3] with zero shifts and the stopping
+   criteria of [DK90]; with vectors, from k = 40 on, division of the bidiagonal matrix [GE95]. The matrix is scaled by a
+   power of two first, so that entries from the smallest to the largest finite number are safe.
    Accuracy (tests/test_svd.c): |a - u s vt| / (|a| max(rows, cols) ulp), |I - u'u| / (rows ulp) and
    |I - vt vt'| / (cols ulp) below 6; of an upper bidiagonal matrix every singular value to a
    relative error of order n ulp, where u and vt are NULL or k < 40, else to n ulp of the largest.
    Cost: about 4 m n^2 - 4/3 n^3 flops for values, with vectors 8 m n^2 + 5 n^3. */
 TTE_API size_t tte_svd_f32_work(int rows, int cols);
-TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt,
-                               void *work);
+TTE_API tte_status tte_svd_f32(int rows, int cols, const float *a, float *u, float *s, float *vt, void *work);
 TTE_API size_t tte_svd_f64_work(int rows, int cols);
-TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s,
-                               double *vt, void *work);
+TTE_API tte_status tte_svd_f64(int rows, int cols, const double *a, double *u, double *s, double *vt, void *work);
 
 #endif /* TT_EMBED_READ_ONLY */
 
@@ -574,8 +569,7 @@ TTE_API tte_status tte_append(const tte_table *t, const float *rows, size_t coun
 
 /* The table with one row replaced; row_weight 0: as most rows have. What the old row had contributed to the recorded
    errors is not known any more; they become upper bounds. Returns as tte_append, and TTE_ERR_RANGE. */
-TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight,
-                               tte_image *out);
+TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *row, float row_weight, tte_image *out);
 
 /* Shards of one table, in order, into one image: the same bytes as compressing it whole, TTE_PER_TABLE with the same
    `like`.
@@ -646,8 +640,7 @@ TTE_API tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, 
 /* *result = inner product of two rows as tte_lookup gives them, to float rounding. From the cores alone for TTE_PER_TOKEN
    where the modes' product is dim; else from the rows. (TT_EMBED_DECODE_ONLY: always from the rows.)
    Returns as tte_lookup. */
-TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result,
-                                    float *scratch);
+TTE_API tte_status tte_inner_tokens(const tte_table *t, uint32_t a, uint32_t b, float *result, float *scratch);
 
 /* out[i] = <hidden, row first + i> for i < count: the output layer of a model with a tied table.
      hidden  in, dim floats;  out  out, count floats
@@ -796,6 +789,13 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off")))
 #else
 #define TTEI_LOOPS TTEI_UNFUSED
+#endif
+
+/* Loops of a few turns over an array of sums, which are to lie in registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define TTEI_UNROLL _Pragma("GCC unroll 4")
+#else
+#define TTEI_UNROLL
 #endif
 
 /* Where the processor computes with more digits than float has, as the old one of x86, a result is rounded
@@ -980,8 +980,6 @@ static int ttei_all_finite_f32(const float *x, size_t n) { return ttei_finite_f3
 
 #ifndef TT_EMBED_READ_ONLY
 
-static double ttei_get_f64(const unsigned char *p) { return ttei_f64_of(ttei_get64(p)); }
-
 static int ttei_finite_f64(double value)
 {
     uint64_t bits;
@@ -1014,7 +1012,7 @@ static void ttei_put_f64(unsigned char *p, double value)
 
 /* Carving one block of memory into arrays. The same function that carves also answers the size
    query, with a NULL base; TTEI_ALIGN - 1 bytes of slack let the caller's block start anywhere. */
-#define TTEI_ALIGN 64u
+enum { TTEI_ALIGN = 64 };
 typedef struct ttei_carve {
     unsigned char *base;
     size_t used;
@@ -1036,6 +1034,26 @@ static void *ttei_take(ttei_carve *carve, size_t count, size_t width)
     bytes = ttei_mul(ttei_add(bytes, TTEI_ALIGN - 1u) / TTEI_ALIGN, TTEI_ALIGN);
     carve->used = ttei_add(at, bytes);
     return carve->base == NULL ? NULL : carve->base + at;
+}
+
+/* Memory for arrays that are named once: `do { takes } while (ttei_carve_again(&carve));` measures, allocates and carves.
+   Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
+static int ttei_carve_again(ttei_carve *carve)
+{
+    void *block = carve->base == NULL && carve->used <= TTEI_SIZE_MAX / 2 ? TT_EMBED_MALLOC(carve->used) : NULL;
+    if (block != NULL) *carve = ttei_carve_begin(block);
+    return block != NULL;
+}
+
+static tte_status ttei_carve_status(const ttei_carve *carve)
+{
+    if (carve->base != NULL) return TTE_OK;
+    return carve->used > TTEI_SIZE_MAX / 2 ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
+}
+
+static void ttei_drop(void *block)
+{
+    if (block != NULL) TT_EMBED_FREE(block);
 }
 
 #endif /* TT_EMBED_READ_ONLY */
@@ -1072,11 +1090,11 @@ enum {
     TTEI_RUN_BYTES = 4,
     TTEI_CLASS_HEAD = 5,        /* bytes of a class before its runs                       */
     TTEI_PLAIN = 128,           /* in a run's rate: plain codes of so many bits less this */
+    TTEI_SPARE = 32,            /* zero bytes at the end, which vector loads may touch    */
     TTEI_SUM_TOP = 16,          /* exponents of ordered sums lie in -16 .. 16             */
     TTEI_EXPONENT_MAX = 200
 };
 
-#define TTEI_SPARE 32u              /* zero bytes at the end, which vector loads may touch */
 #define TTEI_MAGIC_LOW 0x45545489u  /* "\x89TTE"     */
 #define TTEI_MAGIC_HIGH 0x0a1a0a0du /* "\r\n\x1a\n" */
 
@@ -1395,6 +1413,14 @@ static size_t ttei_block_bytes(const tte_table *t, size_t count)
            ttei_id_bytes(count, t->gain_bits) + ttei_id_bytes(count, t->centroid_bits);
 }
 
+/* Bytes of the index. */
+static size_t ttei_blocks_bytes(const tte_table *t)
+{
+    const size_t over = t->vocab % TTEI_BLOCK;
+    return ttei_add(ttei_mul(t->vocab / TTEI_BLOCK, ttei_block_bytes(t, TTEI_BLOCK)),
+                    over == 0 ? 0 : ttei_block_bytes(t, over));
+}
+
 /* A block of the index: `offset` of its first record in section 1, and where its ids begin. */
 typedef struct ttei_rows_block {
     size_t offset, count;
@@ -1584,8 +1610,7 @@ static int ttei_section_classes(tte_table *t)
     t->classes = ttei_section(t, TTEI_CLASSES, &size);
     for (c = 0; c < classes; ++c) {
         if (at > size || size - at < TTEI_CLASS_HEAD || t->classes[at + 4] > TTEI_RUNS_MAX ||
-            size - at < ttei_class_bytes(t->classes + at) ||
-            !ttei_class_good(t->classes + at, (size_t)t->rank))
+            size - at < ttei_class_bytes(t->classes + at) || !ttei_class_good(t->classes + at, (size_t)t->rank))
             return 0;
         t->record_size = ttei_class_record(t->classes + at);  /* at last that of the centroids */
         at += ttei_class_bytes(t->classes + at);
@@ -1617,7 +1642,6 @@ static int ttei_section_basis(tte_table *t)
 /* Whether the sizes of sections fit the header and each other. */
 TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
 {
-    const size_t over = t->vocab % TTEI_BLOCK;
     size_t index, size;
     t->records = ttei_section(t, TTEI_RECORDS, &t->records_size);
     t->index = ttei_section(t, TTEI_INDEX, &index);
@@ -1631,14 +1655,11 @@ TTEI_NOINLINE static int ttei_sections_good(tte_table *t)
                                 : index == ttei_index_bytes(t->vocab, t->index_entry);
     }
     if ((t->records != NULL) != (t->vocab > 0) || (t->index != NULL) != (t->vocab > 0) ||
-        (t->centroids != NULL) != (t->centroid_count > 1) || !ttei_section_classes(t) ||
-        !ttei_section_basis(t) ||
+        (t->centroids != NULL) != (t->centroid_count > 1) || !ttei_section_classes(t) || !ttei_section_basis(t) ||
         (t->centroids != NULL && size != ttei_mul((size_t)t->centroid_count, t->record_size)))
         return 0;
     t->offset_bytes = (uint8_t)((ttei_bit_length(t->records_size) + 7) / 8);
-    return t->vocab == 0 ||
-           index == ttei_add(ttei_mul(t->vocab / TTEI_BLOCK, ttei_block_bytes(t, TTEI_BLOCK)),
-                             over == 0 ? 0 : ttei_block_bytes(t, over));
+    return t->vocab == 0 || index == ttei_blocks_bytes(t);
 }
 
 /* The list of sections, which follow the header and each other without gaps, then zeros. */
@@ -1669,8 +1690,7 @@ TTEI_NOINLINE static tte_status ttei_header_read(tte_table *t)
     size_t header;
     if (p[TTEI_AT_LAYOUT] < TTE_PER_TABLE || p[TTEI_AT_LAYOUT] > TTE_PER_TOKEN ||
         p[TTEI_AT_MODES] > TTE_MAX_MODES || p[TTEI_AT_SECTIONS] > TTEI_SECTIONS ||
-        (table ? p[TTEI_AT_CODING] != TTE_TRELLIS
-               : p[TTEI_AT_CODING] < TTE_F32 || p[TTEI_AT_CODING] > TTE_I4))
+        (table ? p[TTEI_AT_CODING] != TTE_TRELLIS : p[TTEI_AT_CODING] < TTE_F32 || p[TTEI_AT_CODING] > TTE_I4))
         return TTE_ERR_FORMAT;
     t->layout = (tte_layout)p[TTEI_AT_LAYOUT];
     t->coding = (tte_coding)p[TTEI_AT_CODING];
@@ -1747,8 +1767,7 @@ static ttei_number ttei_number_of(uint64_t high, uint64_t low, int32_t exponent)
     return x;
 }
 
-/* An ordered sum is an exponent e (4 bytes, signed), four zero bytes and three 8-byte integers b0, b1, b2:
-   b0 2^(32 e) + b1 2^(32 (e-1)) + b2 2^(32 (e-2)). An exponent out of range reads as 0. */
+/* An ordered sum; 0 where its exponent is out of range. */
 static ttei_number ttei_number_sum(const unsigned char *p)
 {
     const int32_t e = ttei_get_count(p);
@@ -1823,17 +1842,12 @@ tte_status tte_get_info(const tte_table *t, tte_info *info)
 
 /* ================================================================================================
    CODE INTEGERS OF THE TRELLIS
-   A record is a circle of N bits. A state is L neighbouring bits of it, the next one lies k bits further on
-   (k bits a step), and a state s stands for the integer
-     t(s) = b0 + b1 + b2 + b3 - 510,   b3 b2 b1 b0 the four bytes of A s + B mod 2^32,
-   nearly Gaussian, of variance 4 (256^2 - 1) / 12. Nothing depends on the step before, so all states can be
-   looked at side by side.
+   Records are circles of bits, states stand for integers: see IMAGE FORMAT. The integers are nearly Gaussian, of
+   variance 4 (256^2 - 1) / 12. Nothing depends on the step before, so all states can be looked at side by side.
    ============================================================================================= */
 
-#define TTEI_CODE1_A 2339688529u  /* of the first value of a step .. */
-#define TTEI_CODE1_B 1818127173u
-#define TTEI_CODE2_A 441949745u   /* .. and of the second            */
-#define TTEI_CODE2_B 3125967622u
+static const uint32_t ttei_code_a[2] = {2339688529u, 441949745u};  /* of the first value of a step, of the second */
+static const uint32_t ttei_code_b[2] = {1818127173u, 3125967622u};
 
 enum {
     TTEI_ABREAST = 16, /* records that are scored together                                             */
@@ -1916,11 +1930,9 @@ static void ttei_type_add(unsigned char *type, int rate, size_t count)
 }
 
 /* A row of the basis is a record of a class of one run. */
-#define TTEI_TYPE_BYTES (TTEI_CLASS_HEAD + TTEI_RUN_BYTES)
-
 static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned char *record)
 {
-    unsigned char type[TTEI_TYPE_BYTES] = {0};
+    unsigned char type[TTEI_CLASS_HEAD + TTEI_RUN_BYTES] = {0};
     ttei_cursor c;
     ttei_run run;
     ttei_steps s;
@@ -1932,7 +1944,7 @@ static ttei_steps ttei_basis_steps(const tte_table *t, int rate, const unsigned 
 
 TTEI_INLINE int ttei_code_of(uint32_t state, int other)
 {
-    const uint32_t x = other ? TTEI_CODE2_A * state + TTEI_CODE2_B : TTEI_CODE1_A * state + TTEI_CODE1_B;
+    const uint32_t x = ttei_code_a[other] * state + ttei_code_b[other];
     const uint32_t pairs = (x & 0xff00ffu) + (x >> 8 & 0xff00ffu);
     return (int)((pairs + (pairs >> 16)) & 0xffffu) - 510;
 }
@@ -1967,7 +1979,7 @@ static void ttei_codes_plainly(const ttei_steps *s, ttei_i16 *codes)
    With four lanes two shuffles take turns. What differs between vector units:
      ttei_bytes_..   bytes index[] of the 16 (AVX-512: 32) at p      ttei_sum_..     the four bytes of each lane
      ttei_load_..    the first n lanes from memory, others 0         ttei_keep_..    .. and to memory
-     ttei_factor_..  q as ttei_mac_.. wants it: sum + code * q       ttei_fma_..     x * y + z
+     ttei_mac_..     sum + code * q                                  ttei_fma_..     x * y + z
      ttei_total_..   sum of the lanes */
 
 #define TTEI_VECTOR_TYPES(n)                                                                                 \
@@ -2008,7 +2020,6 @@ TTEI_AVX2_INLINE void ttei_keep_avx2(void *p, size_t n, ttei_i32x8 x)
     else _mm256_maskstore_epi32((int *)p, ttei_first_avx2(n), (__m256i)x);
 }
 /* Two products of 16 bits a lane: of a code and its sign with q and 0, or of two codes with two q. */
-TTEI_AVX2_INLINE int32_t ttei_factor_avx2(int32_t q) { return q & 0xffff; }
 TTEI_AVX2_INLINE ttei_i32x8 ttei_mac_avx2(ttei_i32x8 sum, ttei_i32x8 code, ttei_i32x8 q)
 {
     return sum + (ttei_i32x8)_mm256_madd_epi16((__m256i)code, (__m256i)q);
@@ -2047,7 +2058,6 @@ TTEI_AVX512_INLINE void ttei_keep_avx512(void *p, size_t n, ttei_i32x16 x)
 {
     _mm512_mask_storeu_epi32(p, (__mmask16)((1u << ttei_min(n, 16)) - 1u), (__m512i)x);
 }
-TTEI_AVX512_INLINE int32_t ttei_factor_avx512(int32_t q) { return q & 0xffff; }
 TTEI_AVX512_INLINE ttei_i32x16 ttei_mac_avx512(ttei_i32x16 sum, ttei_i32x16 code, ttei_i32x16 q)
 {
     return (ttei_i32x16)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)code, (__m512i)q);
@@ -2082,7 +2092,6 @@ TTEI_NEON_INLINE ttei_i32x4 ttei_load_neon(const void *p, size_t n)
     return x;
 }
 TTEI_NEON_INLINE void ttei_keep_neon(void *p, size_t n, ttei_i32x4 x) { memcpy(p, &x, 4 * ttei_min(n, 4)); }
-TTEI_NEON_INLINE int32_t ttei_factor_neon(int32_t q) { return q; }
 TTEI_NEON_INLINE ttei_i32x4 ttei_mac_neon(ttei_i32x4 sum, ttei_i32x4 code, ttei_i32x4 q) { return sum + code * q; }
 TTEI_NEON_INLINE ttei_f32x4 ttei_fma_neon(ttei_f32x4 x, ttei_f32x4 y, ttei_f32x4 z)
 {
@@ -2119,8 +2128,8 @@ enum { TTEI_STORE, TTEI_DOT, TTEI_ADD };
             bit = lane * (uint32_t)s->step + ((uint32_t)s->at + (uint32_t)(i * lanes * s->step)) % 8u;       \
             v.index[i] = (bit >> 3) * 0x01010101u + 0x03020100u;                                             \
             v.shift[i] = bit & 7u;                                                                           \
-            v.a[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_A : TTEI_CODE1_A);                          \
-            v.b[i] = lane * 0u + (i > 0 || s->other ? TTEI_CODE2_B : TTEI_CODE1_B);                          \
+            v.a[i] = lane * 0u + ttei_code_a[i > 0 || s->other];                                             \
+            v.b[i] = lane * 0u + ttei_code_b[i > 0 || s->other];                                             \
         }                                                                                                    \
         v.mask = lane * 0u + ((1u << s->window) - 1u);                                                       \
         v.factor = (ttei_i32x##lanes)(lane * 0u);                                                            \
@@ -2218,7 +2227,7 @@ enum { TTEI_STORE, TTEI_DOT, TTEI_ADD };
         const ttei_i32x##lanes zero = v.factor;                                                              \
         const unsigned char *circle = s->bits;                                                               \
         for (; rows > 0; --rows, circle += bytes, ++q) {                                                     \
-            v.factor = zero + ttei_factor_##isa(*q);                                                         \
+            v.factor = zero + (lanes > 4 ? *q & 0xffff : *q);  /* as ttei_mac_.. wants it */                 \
             if (*q != 0) (void)ttei_any_##isa(&v, s, circle, TTEI_ADD, NULL, NULL, sums);                    \
         }                                                                                                    \
     }                                                                                                        \
@@ -2266,6 +2275,8 @@ TTEI_USES(neon, 4, TTEI_NEON_INLINE, )
     } while (0)
 #endif
 
+#else
+#define TTEI_VECTORS(use, arguments) (void)0
 #endif /* TTEI_X86 || TTEI_NEON */
 
 /* ---- the three uses of codes, on any machine -------------------------------------------------- */
@@ -2273,9 +2284,7 @@ TTEI_USES(neon, 4, TTEI_NEON_INLINE, )
 /* Codes of `rows` records of the same steps, each `bytes` behind the one before, `stride` apart. Uses s up. */
 static void ttei_rows_codes(ttei_steps *s, size_t rows, size_t bytes, ttei_i16 *codes, size_t stride)
 {
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(store, (s, rows, bytes, codes, stride));
-#endif
     for (; rows > 0; --rows, s->bits += bytes, codes += stride) ttei_codes_plainly(s, codes);
 }
 
@@ -2286,12 +2295,9 @@ TTEI_CLONES TTEI_LOOPS static void ttei_codes_add(size_t n, const ttei_i16 *code
 }
 
 /* sums[] += q[i] * codes of record i; |q| < 2^15. `codes` is room for one record. Uses s up. */
-static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums,
-                          ttei_i16 *codes)
+static void ttei_rows_add(ttei_steps *s, size_t rows, size_t bytes, const ttei_i32 *q, ttei_i32 *sums, ttei_i16 *codes)
 {
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(add, (s, rows, bytes, q, sums));
-#endif
     for (; rows > 0; --rows, s->bits += bytes, ++q) {
         if (*q == 0) continue;
         ttei_codes_plainly(s, codes);
@@ -2319,9 +2325,7 @@ static void ttei_records_dot(int state_bits, const unsigned char *type, const un
                              size_t n, const float *x, float *out, ttei_i16 *codes)
 {
     size_t i;
-#ifdef TTEI_VECTORS
     TTEI_VECTORS(scores, (state_bits, type, records, n, x, out));
-#endif
     for (i = 0; i < n; ++i) {
         ttei_cursor c = ttei_cursor_begin(state_bits, type, records[i]);
         const float *q = x;
@@ -2337,7 +2341,7 @@ static void ttei_records_dot(int state_bits, const unsigned char *type, const un
 }
 
 #ifndef TT_EMBED_READ_ONLY
-/* All codes of a record, which 32 readable bytes follow; zeros for runs of rate 0. */
+/* All codes of a record; zeros for runs of rate 0. */
 static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_count,
                               const unsigned char *record, int16_t *codes)
 {
@@ -2350,7 +2354,7 @@ static void ttei_codes_decode(int state_bits, const ttei_run *runs, size_t run_c
     c = ttei_cursor_begin(state_bits, type, record);
     for (; ttei_cursor_next(&c, &run, &s); codes += run.count) {
         if (run.rate == 0) memset(codes, 0, run.count * sizeof *codes);
-        else ttei_rows_codes(&s, 1, 0, codes, 0);
+        else ttei_codes_plainly(&s, codes);
     }
 }
 #endif
@@ -2528,56 +2532,35 @@ size_t tte_reconstruct_len(const tte_shape *shape, const int32_t *ranks)
    not depend on how rows are grouped. */
 #if !defined(TT_EMBED_DECODE_ONLY) && TTEI_LANES > 1
 
-#define TTEI_STRIP 128u
-
+enum { TTEI_STRIP = 128 };
 /* A block of `height` rows, 1 or 4, and `vectors` (1 or 2) vectors of columns; with `more` it is added to c. */
 TTEI_INLINE void ttei_product_block(int height, int vectors, int more, size_t k, const float *a, size_t down,
                                     size_t right, const float *b, size_t ldb, float *c, size_t ldc)
 {
     TTEI_NO_FUSING
-    ttei_lanes s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0}, x, y = {0};
+    ttei_lanes sum[4][2];
     size_t l;
-    if (more) {
-        s0 = TTEI_FLOATS_OF(c);
-        if (vectors == 2) t0 = TTEI_FLOATS_OF(c + TTEI_LANES);
-        if (height == 4) {
-            s1 = TTEI_FLOATS_OF(c + ldc), s2 = TTEI_FLOATS_OF(c + 2 * ldc), s3 = TTEI_FLOATS_OF(c + 3 * ldc);
-            if (vectors == 2) {
-                t1 = TTEI_FLOATS_OF(c + ldc + TTEI_LANES);
-                t2 = TTEI_FLOATS_OF(c + 2 * ldc + TTEI_LANES);
-                t3 = TTEI_FLOATS_OF(c + 3 * ldc + TTEI_LANES);
-            }
-        }
-    }
-    for (l = 0; l < k; ++l, a += right, b += ldb) {
-        x = TTEI_FLOATS_OF(b);
-        if (vectors == 2) y = TTEI_FLOATS_OF(b + TTEI_LANES);
-        s0 += a[0] * x;
-        t0 += a[0] * y;
-        if (height == 1) continue;
-        s1 += a[down] * x;
-        t1 += a[down] * y;
-        s2 += a[2 * down] * x;
-        t2 += a[2 * down] * y;
-        s3 += a[3 * down] * x;
-        t3 += a[3 * down] * y;
-    }
-    TTEI_FLOATS(c) = s0;
-    if (vectors == 2) TTEI_FLOATS(c + TTEI_LANES) = t0;
-    if (height == 1) return;
-    TTEI_FLOATS(c + ldc) = s1;
-    TTEI_FLOATS(c + 2 * ldc) = s2;
-    TTEI_FLOATS(c + 3 * ldc) = s3;
-    if (vectors == 1) return;
-    TTEI_FLOATS(c + ldc + TTEI_LANES) = t1;
-    TTEI_FLOATS(c + 2 * ldc + TTEI_LANES) = t2;
-    TTEI_FLOATS(c + 3 * ldc + TTEI_LANES) = t3;
+    int i, j;
+    memset(sum, 0, sizeof sum);
+    TTEI_UNROLL
+    for (i = 0; i < height; ++i)
+        TTEI_UNROLL
+        for (j = 0; j < vectors; ++j)
+            if (more) sum[i][j] = TTEI_FLOATS_OF(c + (size_t)i * ldc + j * TTEI_LANES);
+    for (l = 0; l < k; ++l, a += right, b += ldb)
+        TTEI_UNROLL
+        for (i = 0; i < height; ++i)
+            TTEI_UNROLL
+            for (j = 0; j < vectors; ++j) sum[i][j] += a[(size_t)i * down] * TTEI_FLOATS_OF(b + j * TTEI_LANES);
+    TTEI_UNROLL
+    for (i = 0; i < height; ++i)
+        TTEI_UNROLL
+        for (j = 0; j < vectors; ++j) TTEI_FLOATS(c + (size_t)i * ldc + j * TTEI_LANES) = sum[i][j];
 }
 #endif
 
 TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, const float *a, size_t down,
-                                                  size_t right, const float *b, size_t ldb, float *c,
-                                                  size_t ldc)
+                                                  size_t right, const float *b, size_t ldb, float *c, size_t ldc)
 {
     TTEI_NO_FUSING
     size_t i, j = 0, l;
@@ -2587,7 +2570,7 @@ TTEI_CLONES TTEI_UNFUSED static void ttei_product(size_t m, size_t k, size_t n, 
         size_t first = 0, part, step = m >= 8 && k > 32 ? 2 * TTEI_LANES : ldb;
         do {
             const float *from = b + first * ldb + j, *left = a + first * right;
-            part = k - first < TTEI_STRIP || step == ldb ? k - first : TTEI_STRIP;
+            part = step == ldb ? k - first : ttei_min(TTEI_STRIP, k - first);
             if (step != ldb) {
                 for (l = 0; l < part; ++l) memcpy(strip + l * 2 * TTEI_LANES, from + l * ldb, 2 * sizeof(ttei_lanes));
                 from = strip;
@@ -2695,8 +2678,7 @@ static void ttei_contract(const tte_shape *shape, const int32_t *ranks, const fl
     if (n > 0) ttei_product(1, r, n, v + rows * r, r, 1, y, right, x + rows * right, right);
 }
 
-tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x,
-                           float *scratch)
+tte_status tte_reconstruct(const tte_shape *shape, const int32_t *ranks, const float *cores, float *x, float *scratch)
 {
     size_t len;
     if (shape == NULL || ranks == NULL || cores == NULL || x == NULL) return TTE_ERR_ARGUMENT;
@@ -2802,7 +2784,7 @@ static void ttei_record_decode(tte_coding coding, const tte_shape *shape, const 
 /* With OpenMP the calls that read many tokens share them out; every thread has a part of the scratch. No
    result depends on which tokens are read together. */
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_READERS 8u  /* most threads */
+enum { TTEI_READERS = 8 };  /* most threads */
 #define TTEI_OPENMP(directive) _Pragma(#directive)
 static size_t ttei_thread(void) { return (size_t)omp_get_thread_num(); }
 static size_t ttei_threads(size_t pieces, size_t most)
@@ -2811,7 +2793,7 @@ static size_t ttei_threads(size_t pieces, size_t most)
     return ttei_max(ttei_min(most, pieces), 1);
 }
 #else
-#define TTEI_READERS 1u
+enum { TTEI_READERS = 1 };
 #define TTEI_OPENMP(directive)
 static size_t ttei_thread(void) { return 0; }
 #endif
@@ -2831,9 +2813,8 @@ typedef struct ttei_train_room {
     size_t chunk, part, threads;  /* scores; floats of a part: `numbers`, then work; parts that fit */
 } ttei_train_room;
 
-/* Carves `scratch`, or answers how much is needed when that is NULL. Intermediate results are those of a
-   contraction; for a score twice the largest rk (n(k+1)..nd), which is enough for an inner product, twice the
-   largest rk^2. */
+/* Carves `scratch`, or answers how much is needed when that is NULL. Intermediate results are those of a contraction;
+   for a score twice the largest rk (n(k+1)..nd), which is enough for an inner product, twice the largest rk^2. */
 static size_t ttei_train_carve(const tte_table *t, float *scratch, ttei_train_room *room)
 {
     const size_t row = ttei_max(ttei_max(ttei_entries(&t->shape), t->numbers), ttei_mul(2, (size_t)t->dim));
@@ -2919,8 +2900,7 @@ static const unsigned char *ttei_basis_records(const tte_table *t)
 }
 
 /* z[j] = code * scale, or that added to what z holds. */
-TTEI_CLONES TTEI_LOOPS static void ttei_scale_codes(size_t n, const ttei_i16 *codes, float scale, int add,
-                                                    float *z)
+TTEI_CLONES TTEI_LOOPS static void ttei_scale_codes(size_t n, const ttei_i16 *codes, float scale, int add, float *z)
 {
     TTEI_NO_FUSING
     size_t j;
@@ -2961,8 +2941,7 @@ TTEI_CLONES TTEI_LOOPS static void ttei_times(size_t n, const unsigned char *sca
 }
 
 /* z = coefficients of a row, centroid and mean included, times the scales of the basis. */
-static void ttei_row_coefficients(const tte_table *t, size_t token, const ttei_u32 *classes, ttei_i16 *codes,
-                                  float *z)
+static void ttei_row_coefficients(const tte_table *t, size_t token, const ttei_u32 *classes, ttei_i16 *codes, float *z)
 {
     const ttei_row row = ttei_find_row(t, classes, token);
     const int mean = t->basis_rows - t->rank, centroids = t->centroid_count > 1;
@@ -3117,8 +3096,7 @@ static void ttei_batch_row(const ttei_batch *b, size_t i)
     const ttei_i32 *q = (const ttei_i32 *)z;
     ttei_u32 *used = (ttei_u32 *)(to + 1), *pairs = used + 1;
     size_t p;
-    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes,
-                          b->room->codes + ttei_thread() * b->room->codes_len, z);
+    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes, b->room->codes + ttei_thread() * b->room->codes_len, z);
     z[b->t->basis_rows] = 0;  /* beside the last of an odd number */
     to[0] = ttei_row_integers(b->t, z);
     if (!(to[0] > 0)) memset(z, 0, ((size_t)b->t->basis_rows + 1) * sizeof *z);
@@ -3129,8 +3107,7 @@ static void ttei_batch_row(const ttei_batch *b, size_t i)
 }
 
 /* A panel: n columns from `column` on of `depth` pairs of rows of the basis from row `from` on. */
-static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t from, size_t depth,
-                            ttei_i16 *panel)
+static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t from, size_t depth, ttei_i16 *panel)
 {
     const unsigned char *record = ttei_basis_records(t), *run = t->basis + 1;
     size_t row = 0, rows, bytes, first, end;
@@ -3250,8 +3227,7 @@ static size_t ttei_distinct(const uint32_t *tokens, size_t count, uint32_t *diff
 
 /* The different rows of a window stand at its front first; then, from the last token on, each is copied to
    its places, none of which is before it. */
-static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                             float *scratch)
+static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t count, float *rows, float *scratch)
 {
     const size_t dim = (size_t)t->dim;
     uint32_t different[TTEI_WINDOW];
@@ -3278,8 +3254,7 @@ static void ttei_window_rows(const tte_table *t, const uint32_t *tokens, size_t 
 
 #endif
 
-tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows,
-                            float *scratch)
+tte_status tte_lookup_batch(const tte_table *t, const uint32_t *tokens, size_t count, float *rows, float *scratch)
 {
     size_t i;
     if (t == NULL || tokens == NULL || rows == NULL || scratch == NULL) return TTE_ERR_ARGUMENT;
@@ -3354,7 +3329,7 @@ static void ttei_table_meet(const tte_table *t, const float *h, float *q, ttei_i
     size_t left, n, i, bytes;
     int r;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
-        unsigned char type[TTEI_TYPE_BYTES] = {0};
+        unsigned char type[TTEI_CLASS_HEAD + TTEI_RUN_BYTES] = {0};
         ttei_type_add(type, run[0], (size_t)t->dim);
         bytes = ttei_class_record(type);
         for (left = ttei_get16(run + 1); left > 0; left -= n) {
@@ -3481,8 +3456,7 @@ static tte_status ttei_scan_begin(const tte_table *t, const float *vector, float
 }
 
 /* Scores of `count` tokens, in the scratch of this thread. */
-static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count,
-                              float *out)
+static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count, float *out)
 {
     ttei_i16 *codes;
     size_t now;
@@ -3511,7 +3485,7 @@ static void ttei_piece_scores(const tte_table *t, const ttei_scan *scan, size_t 
 static void ttei_scores(const tte_table *t, const ttei_scan *scan, size_t first, size_t count, float *out)
 {
 #if defined(_OPENMP) && !defined(TT_EMBED_DECODE_ONLY)
-    const size_t most = t->layout == TTE_PER_TABLE ? TTEI_READERS : scan->train.threads;
+    const size_t most = t->layout == TTE_PER_TABLE ? (size_t)TTEI_READERS : scan->train.threads;
     const int pieces = (int)((count + TTEI_PIECE - 1) / TTEI_PIECE);
     int i;
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)ttei_threads((size_t)pieces, most))
@@ -3548,8 +3522,7 @@ static void ttei_sift(uint32_t *tokens, float *scores, size_t n, uint32_t token,
 {
     size_t at = 0, child;
     while ((child = 2 * at + 1) < n) {
-        if (child + 1 < n &&
-            ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
+        if (child + 1 < n && ttei_behind(scores[child + 1], tokens[child + 1], scores[child], tokens[child]))
             ++child;
         if (!ttei_behind(scores[child], tokens[child], score, token)) break;
         tokens[at] = tokens[child];
@@ -3569,8 +3542,7 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     tte_status status;
     const float lowest = ttei_f32_of(0xff800000u);  /* minus infinity */
     size_t token, i, chunk, n;
-    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 ||
-        k > t->vocab)
+    if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 || k > t->vocab)
         return TTE_ERR_ARGUMENT;
     status = ttei_scan_begin(t, query, scratch, &scan);
     if (status != TTE_OK) return status;
@@ -3605,8 +3577,7 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
    serves both, and a float result is the exact one rounded.
    ============================================================================================= */
 
-/* Four doubles, and vectors that may lie anywhere in memory; where the compiler knows none, single numbers.
-   */
+/* Four doubles, and vectors that may lie anywhere in memory; where the compiler knows none, single numbers. */
 #if TTEI_LANES > 1
 #define TTEI_QUAD 4
 typedef double ttei_quad __attribute__((vector_size(32), may_alias, aligned(8)));
@@ -3631,6 +3602,16 @@ typedef int32_t ttei_lane_bits;
 #define TTEI_DOUBLES(x) (*(ttei_quad *)(x))
 #define TTEI_DOUBLES_OF(x) (*(const ttei_quad *)(x))
 
+/* The sum of a vector's numbers, in order. */
+TTEI_INLINE double ttei_total(const ttei_quad *x)
+{
+    double part[TTEI_QUAD], sum = 0;
+    int k;
+    memcpy(part, x, sizeof part);
+    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    return sum;
+}
+
 /* y += alpha * x */
 TTEI_INLINE void ttei_axpy(size_t n, double alpha, const double *x, double *y)
 {
@@ -3643,15 +3624,14 @@ TTEI_INLINE void ttei_axpy(size_t n, double alpha, const double *x, double *y)
 TTEI_INLINE double ttei_dot(size_t n, const double *x, const double *y)
 {
     ttei_quad s0 = {0}, s1 = {0};
-    double part[TTEI_QUAD], sum = 0;
-    size_t i = 0, k;
+    double sum;
+    size_t i = 0;
     for (; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
         s0 += TTEI_DOUBLES_OF(x + i) * TTEI_DOUBLES_OF(y + i);
         s1 += TTEI_DOUBLES_OF(x + i + TTEI_QUAD) * TTEI_DOUBLES_OF(y + i + TTEI_QUAD);
     }
     s0 += s1;
-    memcpy(part, &s0, sizeof part);
-    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    sum = ttei_total(&s0);
     for (; i < n; ++i) sum += x[i] * y[i];
     return sum;
 }
@@ -3708,40 +3688,27 @@ static int ttei_exponent(double x)
 /* c (m x n) = a (m x k) * b (k x n) in doubles, with `add` c += that; entry (i, l) of a is a[i * down + l *
    right], the rows of b are ldb apart, those of c ldc. Strips of b, two vectors wide, are copied to where they
    lie in the cache; a tile has four rows of such a strip's product, of which fewer may be wanted. */
-#define TTEI_PRODUCT_DEPTH 256u
+enum { TTEI_PRODUCT_DEPTH = 256 };
 TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
                                double *tile)
 {
-    enum { u = TTEI_QUAD };
-    const double *a1 = a + down[1], *a2 = a + down[2], *a3 = a + down[3];
-    ttei_quad s0 = {0}, t0 = {0}, s1 = {0}, t1 = {0}, s2 = {0}, t2 = {0}, s3 = {0}, t3 = {0};
+    ttei_quad sum[4][2];
     size_t l, at = 0;
-    for (l = 0; l < k; ++l, at += right, strip += 2 * u) {
-        const ttei_quad y = TTEI_DOUBLES_OF(strip), z = TTEI_DOUBLES_OF(strip + u);
-        s0 += a[at] * y;
-        t0 += a[at] * z;
-        s1 += a1[at] * y;
-        t1 += a1[at] * z;
-        s2 += a2[at] * y;
-        t2 += a2[at] * z;
-        s3 += a3[at] * y;
-        t3 += a3[at] * z;
-    }
-    TTEI_DOUBLES(tile) = s0;
-    TTEI_DOUBLES(tile + u) = t0;
-    TTEI_DOUBLES(tile + 2 * u) = s1;
-    TTEI_DOUBLES(tile + 3 * u) = t1;
-    TTEI_DOUBLES(tile + 4 * u) = s2;
-    TTEI_DOUBLES(tile + 5 * u) = t2;
-    TTEI_DOUBLES(tile + 6 * u) = s3;
-    TTEI_DOUBLES(tile + 7 * u) = t3;
+    int i, j;
+    memset(sum, 0, sizeof sum);
+    for (l = 0; l < k; ++l, at += right, strip += 2 * TTEI_QUAD)
+        TTEI_UNROLL
+        for (i = 0; i < 4; ++i)
+            TTEI_UNROLL
+            for (j = 0; j < 2; ++j) sum[i][j] += a[down[i] + at] * TTEI_DOUBLES_OF(strip + j * TTEI_QUAD);
+    memcpy(tile, sum, sizeof sum);
 }
 
 TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
                                          size_t right, const double *b, size_t ldb, double *c, size_t ldc)
 {
     enum { width = 2 * TTEI_QUAD };
-    double strip[TTEI_PRODUCT_DEPTH * width], tile[4 * width];
+    double strip[TTEI_PRODUCT_DEPTH * 2 * TTEI_QUAD], tile[4 * width];
     size_t first, depth, i, j, l, h;
     for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
     for (first = 0; first < k; first += depth) {
@@ -3767,14 +3734,13 @@ TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, 
 /* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x: products
    are added up in float over these and then in double. Both factors are copied to where they are read one after
    the other: a in groups of four columns, b two vectors of columns at a time. */
-#define TTEI_GRAM_SIDE 32u
-#define TTEI_GRAM_ROWS 256u
+enum { TTEI_GRAM_SIDE = 32, TTEI_GRAM_ROWS = 256 };
 TTEI_CLONES static void ttei_gram_strip(size_t count, size_t n, size_t i, const float *x, const float *weight,
                                         double *c)
 {
     enum { width = 2 * TTEI_LANES };
     const size_t side = ttei_min(TTEI_GRAM_SIDE, n - i);
-    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_ROWS * width], tile[4 * width];
+    float a[TTEI_GRAM_ROWS * TTEI_GRAM_SIDE], b[TTEI_GRAM_ROWS * 2 * TTEI_LANES], tile[4 * width];
     size_t l, j, k, h, g;
     memset(a, 0, sizeof a);
     memset(b, 0, sizeof b);
@@ -3808,9 +3774,7 @@ static void ttei_gram_add(size_t count, size_t n, const float *rows, const float
     for (; count > 0; count -= now, rows += now * n, weight = weight == NULL ? NULL : weight + now) {
         long long strip, strips = (long long)((n + TTEI_GRAM_SIDE - 1) / TTEI_GRAM_SIDE);
         now = ttei_min(TTEI_GRAM_ROWS, count);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic))
         for (strip = 0; strip < strips; ++strip)
             ttei_gram_strip(now, n, (size_t)strip * TTEI_GRAM_SIDE, rows, weight, c);
     }
@@ -3863,9 +3827,8 @@ TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t co
 #ifndef TTEI_SVD_SWEEPS
 #define TTEI_SVD_SWEEPS 60      /* QR steps for each singular value; the tests set 0        */
 #endif
-#define TTEI_SQUARE_MIN 1e-280  /* sums of squares between it and its inverse are accurate  */
-#define TTEI_SVD_PART 40u       /* columns of B that are not divided                        */
-#define TTEI_SVD_BLOCK 32u      /* reflections that are applied together                    */
+enum { TTEI_SVD_PART = 40, TTEI_SVD_BLOCK = 32 };  /* columns of B that are not divided; reflections applied together */
+static const double ttei_square_min = 1e-280;      /* sums of squares between it and its inverse are accurate */
 
 /* From one column to the next: at least three zeros behind n entries, and of long columns an odd number of
    cache lines, so that neighbours do not fall on the same place of the cache. */
@@ -3878,7 +3841,7 @@ static size_t ttei_column_step(size_t n)
 static double ttei_hypot(double x, double y)
 {
     const double square = x * x + y * y;
-    return square > TTEI_SQUARE_MIN && square < 1 / TTEI_SQUARE_MIN ? sqrt(square) : hypot(x, y);
+    return square > ttei_square_min && square < 1 / ttei_square_min ? sqrt(square) : hypot(x, y);
 }
 
 /* A reflection H = I - tau v v' with v[0] = 1 that maps x to (*beta, 0, .., 0). x becomes v. Returns tau; 0,
@@ -3888,7 +3851,7 @@ TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
 {
     double tail = ttei_dot(n - 1, x + 1, x + 1), top = 1, first, norm;
     size_t i;
-    if (!(tail > TTEI_SQUARE_MIN && x[0] * x[0] < 1 / TTEI_SQUARE_MIN)) {
+    if (!(tail > ttei_square_min && x[0] * x[0] < 1 / ttei_square_min)) {
         top = ttei_top_f64(n - 1, x + 1);
         if (!(top > 0)) {
             *beta = x[0];
@@ -3913,42 +3876,25 @@ TTEI_INLINE double ttei_reflector(size_t n, double *x, double *beta)
 TTEI_INLINE void ttei_reflect_columns(int count, size_t n, const double *g, const double *y, double tau,
                                       const double *v, size_t step, double *x)
 {
-    double part[4][TTEI_QUAD] = {{0}}, f[4];
-    double *x1 = count == 4 ? x + step : x, *x2 = count == 4 ? x1 + step : x, *x3 = count == 4 ? x2 + step : x;
-    ttei_quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, a, b;
-    size_t i, k, j;
+    double f[4];
+    ttei_quad sum[4];
+    size_t i;
+    int k;
+    memset(sum, 0, sizeof sum);
     for (i = 0; i < n; i += TTEI_QUAD) {
-        a = TTEI_DOUBLES_OF(v + i);
-        if (g != NULL) {
-            b = TTEI_DOUBLES_OF(y + i);
-            TTEI_DOUBLES(x + i) += g[0] * b;
-            if (count == 4) {
-                TTEI_DOUBLES(x1 + i) += g[1] * b;
-                TTEI_DOUBLES(x2 + i) += g[2] * b;
-                TTEI_DOUBLES(x3 + i) += g[3] * b;
-            }
+        const ttei_quad a = TTEI_DOUBLES_OF(v + i), b = TTEI_DOUBLES_OF((g != NULL ? y : v) + i);
+        TTEI_UNROLL
+        for (k = 0; k < count; ++k) {
+            double *at = x + (size_t)k * step + i;
+            if (g != NULL) TTEI_DOUBLES(at) += g[k] * b;
+            sum[k] += a * TTEI_DOUBLES_OF(at);
         }
-        s0 += a * TTEI_DOUBLES_OF(x + i);
-        if (count == 1) continue;
-        s1 += a * TTEI_DOUBLES_OF(x1 + i);
-        s2 += a * TTEI_DOUBLES_OF(x2 + i);
-        s3 += a * TTEI_DOUBLES_OF(x3 + i);
     }
-    TTEI_DOUBLES(part[0]) = s0;
-    TTEI_DOUBLES(part[1]) = s1;
-    TTEI_DOUBLES(part[2]) = s2;
-    TTEI_DOUBLES(part[3]) = s3;
-    for (k = 0; k < 4; ++k) {
-        for (f[k] = 0, j = 0; j < TTEI_QUAD; ++j) f[k] += part[k][j];
-        f[k] *= -tau;
-    }
+    for (k = 0; k < count; ++k) f[k] = -tau * ttei_total(&sum[k]);
     for (i = 0; i < n; i += TTEI_QUAD) {
-        a = TTEI_DOUBLES_OF(v + i);
-        TTEI_DOUBLES(x + i) += f[0] * a;
-        if (count == 1) continue;
-        TTEI_DOUBLES(x1 + i) += f[1] * a;
-        TTEI_DOUBLES(x2 + i) += f[2] * a;
-        TTEI_DOUBLES(x3 + i) += f[3] * a;
+        const ttei_quad a = TTEI_DOUBLES_OF(v + i);
+        TTEI_UNROLL
+        for (k = 0; k < count; ++k) TTEI_DOUBLES(x + (size_t)k * step + i) += f[k] * a;
     }
 }
 
@@ -3969,14 +3915,12 @@ TTEI_INLINE void ttei_add_columns(size_t n, const double *f, const double *x, si
                                (f[2] * TTEI_DOUBLES_OF(x2 + i) + f[3] * TTEI_DOUBLES_OF(x3 + i));
 }
 
-/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B;
-   the reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right,
-   in Q (vector j in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off
-   until the next column's reflection is at hand, so that a column takes both while it is in the cache. `line`
-   (step) holds W v. */
-TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q,
-                                           size_t step_q, double *d, double *e, double *tau_left,
-                                           double *tau_right, double *line)
+/* W := H_left W H_right, one column and one row at a time. On return d[n] and e[n-1] are the diagonals of B; the
+   reflections' vectors stand in W (vector j in column j from row j down) and, for those from the right, in Q (vector j
+   in column j+1 from row j+1 down). The update from the right, W -= tau (W v) v', is put off until the next column's
+   reflection is at hand, so that a column takes both while it is in the cache. `line` (step) holds W v. */
+TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t step, double *q, size_t step_q,
+                                           double *d, double *e, double *tau_left, double *tau_right, double *line)
 {
     const double *pending = NULL;  /* v of the update put off, tau in `old`; entry 0: column j */
     double old = 0, g[4] = {0, 0, 0, 0};
@@ -4008,7 +3952,7 @@ TTEI_CLONES static void ttei_bidiagonalize(size_t m, size_t n, double *w, size_t
 /* c, s with c*f + s*g = r, c*g - s*f = 0. Returns r. */
 static double ttei_givens(double f, double g, double *c, double *s)
 {
-    const double unit = fabs(f) + fabs(g) < TTEI_SQUARE_MIN ? TTEI_SQUARE_MIN : 1;
+    const double unit = fabs(f) + fabs(g) < ttei_square_min ? ttei_square_min : 1;
     double r;
     f /= unit;  /* else r may be subnormal, of few digits */
     g /= unit;
@@ -4235,20 +4179,16 @@ TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t 
                                     double *slope)
 {
     ttei_quad sums = {0}, slopes = {0};
-    double part[2][TTEI_QUAD], sum = 0, x, term;
-    size_t j = first, k;
+    double sum, x, term;
+    size_t j = first;
     for (; j + TTEI_QUAD <= last; j += TTEI_QUAD) {
         const ttei_quad d = TTEI_DOUBLES_OF(join->d + j), z = TTEI_DOUBLES_OF(join->z + j);
         const ttei_quad y = z / ((d - from - t) * (d + from + t));
         sums += z * y;
         slopes += y * y;
     }
-    memcpy(part[0], &sums, sizeof sums);
-    memcpy(part[1], &slopes, sizeof slopes);
-    for (*slope = 0, k = 0; k < TTEI_QUAD; ++k) {
-        sum += part[0][k];
-        *slope += part[1][k];
-    }
+    sum = ttei_total(&sums);
+    *slope = ttei_total(&slopes);
     for (; j < last; ++j) {
         x = join->d[j];
         term = join->z[j] / ((x - from - t) * (x + from + t));
@@ -4428,8 +4368,7 @@ TTEI_CLONES static void ttei_join_left(size_t step, const ttei_join *join)
 }
 
 /* The vectors of one side, in rows from lo on: those that take part combined, then the others. */
-static void ttei_join_vectors(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, int side,
-                              const ttei_join *join)
+static void ttei_join_vectors(const ttei_bidiagonal *b, size_t lo, size_t p, size_t hi, int side, const ttei_join *join)
 {
     const size_t step = b->step[side], ld = b->step[1], n = join->count;
     double *rows = b->vectors[side] + lo * step, *gathered = join->gathered;
@@ -4569,8 +4508,7 @@ TTEI_CLONES static void ttei_reflect_all(size_t m, size_t count, size_t step, co
 /* ---- singular value decomposition ------------------------------------------------------------------------ */
 
 /* In each of n rows x the largest entry, the first of equals, becomes positive; y (NULL: none) turns along. */
-static void ttei_fix_signs(size_t n, double *x, size_t length, size_t step, double *y, size_t y_length,
-                           size_t y_step)
+static void ttei_fix_signs(size_t n, double *x, size_t length, size_t step, double *y, size_t y_length, size_t y_step)
 {
     size_t k, i;
     for (k = 0; k < n; ++k, x += step, y = y == NULL ? NULL : y + y_step) {
@@ -4618,8 +4556,7 @@ static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work
 
 /* A matrix of doubles, or with `single` of floats, as n columns of length m; zeros behind them. When its
    largest entry `top` is far from 1, it is scaled by a power of two, which is returned. */
-static int ttei_load(int single, size_t m, size_t n, int tall, const void *a, double top, double *w,
-                     size_t step)
+static int ttei_load(int single, size_t m, size_t n, int tall, const void *a, double top, double *w, size_t step)
 {
     const size_t down = tall ? n : 1, right = tall ? 1 : m;
     int power = ttei_exponent(top);
@@ -4658,8 +4595,7 @@ static void ttei_svd_store(int single, size_t rows, size_t cols, void *u, void *
 
 /* tte_svd_f64, or with `single` tte_svd_f32, for sizes that are known to be good. Values alone come from QR
    steps alone, which keep the relative accuracy of small ones. */
-static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt,
-                           void *work)
+static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, void *u, void *s, void *vt, void *work)
 {
     const int tall = rows >= cols, vectors = u != NULL || vt != NULL;
     const size_t m = tall ? rows : cols, n = tall ? cols : rows;
@@ -4674,14 +4610,12 @@ static tte_status ttei_svd(int single, size_t rows, size_t cols, const void *a, 
     step_n = b->step[1];
     power = ttei_load(single, m, n, tall, a, top, room.w, room.step);
     memset(room.q, 0, step_n * n * sizeof *room.q);
-    ttei_bidiagonalize(m, n, room.w, room.step, room.q, step_n, b->d, b->e, room.tau_left, room.tau_right,
-                       room.line);
+    ttei_bidiagonalize(m, n, room.w, room.step, room.q, step_n, b->d, b->e, room.tau_left, room.tau_right, room.line);
     if (!vectors) b->vectors[0] = b->vectors[1] = NULL;
     if (!(vectors ? ttei_divide(b, &room.join) : ttei_diagonalize(b))) return TTE_ERR_CONVERGENCE;
     ttei_sort(0, n, b->d, room.join.order);
     ttei_scale(n, power, b->d);
-    if (!ttei_finite_f64(b->d[room.join.order[n - 1]]) ||
-        (single && b->d[room.join.order[n - 1]] > (double)FLT_MAX))
+    if (!ttei_finite_f64(b->d[room.join.order[n - 1]]) || (single && b->d[room.join.order[n - 1]] > (double)FLT_MAX))
         return TTE_ERR_NOT_FINITE;
     for (k = 0; k < n; ++k) ttei_store(single, b->d[room.join.order[n - 1 - k]], s, k);
     if (!vectors) return TTE_OK;
@@ -4729,7 +4663,6 @@ TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, do
                                          double h, const double *u, double *p, double *y)
 {
     ttei_quad sum = {0};
-    double part[TTEI_QUAD], total = 0;
     size_t i;
     for (i = 0; i < n; i += TTEI_QUAD) {
         const ttei_quad x = TTEI_DOUBLES_OF(y + i) + f * TTEI_DOUBLES_OF(w + i) + g * TTEI_DOUBLES_OF(v + i);
@@ -4737,9 +4670,7 @@ TTEI_INLINE double ttei_symmetric_column(size_t n, double f, const double *w, do
         TTEI_DOUBLES(p + i) += h * x;
         sum += x * TTEI_DOUBLES_OF(u + i);
     }
-    memcpy(part, &sum, sizeof part);
-    for (i = 0; i < TTEI_QUAD; ++i) total += part[i];
-    return total;
+    return ttei_total(&sum);
 }
 
 /* A = Q T Q', d and e the diagonals of T. Reflection j acts on rows j+1 .. n-1; its vector u is left in
@@ -4771,13 +4702,6 @@ TTEI_CLONES static void ttei_tridiagonalize(size_t n, double *a, size_t step, do
         ttei_multiply(n - j - 1, t, p + j + 1);
         ttei_axpy(n - j - 1, -0.5 * t * ttei_dot(n - j - 1, p + j + 1, u), u, p + j + 1);
     }
-}
-
-/* Bytes of `work` for ttei_eigen; TTEI_SIZE_MAX when they are too many. */
-static size_t ttei_eigen_work(size_t n)
-{
-    ttei_svd_room room;
-    return ttei_svd_carve(1, n, n, NULL, &room);
 }
 
 /* T, its diagonals in d and e, becomes B with B'B = T + shift, which is returned: where no row's off-diagonal
@@ -4876,8 +4800,8 @@ TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
 TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
     ttei_quad s0 = {0}, s1 = {0}, d;
-    double part[TTEI_QUAD], sum = 0;
-    size_t i, k;
+    double sum;
+    size_t i;
     for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
         ttei_floats4 a = *(const ttei_floats4 *)(x + i), b = *(const ttei_floats4 *)(x + i + TTEI_QUAD);
         if (y != NULL) {
@@ -4890,8 +4814,7 @@ TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t 
         s1 += d * d;
     }
     s0 += s1;
-    memcpy(part, &s0, sizeof part);
-    for (k = 0; k < TTEI_QUAD; ++k) sum += part[k];
+    sum = ttei_total(&s0);
     for (; i < n; ++i) {
         const float last = y != NULL ? x[i] - y[i] : x[i];
         sum += (double)last * (double)last;
@@ -5024,8 +4947,7 @@ typedef struct ttei_ttsvd_room {
     void *svd;
 } ttei_ttsvd_room;
 
-static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve,
-                             ttei_ttsvd_room *room)
+static void ttei_ttsvd_carve(const tte_shape *shape, const int32_t *caps, ttei_carve *carve, ttei_ttsvd_room *room)
 {
     ttei_svd_room unused;
     const size_t entries = ttei_entries(shape);
@@ -5129,8 +5051,7 @@ static tte_status ttei_train_round(tte_coding coding, size_t m, size_t r, size_t
 }
 
 /* The last core is what remains, in the scale of x. */
-static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers *powers, float *core,
-                                 float *scale)
+static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers *powers, float *core, float *scale)
 {
     ttei_scale_f32(n, coding == TTE_F32 ? powers->power : powers->last, core);
     if (!ttei_core_round(coding, core, n, scale)) return TTE_ERR_BUDGET;
@@ -5143,9 +5064,8 @@ static tte_status ttei_train_end(tte_coding coding, size_t n, const ttei_powers 
    errors add up, and each bond may spend an equal share of what those before it left over: |x - x^|^2 = sum
    of lost_k^2 <= eps^2 |x|^2. With eps < 0 only the caps truncate. scales[k] belong to the codes of a
    rounding coding. Returns TTE_ERR_BUDGET when a core is beyond the range of the coding. */
-static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps, tte_coding coding,
-                             const float *x, size_t count, int32_t *ranks, float *cores, float *scales,
-                             ttei_ttsvd_room *room)
+static tte_status ttei_train(const tte_shape *shape, const int32_t *caps, double eps, tte_coding coding, const float *x,
+                             size_t count, int32_t *ranks, float *cores, float *scales, ttei_ttsvd_room *room)
 {
     const int32_t d = shape->modes;
     size_t n = room->entries, m, r, i, full;
@@ -5239,10 +5159,9 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
 
 /* ================================================================================================
    MANY ROWS AT ONCE
-   Tables hold 50,000 or more small matrices, all of one shape. Rows lie side by side in the lanes of
-   a vector: entry (i, j) of eight rows is one ttei_lanes, every step is the same for all lanes, and a
-   lane that has converged meets rotations by zero. No lane ever looks at another, so a row gives the
-   same cores whatever rows stand beside it.
+   Tables hold 50,000 or more small matrices, all of one shape. Rows lie side by side in the lanes of a vector: entry
+   (i, j) of eight rows is one ttei_lanes, every step is the same for all lanes, and a lane that has converged meets
+   rotations by zero. No lane ever looks at another, so a row gives the same cores whatever rows stand beside it.
 
    For one bond, A of shape m x n, the leading r left singular vectors are wanted. They are computed
    as eigenvectors of A A'; a tall A is first reduced to its triangular factor, which takes its place:
@@ -5250,16 +5169,17 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
        A A' = Q T Q'        Householder reflections, T tridiagonal       [GVL 8.3.1]
        T = Z L Z'            implicit QR with Wilkinson's shift           [GVL 8.3.3]
        U = P Q Z, r columns   the rotations of Z, kept in a list, meet r unit vectors from the back
-   U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What
-   the square A A' costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut
-   loses. Where a cut loses less than a thousandth of |A|^2, that would be seen: there a lane takes
-   the general method.
+   U is orthonormal to rounding in any case, and the remainder U' A takes exactly what U spans. What the square A A'
+   costs is accuracy in small singular vectors, about epsilon |A|^2 of what a cut loses. Where a cut loses less than a
+   thousandth of |A|^2, that would be seen: there a lane takes the general method.
    ============================================================================================= */
 
-#define TTEI_LANE_SIDE 128     /* a larger min(m, n) goes to the general method      */
-#define TTEI_LANE_SWEEPS (TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12)  /* for one eigenvalue */
-#define TTEI_LANE_TINY 1e-30f  /* beside entries of order 1, a square that is none  */
-#define TTEI_LANE_CUT 1e-3f    /* of |A|^2: the least loss this method is trusted with */
+enum {
+    TTEI_LANE_SIDE = 128,  /* a larger min(m, n) goes to the general method */
+    TTEI_LANE_SWEEPS = TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12  /* for one eigenvalue */
+};
+static const float ttei_lane_tiny = 1e-30f;  /* beside entries of order 1, a square that is none */
+static const float ttei_lane_cut = 1e-3f;    /* of |A|^2: the least loss this method is trusted with */
 
 typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds             */
     ttei_lanes *a, *b;           /* entries each: the remainder before a bond and after it     */
@@ -5269,7 +5189,7 @@ typedef struct ttei_lane_room {  /* side = min(m, n), the largest of all bonds  
     ttei_lanes *turns;           /* cosine and sine of every rotation in order                 */
     int32_t *planes;             /* rotation i turns the plane (planes[i], planes[i] + 1)      */
     ttei_lanes *u;               /* m x r                                                      */
-    float *cores, *remainders;   /* a train for each lane, the remainders for those that are rounded */
+    float *cores, *remainders;   /* of each lane: a train; its row, or what remains of it               */
     size_t entries, cores_len;
 } ttei_lane_room;
 
@@ -5279,9 +5199,9 @@ static ttei_lanes *ttei_take_lanes(ttei_carve *carve, size_t count)
 }
 
 /* Carves the room; returns 0 when a bond is too large for it. */
-static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve,
-                           ttei_lane_room *room)
+static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_carve *carve, ttei_lane_room *room)
 {
+    ttei_lanes **const lines[] = {&room->d, &room->e, &room->tau, &room->tau_tall, &room->line};
     size_t side = 1, mr = 1, turns, m, n;
     int32_t k;
     room->entries = ttei_entries(shape);
@@ -5298,11 +5218,7 @@ static int ttei_lane_carve(const tte_shape *shape, const int32_t *ranks, ttei_ca
     room->b = ttei_take_lanes(carve, room->entries);
     room->triangle = ttei_take_lanes(carve, side * side);
     room->gram = ttei_take_lanes(carve, side * side);
-    room->d = ttei_take_lanes(carve, side);
-    room->e = ttei_take_lanes(carve, side);
-    room->tau = ttei_take_lanes(carve, side);
-    room->tau_tall = ttei_take_lanes(carve, side);
-    room->line = ttei_take_lanes(carve, side);
+    for (k = 0; k < 5; ++k) *lines[k] = ttei_take_lanes(carve, side);
     room->turns = ttei_take_lanes(carve, 2 * turns);
     room->planes = (int32_t *)ttei_take(carve, turns, sizeof(int32_t));
     room->u = ttei_take_lanes(carve, mr);
@@ -5364,10 +5280,9 @@ TTEI_CLONES static void ttei_lane_product(int lower, size_t m, size_t n, size_t 
 
 /* A reflection I - tau v v' in each lane that maps x, n entries `stride` apart, to (beta, 0, .., 0).
    x becomes v, with first entry 1. Where x has that form already, tau is 0. */
-TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau,
-                                     ttei_lanes *beta)
+TTEI_INLINE void ttei_lane_reflector(size_t n, size_t stride, ttei_lanes *x, ttei_lanes *tau, ttei_lanes *beta)
 {
-    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY, first = x[0];
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny, first = x[0];
     ttei_lanes tail = zero, norm2, norm, scale;
     ttei_lane_bits trivial;
     size_t i;
@@ -5415,13 +5330,13 @@ TTEI_CLONES static void ttei_lane_triangle(size_t m, size_t n, ttei_lanes *a, tt
     }
 }
 
-/* The columns of u (n rows of r, then zeros up to m) = P u. */
-TTEI_CLONES static void ttei_lane_tall(size_t m, size_t n, size_t r, const ttei_lanes *a,
-                                       const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+/* Columns of u = H_0 .. H_(count-1) u: the vector of reflection j, which begins with 1, goes down from row j of column j of
+   v, m rows that are `stride` apart. */
+TTEI_CLONES static void ttei_lane_reflect_all(size_t m, size_t count, size_t stride, const ttei_lanes *v,
+                                              const ttei_lanes *tau, size_t r, ttei_lanes *line, ttei_lanes *u)
 {
-    size_t j;
-    for (j = n; j-- > 0;)
-        ttei_lane_reflect(m - j, n, a + j * n + j, &tau[j], r, r, line, u + j * r);
+    while (count-- > 0)
+        ttei_lane_reflect(m - count, stride, v + count * (stride + 1), &tau[count], r, r, line, u + count * r);
 }
 
 /* c = Q T Q', d and e the diagonals of T. Reflection k acts on rows k + 1 .. m - 1; its vector, with
@@ -5470,7 +5385,7 @@ TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lane
 TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, const ttei_lanes *floor_e,
                                    const ttei_lane_bits *idle, ttei_lanes *turns)
 {
-    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + TTEI_LANE_TINY;
+    const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny;
     ttei_lanes half, root, g = e[hi - 1], shift, x = zero, z = zero, c, s;
     ttei_lane_bits started = *idle & 0, ended = *idle;
     size_t k;
@@ -5515,11 +5430,9 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
     }
 }
 
-/* T = Z diag(d) Z'. Returns the number of rotations; lanes that did not converge are set in
-   *failed. */
-TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e,
-                                                ttei_lanes *turns, int32_t *planes,
-                                                ttei_lane_bits *failed)
+/* T = Z diag(d) Z'. Returns the number of rotations; lanes that did not converge are set in *failed. */
+TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_lanes *e, ttei_lanes *turns,
+                                                int32_t *planes, ttei_lane_bits *failed)
 {
     const ttei_lanes zero = {0};
     ttei_lanes floor_e = zero;
@@ -5546,13 +5459,11 @@ TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_la
     return count;
 }
 
-/* u (m x r) = Q Z, the columns of the unit vectors already in place: the rotations act from the last
-   to the first, then the reflections. */
-TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, const ttei_lanes *turns,
-                                          const int32_t *planes, const ttei_lanes *c,
-                                          const ttei_lanes *tau, ttei_lanes *line, ttei_lanes *u)
+/* u (r columns) = Z u, the columns of unit vectors: the rotations act from the last to the first. */
+TTEI_CLONES static void ttei_lane_turn_all(size_t r, size_t count, const ttei_lanes *turns, const int32_t *planes,
+                                           ttei_lanes *u)
 {
-    size_t j, k;
+    size_t j;
     while (count-- > 0) {
         ttei_lanes cosine = turns[2 * count], sine = turns[2 * count + 1];
         ttei_lanes *x = u + (size_t)planes[count] * r, *y = x + r;
@@ -5562,8 +5473,6 @@ TTEI_CLONES static void ttei_lane_vectors(size_t m, size_t r, size_t count, cons
             y[j] = sine * xj + cosine * yj;
         }
     }
-    for (k = m < 2 ? 0 : m - 2; k-- > 0;)
-        ttei_lane_reflect(m - k - 1, m, c + (k + 1) * m + k, &tau[k], r, r, line, u + (k + 1) * r);
 }
 
 /* The largest entry of each row of b positive, the first of equals deciding; u turns along. */
@@ -5599,7 +5508,7 @@ static void ttei_lane_leading(size_t m, size_t r, ttei_lanes *d, ttei_lanes *u, 
         }
         for (i = 0; i < m; ++i)
             if (values[i * TTEI_LANES + lane] > 0) lost += values[i * TTEI_LANES + lane];
-        if (r < m && kept > 0 && !(lost > TTEI_LANE_CUT * kept))
+        if (r < m && kept > 0 && !(lost > ttei_lane_cut * kept))
             ((int32_t *)failed)[lane] = -1;
     }
 }
@@ -5619,96 +5528,33 @@ static void ttei_lane_bond(size_t m, size_t n, size_t r, ttei_lane_room *room, t
     ttei_lane_tridiagonal(side, room->gram, room->d, room->e, room->tau, room->line);
     count = ttei_lane_diagonalize(side, room->d, room->e, room->turns, room->planes, failed);
     ttei_lane_leading(side, r, room->d, room->u, failed);
-    ttei_lane_vectors(side, r, count, room->turns, room->planes, room->gram, room->tau, room->line,
-                      room->u);
+    ttei_lane_turn_all(r, count, room->turns, room->planes, room->u);
+    if (side > 2)
+        ttei_lane_reflect_all(side - 1, side - 2, side, room->gram + side, room->tau, r, room->line, room->u + r);
     if (m > n) {
         memset(room->u + n * r, 0, (m - n) * r * sizeof *room->u);
-        ttei_lane_tall(m, n, r, room->b, room->tau_tall, room->line, room->u);
+        ttei_lane_reflect_all(m, n, n, room->b, room->tau_tall, r, room->line, room->u);
     }
     ttei_lane_product(0, r, n, m, room->u, 1, r, room->a, 1, n, room->b);  /* U' A */
     ttei_lane_signs(m, r, n, room->u, room->b);
 }
 
-/* As many vectors as lanes, seen as a square matrix, become its transpose: blocks of 4 x 4 change places across
-   the diagonal, then those of 2 x 2 within each, then entries. */
-TTEI_INLINE void ttei_transpose(ttei_lanes *t)
-{
-#ifdef TTEI_SHUFFLE
-    ttei_lanes x;
-    size_t i;
-    for (i = 0; i < 4; ++i) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        t[i + 4] = TTEI_SHUFFLE(x, t[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-    for (i = 0; i < 6; i += i == 1 ? 3 : 1) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        t[i + 2] = TTEI_SHUFFLE(x, t[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-    for (i = 0; i < 8; i += 2) {
-        x = t[i];
-        t[i] = TTEI_SHUFFLE(x, t[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        t[i + 1] = TTEI_SHUFFLE(x, t[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-#else
-    float x[TTEI_LANES][TTEI_LANES], y[TTEI_LANES][TTEI_LANES];
-    size_t i, j;
-    memcpy(x, t, sizeof x);
-    for (i = 0; i < TTEI_LANES; ++i)
-        for (j = 0; j < TTEI_LANES; ++j) y[i][j] = x[j][i];
-    memcpy(t, y, sizeof y);
-#endif
-}
-
 /* The first n entries of rows into lanes. */
 TTEI_CLONES TTEI_LOOPS static void ttei_to_lanes(size_t n, const float *const *rows, ttei_lanes *a)
 {
-    ttei_lanes t[TTEI_LANES];
-    size_t i = 0, lane;
-    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
-        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = TTEI_FLOATS_OF(rows[lane] + i);
-        ttei_transpose(t);
-        memcpy(a + i, t, sizeof t);
-    }
-    for (; i < n; ++i)
-        for (lane = 0; lane < TTEI_LANES; ++lane) ((float *)(a + i))[lane] = rows[lane][i];
+    float *to = (float *)a;
+    size_t i, lane;
+    for (i = 0; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) to[i * TTEI_LANES + lane] = rows[lane][i];
 }
 
-/* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by
-   zero. */
+/* Lanes into rows. -0 becomes 0: which of the two comes out may depend on how long other lanes were turned by zero. */
 TTEI_CLONES TTEI_LOOPS static void ttei_from_lanes(size_t n, const ttei_lanes *a, float *const *rows)
 {
-    const ttei_lanes zero = {0};
-    ttei_lanes t[TTEI_LANES];
-    size_t i = 0, lane;
-    for (; i + TTEI_LANES <= n; i += TTEI_LANES) {
-        for (lane = 0; lane < TTEI_LANES; ++lane) t[lane] = a[i + lane] + zero;
-        ttei_transpose(t);
-        for (lane = 0; lane < TTEI_LANES; ++lane) TTEI_FLOATS(rows[lane] + i) = t[lane];
-    }
-    for (; i < n; ++i)
-        for (lane = 0; lane < TTEI_LANES; ++lane) rows[lane][i] = ((const float *)(a + i))[lane] + 0.0f;
-}
-
-/* Brings the rows to order 1, each by its own power of two (as ttei_scale_f32 does). */
-TTEI_CLONES static void ttei_lane_scale(size_t n, const ttei_powers *powers, ttei_lanes *a)
-{
-    int rest[TTEI_LANES], again = 1;
-    size_t i;
-    for (i = 0; i < TTEI_LANES; ++i) rest[i] = -powers[i].power;
-    while (again) {
-        float part[TTEI_LANES];
-        ttei_lanes factor;
-        for (again = 0, i = 0; i < TTEI_LANES; ++i) {
-            const int now = rest[i] > 127 ? 127 : rest[i] < -126 ? -126 : rest[i];
-            part[i] = ttei_f32_of((uint32_t)(now + 127) << 23);
-            rest[i] -= now;
-            again |= rest[i] != 0;
-        }
-        memcpy(&factor, part, sizeof factor);
-        for (i = 0; i < n; ++i) a[i] *= factor;
-    }
+    const float *from = (const float *)a;
+    size_t i, lane;
+    for (i = 0; i < n; ++i)
+        for (lane = 0; lane < TTEI_LANES; ++lane) rows[lane][i] = from[i * TTEI_LANES + lane] + 0.0f;
 }
 
 /* One bond of one lane by the general method. */
@@ -5732,10 +5578,9 @@ static tte_status ttei_lane_general(size_t m, size_t n, size_t r, size_t lane, t
    room->cores one after the other, their scales to scales, and what became of them to status, which is TTE_OK
    on entry or else leaves a row out. top and norm2 are the rows' largest magnitudes and squared norms. `one`
    serves what a row has to do alone: rounding its cores, and the general method where this one will not do. */
-static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding,
-                             const float *const *rows, size_t dim, const float *top, const double *norm2,
-                             tte_status *status, float (*scales)[TTE_MAX_MODES], ttei_lane_room *room,
-                             ttei_ttsvd_room *one)
+static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_coding coding, const float *const *rows,
+                             size_t dim, const float *top, const double *norm2, tte_status *status,
+                             float (*scales)[TTE_MAX_MODES], ttei_lane_room *room, ttei_ttsvd_room *one)
 {
     const int32_t d = shape->modes;
     int32_t failed[TTEI_LANES], k;
@@ -5748,10 +5593,11 @@ static void ttei_train_lanes(const tte_shape *shape, const int32_t *ranks, tte_c
         powers[lane] = ttei_powers_of(top[lane], norm2[lane], d);
         cores[lane] = room->cores + lane * room->cores_len;
         remainders[lane] = room->remainders + lane * room->entries;
+        memcpy(remainders[lane], rows[lane], dim * sizeof *rows[lane]);
+        ttei_scale_f32(dim, -powers[lane].power, remainders[lane]);
     }
-    ttei_to_lanes(dim, rows, room->a);
+    ttei_to_lanes(dim, (const float *const *)remainders, room->a);
     memset(room->a + dim, 0, (room->entries - dim) * sizeof *room->a);
-    ttei_lane_scale(dim, powers, room->a);
     for (k = 0; k + 1 < d; ++k) {
         m = (size_t)ranks[k] * (size_t)shape->dim[k];
         n /= (size_t)shape->dim[k];
@@ -5794,13 +5640,16 @@ typedef struct ttei_train_plan {
     float eps;
 } ttei_train_plan;
 
-/* What became of a row. */
-typedef struct ttei_train_slot {
+/* What became of one row, in either layout. */
+enum { TTEI_NORM, TTEI_ERROR, TTEI_WEIGHTED_NORM, TTEI_WEIGHTED_ERROR, TTEI_SUMS };
+typedef struct ttei_slot {
     tte_status status;
-    int32_t ranks[TTE_MAX_MODES + 1];
-    size_t size;                      /* bytes of the record */
-    double norm2, error2;
-} ttei_train_slot;
+    size_t size;                       /* of its record                                               */
+    double terms[TTEI_SUMS];           /* |row|^2, |row - row^|^2, both again in weights and metric   */
+    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN                                               */
+    uint16_t centroid;                 /* TTE_PER_TABLE, and the next two                             */
+    unsigned char class_, gain;
+} ttei_slot;
 
 /* What one thread needs to turn rows into records. */
 typedef struct ttei_train_encoder {
@@ -5828,40 +5677,38 @@ static size_t ttei_train_most(const ttei_train_plan *plan)
 
 /* The error of a train, measured on what lookup returns. */
 static tte_status ttei_train_measure(const ttei_train_plan *plan, const float *row, const float *cores,
-                                     ttei_train_slot *slot, ttei_train_encoder *e)
+                                     ttei_slot *slot, ttei_train_encoder *e)
 {
     ttei_contract(&plan->shape, slot->ranks, cores, plan->dim, e->row, e->contract);
-    slot->error2 = ttei_distance2(row, e->row, plan->dim);
-    return ttei_finite_f64(slot->error2) ? TTE_OK : TTE_ERR_NOT_FINITE;
+    slot->terms[TTEI_ERROR] = ttei_distance2(row, e->row, plan->dim);
+    return ttei_finite_f64(slot->terms[TTEI_ERROR]) ? TTE_OK : TTE_ERR_NOT_FINITE;
 }
 
-/* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are
-   close to orthogonal, so when the measured error is too large, the bound on the truncation is lowered by
-   what is too much. */
+/* One row by itself, with eps at ranks of its own. Truncation and rounding of the codes both count; they are close to
+   orthogonal, so when the measured error is too large, the bound on the truncation is lowered by what is too much. */
 static tte_status ttei_train_one(const ttei_train_plan *plan, const float *row, float *scales,
-                                 ttei_train_slot *slot, ttei_train_encoder *e)
+                                 ttei_slot *slot, ttei_train_encoder *e)
 {
     const double eps = (double)plan->eps - ttei_rounding(plan->shape.modes);
     double bound = eps > 0 ? eps : 0, excess;
-    const double allowed = bound * bound * slot->norm2;
+    const double norm2 = slot->terms[TTEI_NORM], allowed = bound * bound * norm2;
     tte_status status;
     int tries = 6;
     for (;;) {
         status = ttei_train(&plan->shape, plan->caps, plan->eps > 0 ? bound : -1, plan->coding, row,
                             plan->dim, slot->ranks, e->cores, scales, &e->train);
         if (status == TTE_OK) status = ttei_train_measure(plan, row, e->cores, slot, e);
-        if (status != TTE_OK || !(plan->eps > 0) || slot->error2 <= allowed) return status;
+        if (status != TTE_OK || !(plan->eps > 0) || slot->terms[TTEI_ERROR] <= allowed) return status;
         if (!(bound > 0)) return TTE_ERR_BUDGET;
-        excess = 1.1 * (slot->error2 - allowed) / slot->norm2;
+        excess = 1.1 * (slot->terms[TTEI_ERROR] - allowed) / norm2;
         bound = --tries > 0 && bound * bound > excess ? sqrt(bound * bound - excess) : 0;
     }
 }
 
 /* Up to TTEI_LANES rows into as many records, record_size apart; each gets the same record whatever rows
    stand beside it. */
-static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count,
-                               unsigned char *records, size_t record_size, ttei_train_slot *slots,
-                               ttei_train_encoder *e)
+static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, size_t count, unsigned char *records,
+                               size_t record_size, ttei_slot *slots, ttei_train_encoder *e)
 {
     tte_status status[TTEI_LANES];
     float scales[TTEI_LANES][TTE_MAX_MODES], top[TTEI_LANES];
@@ -5880,17 +5727,16 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
     for (i = 0; i < count; ++i) {
         const float *cores = e->in_lanes ? e->lanes.cores + i * e->lanes.cores_len : e->cores;
         memcpy(slots[i].ranks, plan->caps, sizeof slots[i].ranks);
-        slots[i].norm2 = norm2[i];
-        slots[i].error2 = 0;
+        slots[i].terms[TTEI_NORM] = slots[i].terms[TTEI_WEIGHTED_NORM] = norm2[i];
+        slots[i].terms[TTEI_ERROR] = 0;
         if (status[i] == TTE_OK)
             status[i] = e->in_lanes ? ttei_train_measure(plan, row[i], cores, &slots[i], e)
                                     : ttei_train_one(plan, row[i], scales[i], &slots[i], e);
+        slots[i].terms[TTEI_WEIGHTED_ERROR] = slots[i].terms[TTEI_ERROR];
         slots[i].status = status[i];
-        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes,
-                                          ttei_core_sum(&plan->shape, slots[i].ranks));
+        slots[i].size = ttei_record_bytes(plan->coding, plan->shape.modes, ttei_core_sum(&plan->shape, slots[i].ranks));
         if (status[i] == TTE_OK)
-            ttei_train_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i],
-                              records + i * record_size);
+            ttei_train_encode(plan->coding, &plan->shape, slots[i].ranks, cores, scales[i], records + i * record_size);
     }
 }
 
@@ -5898,8 +5744,7 @@ static void ttei_encode_trains(const ttei_train_plan *plan, const float *rows, s
    A sample of rows is compressed with 1, 2, 3 .. modes, where the coding is open in each of them, and what is
    measured decides: the least error within the bytes that a ratio leaves, or the fewest bytes that meet eps. */
 
-#define TTEI_PLAN_ROWS 64u   /* of the sample                    */
-#define TTEI_PLAN_MODES 4    /* more only where fewer do not fit */
+enum { TTEI_PLAN_ROWS = 64, TTEI_PLAN_MODES = 4 };  /* of the sample; more modes only where fewer do not fit */
 
 /* d modes which multiply to dim, or to the least number above it that has such modes: the largest no more
    than twice the smallest, since a train of given ranks holds numbers in proportion to the sum of its modes,
@@ -5929,21 +5774,17 @@ static tte_status ttei_train_judge(const ttei_train_plan *plan, const float *row
                                    double *error2, double *bytes)
 {
     const size_t most = ttei_train_most(plan);
-    ttei_train_slot slots[TTEI_LANES];
+    ttei_slot slots[TTEI_LANES];
     ttei_train_encoder e;
     ttei_carve carve = ttei_carve_begin(NULL);
     unsigned char *records;
-    void *block;
     size_t done, now, i;
     tte_status status = TTE_OK;
-    ttei_train_encoder_carve(plan, &carve, &e);
-    (void)ttei_take(&carve, ttei_mul(TTEI_LANES, most), 1);
-    if (carve.used == TTEI_SIZE_MAX) return TTE_ERR_SHAPE;
-    block = TT_EMBED_MALLOC(carve.used);
-    if (block == NULL) return TTE_ERR_MEMORY;
-    carve = ttei_carve_begin(block);
-    ttei_train_encoder_carve(plan, &carve, &e);
-    records = (unsigned char *)ttei_take(&carve, TTEI_LANES * most, 1);
+    do {
+        ttei_train_encoder_carve(plan, &carve, &e);
+        records = (unsigned char *)ttei_take(&carve, ttei_mul(TTEI_LANES, most), 1);
+    } while (ttei_carve_again(&carve));
+    if (carve.base == NULL) return ttei_carve_status(&carve);
     *error2 = *bytes = 0;
     if (ttei_adapted(plan->eps > 0, plan->shape.modes))
         *bytes = (double)ttei_index_bytes(count, ttei_index_entry(&plan->shape, plan->max_rank));
@@ -5952,11 +5793,11 @@ static tte_status ttei_train_judge(const ttei_train_plan *plan, const float *row
         ttei_encode_trains(plan, rows + done * plan->dim, now, records, most, slots, &e);
         for (i = 0; i < now; ++i) {
             if (slots[i].status != TTE_OK) status = slots[i].status;
-            *error2 += slots[i].error2;
+            *error2 += slots[i].terms[TTEI_ERROR];
             *bytes += (double)slots[i].size;
         }
     }
-    TT_EMBED_FREE(block);
+    TT_EMBED_FREE(carve.base);
     return status;
 }
 
@@ -6087,32 +5928,28 @@ static tte_status ttei_token_plan(tte_rows_fn rows, void *user, size_t vocab, si
 }
 /* ================================================================================================
    TRELLIS ENCODER
-   Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm
-   [For73]. The state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of
-   IMAGE FORMAT. Of all bit strings of the record's length the encoder looks for the one that minimizes the
-   sum of w (y - t)^2 over its coefficients, y the wished real code integers. Where D_i(s) is the least cost
-   of a path that is in state s at step i,
+   Trellis-coded quantization on the bitshift trellis of QTIP [Tse24], searched by the Viterbi algorithm [For73]. The
+   state of a step is L bits, of which k are new; a state s stands for the code integer t(s) of IMAGE FORMAT. Of all bit
+   strings of the record's length the encoder looks for the one that minimizes the sum of w (y - t)^2 over its
+   coefficients, y the wished real code integers. Where D_i(s) is the least cost of a path that is in state s at step i,
        D_i(s) = w (y_i - t(s))^2 + min over the 2^k predecessors s' of s of D_(i-1)(s').
-   States are kept bit-reversed, the newest bits lowest: s' is followed by (s' 2^k + new bits) mod S, S =
-   2^L. States that share their predecessors, the group g = floor(s / 2^k), are neighbours, and their
-   predecessors are g + x S/2^k, x < 2^k. The minimum of 2^k numbers is k times that of two, the topmost bit
-   of s' first:
+   States are kept bit-reversed, the newest bits lowest: s' is followed by (s' 2^k + new bits) mod S, S = 2^L. States
+   that share their predecessors, the group g = floor(s / 2^k), are neighbours, and their predecessors are g + x S/2^k,
+   x < 2^k. The minimum of 2^k numbers is k times that of two, the topmost bit of s' first:
        fold:    best[g] = min(cost[g], cost[g + half]),   half = S/2, S/4, .. S/2^k
        branch:  cost[s] = best[floor(s / 2^k)] + w (y - t(s))^2
    Of each minimum one bit is kept for the way back, bit half + g of the step's S bits.
 
-   Numbers. Costs are unsigned 16-bit and saturate. Each step subtracts the least cost of the step before,
-   which the last fold has found. Code integers are tabulated in fixed point, unit 56 * 2^(h/2 - 3) at h
-   half bits a coefficient, up to 3 bits; a square is (d^2 + 2^14) >> 15. So w is proportional to 4^(h/2):
-   where rates follow reverse water-filling, the variance of a coefficient is proportional to 4^rate, and
-   the costs of all rates are in the same unit of true error. Above 3 bits d is multiplied by 2^(h/2 - 3)
-   and clipped, and its square is added to that of d, which still tells clipped values apart. All is integer
-   arithmetic: every body gives the same bits.
+   Numbers. Costs are unsigned 16-bit and saturate. Each step subtracts the least cost of the step before, which the
+   last fold has found. Code integers are tabulated in fixed point, unit 56 * 2^(h/2 - 3) at h half bits a coefficient,
+   up to 3 bits; a square is (d^2 + 2^14) >> 15. So w is proportional to 4^(h/2): where rates follow reverse
+   water-filling, the variance of a coefficient is proportional to 4^rate, and the costs of all rates are in the same
+   unit of true error. Above 3 bits d is multiplied by 2^(h/2 - 3) and clipped, and its square is added to that of d,
+   which still tells clipped values apart. All is integer arithmetic: every body gives the same bits.
 
-   Tail-biting [MW86]. The record is a circle: the state z before the first step is that of the last. A
-   search over some steps around the wrap, its ends free, finds z; then one pass from z to z encodes the
-   record. On a circle shorter than the search the path passes the wrap several times: each z that it meets
-   is tried.
+   Tail-biting [MW86]. The record is a circle: the state z before the first step is that of the last. A search over some
+   steps around the wrap, its ends free, finds z; then one pass from z to z encodes the record. On a circle shorter than
+   the search the path passes the wrap several times: each z that it meets is tried.
    ============================================================================================= */
 
 typedef struct ttei_step {                  /* one step of the record at hand */
@@ -6122,13 +5959,12 @@ typedef struct ttei_step {                  /* one step of the record at hand */
 
 /* fold: best[i] = min(cost[i], cost[half + i]) - low, i < half; bit half + i of mask: cost[i] is the least of
    the two. Returns the least of all. best may be cost. */
-typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, uint16_t *best,
-                              unsigned char *mask);
+typedef unsigned ttei_fold_fn(const uint16_t *cost, size_t half, unsigned low, uint16_t *best, unsigned char *mask);
 /* branch: cost[s] of all states, see above; code[1] is NULL in steps of one value. */
 typedef void ttei_branch_fn(const uint16_t *best, size_t states, const ttei_step *step,
                             const int16_t *const *code, uint16_t *cost);
 
-enum { TTEI_REACH = 6, TTEI_REACH_MAX = 12, TTEI_STARTS = 32 };
+enum { TTEI_REACH = 6, TTEI_REACH_MAX = 12, TTEI_STARTS = 32, TTEI_CODE_TABLES = 11 };
 
 typedef struct ttei_trellis {
     int bits;                               /* L */
@@ -6221,11 +6057,13 @@ TTEI_COST_AVX2_INLINE __m256i ttei_cost_load_avx2(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 TTEI_COST_AVX2_INLINE void ttei_cost_store_avx2(void *p, __m256i x) { _mm256_storeu_si256((__m256i *)p, x); }
-TTEI_COST_AVX2_INLINE __m256i ttei_add_square_avx2(__m256i c, __m256i d)
+/* The group of each of 16 states within theirs, as indices of bytes; and what stands there of the next 8 costs. */
+TTEI_COST_AVX2_INLINE __m256i ttei_place_avx2(int bits)
 {
-    return _mm256_adds_epu16(c, _mm256_mulhrs_epi16(d, d));
+    const __m256i group = _mm256_srl_epi16(ttei_cost_load_avx2(ttei_iota), _mm_cvtsi32_si128(bits));
+    return _mm256_add_epi16(_mm256_mullo_epi16(group, _mm256_set1_epi16(0x0202)), _mm256_set1_epi16(0x0100));
 }
-TTEI_COST_AVX2_INLINE __m256i ttei_spread_avx2(const uint16_t *best, __m256i place)     /* those of 8 */
+TTEI_COST_AVX2_INLINE __m256i ttei_spread_avx2(const uint16_t *best, __m256i place)
 {
     const __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)best);
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(eight), place);
@@ -6258,48 +6096,14 @@ TTEI_COST_AVX2 static unsigned ttei_fold_avx2(const uint16_t *cost, size_t half,
     return ttei_least_avx2(least);
 }
 
-TTEI_COST_AVX2 static void ttei_branch_avx2(const uint16_t *best, size_t states, const ttei_step *step,
-                                            const int16_t *const *code, uint16_t *cost)
-{
-    const int16_t *p = code[0], *q = code[1];
-    const int lift = ttei_lift(step->rate);
-    const __m256i y = _mm256_set1_epi16(step->want[0]), z = _mm256_set1_epi16(step->want[1]),
-        top = _mm256_set1_epi16((short)(32767 >> lift)), bottom = _mm256_set1_epi16((short)-(32767 >> lift)),
-        group = _mm256_srl_epi16(ttei_cost_load_avx2(ttei_iota), _mm_cvtsi32_si128(step->bits)),
-        pair = _mm256_mullo_epi16(group, _mm256_set1_epi16(0x0202)),
-        place = _mm256_add_epi16(pair, _mm256_set1_epi16(0x0100));      /* bytes 2 group, 2 group + 1 */
-    const __m128i shift = _mm_cvtsi32_si128(lift);
-    const size_t stride = (size_t)1 << (20 - step->bits);       /* groups in 16 states, times 2^16 */
-    __m256i c, d;
-    size_t s, g = 0;
-    if (q) for (s = 0; s < states; s += 16, g += stride) {
-        c = ttei_spread_avx2(best + (g >> 16), place);
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(z, ttei_cost_load_avx2(q + s)));
-        ttei_cost_store_avx2(cost + s, c);
-    } else if (lift) for (s = 0; s < states; s += 16, g += stride) {
-        d = _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s));
-        c = ttei_add_square_avx2(ttei_spread_avx2(best + (g >> 16), place), d);
-        d = _mm256_sll_epi16(_mm256_max_epi16(_mm256_min_epi16(d, top), bottom), shift);
-        ttei_cost_store_avx2(cost + s, ttei_add_square_avx2(c, d));
-    } else for (s = 0; s < states; s += 32, g += 2 * stride) {
-        c = ttei_spread_avx2(best + (g >> 16), place);
-        d = ttei_spread_avx2(best + ((g + stride) >> 16), place);
-        c = ttei_add_square_avx2(c, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s)));
-        d = ttei_add_square_avx2(d, _mm256_subs_epi16(y, ttei_cost_load_avx2(p + s + 16)));
-        ttei_cost_store_avx2(cost + s, c);
-        ttei_cost_store_avx2(cost + s + 16, d);
-    }
-}
-
 /* AVX-512BW, 32 states a vector. */
 #define TTEI_COST_AVX512 __attribute__((target("avx512bw")))
 #define TTEI_COST_AVX512_INLINE static inline __attribute__((always_inline, target("avx512bw")))
-TTEI_COST_AVX512_INLINE __m512i ttei_add_square_avx512(__m512i c, __m512i d)
+TTEI_COST_AVX512_INLINE __m512i ttei_place_avx512(int bits)  /* indices of 16-bit numbers */
 {
-    return _mm512_adds_epu16(c, _mm512_mulhrs_epi16(d, d));
+    return _mm512_srl_epi16(_mm512_loadu_si512(ttei_iota), _mm_cvtsi32_si128(bits));
 }
-TTEI_COST_AVX512_INLINE __m512i ttei_spread_avx512(const uint16_t *best, __m512i place)     /* those of 16 */
+TTEI_COST_AVX512_INLINE __m512i ttei_spread_avx512(const uint16_t *best, __m512i place)
 {
     const __m256i sixteen = _mm256_loadu_si256((const __m256i *)(const void *)best);
     return _mm512_permutexvar_epi16(place, _mm512_castsi256_si512(sixteen));
@@ -6325,44 +6129,49 @@ TTEI_COST_AVX512 static unsigned ttei_fold_avx512(const uint16_t *cost, size_t h
     return ttei_least_avx2(_mm256_min_epu16(ttei_cost_load_avx2(lane), ttei_cost_load_avx2(lane + 16)));
 }
 
-TTEI_COST_AVX512 static void ttei_branch_avx512(const uint16_t *best, size_t states, const ttei_step *step,
-                                                const int16_t *const *code, uint16_t *cost)
-{
-    const int16_t *p = code[0], *q = code[1];
-    const int lift = ttei_lift(step->rate);
-    const __m512i y = _mm512_set1_epi16(step->want[0]), z = _mm512_set1_epi16(step->want[1]),
-        top = _mm512_set1_epi16((short)(32767 >> lift)), bottom = _mm512_set1_epi16((short)-(32767 >> lift)),
-        place = _mm512_srl_epi16(_mm512_loadu_si512(ttei_iota), _mm_cvtsi32_si128(step->bits));
-    const __m128i shift = _mm_cvtsi32_si128(lift);
-    const size_t stride = (size_t)1 << (21 - step->bits);
-    __m512i c, d;
-    size_t s, g = 0;
-    if (q) for (s = 0; s < states; s += 32, g += stride) {
-        c = ttei_spread_avx512(best + (g >> 16), place);
-        c = ttei_add_square_avx512(c, _mm512_subs_epi16(y, _mm512_loadu_si512(p + s)));
-        c = ttei_add_square_avx512(c, _mm512_subs_epi16(z, _mm512_loadu_si512(q + s)));
-        _mm512_storeu_si512(cost + s, c);
-    } else if (lift) for (s = 0; s < states; s += 32, g += stride) {
-        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
-        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
-        d = _mm512_sll_epi16(_mm512_max_epi16(_mm512_min_epi16(d, top), bottom), shift);
-        _mm512_storeu_si512(cost + s, ttei_add_square_avx512(c, d));
-    } else for (s = 0; s < states; s += 32, g += stride) {
-        d = _mm512_subs_epi16(y, _mm512_loadu_si512(p + s));
-        c = ttei_add_square_avx512(ttei_spread_avx512(best + (g >> 16), place), d);
-        _mm512_storeu_si512(cost + s, c);
+/* The branch of both, of `lanes` states a vector; `two` values, and `lift`, are constants where the loop is called. */
+#define TTEI_BRANCH(isa, mm, size, lanes, INLINE, TARGET)                                                    \
+    INLINE void ttei_branch_loop_##isa(const uint16_t *best, size_t states, const ttei_step *step,           \
+                                       const int16_t *const *code, uint16_t *cost, int two, int lift)        \
+    {                                                                                                        \
+        const __m##size##i y = mm##_set1_epi16(step->want[0]), z = mm##_set1_epi16(step->want[1]),           \
+            top = mm##_set1_epi16((short)(32767 >> lift)), bottom = mm##_set1_epi16((short)-(32767 >> lift)), \
+            place = ttei_place_##isa(step->bits);                                                            \
+        const __m128i shift = _mm_cvtsi32_si128(lift);                                                       \
+        const size_t stride = (size_t)lanes << 16 >> step->bits;  /* groups in a vector, times 2^16 */       \
+        const int16_t *p = code[0], *q = code[1];                                                            \
+        __m##size##i c, d;                                                                                   \
+        size_t s, g = 0;                                                                                     \
+        int half;                                                                                            \
+        for (s = 0; s < states;)                                                                             \
+            for (half = 0; half < 2; ++half, s += lanes, g += stride) {  /* two vectors a turn */            \
+                c = ttei_spread_##isa(best + (g >> 16), place);                                              \
+                d = mm##_subs_epi16(y, mm##_loadu_si##size((const __m##size##i *)(const void *)(p + s)));    \
+                c = mm##_adds_epu16(c, mm##_mulhrs_epi16(d, d));                                             \
+                if (lift > 0) d = mm##_sll_epi16(mm##_max_epi16(mm##_min_epi16(d, top), bottom), shift);     \
+                if (two) d = mm##_subs_epi16(z, mm##_loadu_si##size((const __m##size##i *)(const void *)(q + s))); \
+                if (two || lift > 0) c = mm##_adds_epu16(c, mm##_mulhrs_epi16(d, d));                        \
+                mm##_storeu_si##size((__m##size##i *)(void *)(cost + s), c);                                 \
+            }                                                                                                \
+    }                                                                                                        \
+    TARGET TTEI_LOOPS static void ttei_branch_##isa(const uint16_t *best, size_t states, const ttei_step *step, \
+                                                    const int16_t *const *code, uint16_t *cost)              \
+    {                                                                                                        \
+        const int lift = ttei_lift(step->rate);                                                              \
+        if (code[1] != NULL) ttei_branch_loop_##isa(best, states, step, code, cost, 1, 0);                   \
+        else if (lift > 0) ttei_branch_loop_##isa(best, states, step, code, cost, 0, lift);                  \
+        else ttei_branch_loop_##isa(best, states, step, code, cost, 0, 0);                                   \
     }
-}
+
+TTEI_BRANCH(avx2, _mm256, 256, 16, TTEI_COST_AVX2_INLINE, TTEI_COST_AVX2)
+TTEI_BRANCH(avx512, _mm512, 512, 32, TTEI_COST_AVX512_INLINE, TTEI_COST_AVX512)
 #endif
 
-/* Code tables: one for each of the rates 1 to 7, 6 standing for all above, and a second one for odd rates. */
-static size_t ttei_trellis_bytes(int bits) { return ((size_t)(11 * sizeof(int16_t)) << bits) + 64; }
-
-/* The tables for L = bits, 8 .. 16, into room (ttei_trellis_bytes, any alignment). Threads share t. */
-static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
+/* The tables for L = bits, 8 .. 16, one for each of the rates 1 to 7, 6 standing for all above, and a second one for
+   odd rates: TTEI_CODE_TABLES of 2^L numbers. Threads share t. */
+static void ttei_trellis_init(int bits, int16_t *table, ttei_trellis *t)
 {
     const uint32_t states = (uint32_t)1 << bits;
-    int16_t *table = (int16_t *)(void *)((char *)room + (64 - (uintptr_t)room % 64) % 64);
     uint32_t r, s;
     int i, v, b;
     memset(t, 0, sizeof *t);
@@ -6373,8 +6182,7 @@ static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
             t->code[i][v] = table;
             for (r = 0; r < states; r++) {
                 for (s = 0, b = 0; b < bits; b++) s |= (r >> b & 1) << (bits - 1 - b);
-                table[r] = (int16_t)ttei_round_clip((float)ttei_code_of(s, v)
-                                                    * ttei_code_unit(i), 32767);
+                table[r] = (int16_t)ttei_round_clip((float)ttei_code_of(s, v) * ttei_code_unit(i), 32767);
             }
         }
     t->fold = ttei_fold;
@@ -6385,29 +6193,16 @@ static void ttei_trellis_init(int bits, void *room, ttei_trellis *t)
 #endif
 }
 
-/* Steps whose choices are kept: those of a record, or of a search, in which every step has a bit at least. */
-static size_t ttei_path_slots(size_t steps)
+/* For records of at most `steps` steps; a step is one coefficient, two at odd rates. Choices are kept for all steps of a
+   record, or of a search, in which every step has a bit at least. */
+static void ttei_path_carve(int bits, size_t steps, ttei_carve *carve, ttei_path *p)
 {
-    return steps > 2 * TTEI_REACH_MAX * 16 ? steps : 2 * TTEI_REACH_MAX * 16;
-}
-
-/* For records of at most `steps` steps; a step is one coefficient, two at odd rates. */
-static size_t ttei_path_bytes(int bits, size_t steps)
-{
-    const size_t states = (size_t)1 << bits;
-    const size_t choices = ttei_mul(ttei_path_slots(steps), states / 8);
-    return ttei_add(ttei_add(choices, ttei_mul(steps, sizeof(ttei_step))), 4 * states + 64);
-}
-
-static void ttei_path_init(int bits, size_t steps, void *room, ttei_path *p)
-{
-    const size_t states = (size_t)1 << bits;
-    char *at = (char *)room + (64 - (uintptr_t)room % 64) % 64;
+    const size_t states = (size_t)1 << bits, slots = ttei_max(steps, 2 * TTEI_REACH_MAX * 16);
     p->count = 0;
-    p->cost = (uint16_t *)(void *)at;
-    p->best = p->cost + states;
-    p->choice = (unsigned char *)(p->best + states);
-    p->step = (ttei_step *)(void *)(p->choice + ttei_path_slots(steps) * (states / 8));
+    p->cost = (uint16_t *)ttei_take(carve, states, sizeof *p->cost);
+    p->best = (uint16_t *)ttei_take(carve, states, sizeof *p->best);
+    p->choice = (unsigned char *)ttei_take(carve, ttei_mul(slots, states / 8), 1);
+    p->step = (ttei_step *)ttei_take(carve, steps, sizeof *p->step);
 }
 
 /* Runs `count` steps of the circle from step `first` on, from the costs in p->cost to those at the end.
@@ -6475,8 +6270,7 @@ static uint64_t ttei_path_close(const ttei_trellis *t, ttei_path *p, size_t z)
 }
 
 /* Plain codes u of k bits, t = 2 u + 1 - 2^k, from bit `at` of the record on. */
-static void ttei_plain_encode(int k, size_t count, const float *target, unsigned char *record, size_t at,
-                              int16_t *codes)
+static void ttei_plain_encode(int k, size_t count, const float *target, unsigned char *record, size_t at)
 {
     const int top = (1 << k) - 1;
     size_t i;
@@ -6484,7 +6278,6 @@ static void ttei_plain_encode(int k, size_t count, const float *target, unsigned
     for (i = 0; i < count; i++) {
         int u = ttei_round_clip(0.5f * (target[i] + (float)top), 65536);
         u = u < 0 ? 0 : u > top ? top : u;
-        codes[i] = (int16_t)(2 * u - top);
         for (b = 0; b < k; b++, at++) record[at / 8] |= (unsigned char)((u >> b & 1) << at % 8);
     }
 }
@@ -6507,59 +6300,15 @@ static void ttei_path_steps(ttei_path *p, const ttei_run *run, const float *targ
     }
 }
 
-/* What a reader makes of the trellis bits, `length` of them: the codes of all trellis runs. */
-static void ttei_path_decode(int bits, const ttei_run *runs, size_t run_count, const unsigned char *record,
-                             size_t length, int16_t *codes)
+/* The steps in p to a circle of `bits` bits in bytes that are zero. The bits that fill the last byte are new bits of the
+   first step, as its predecessor is the last step. If these are more than L the state is new altogether, and bits that
+   no state holds stay 0. */
+static void ttei_circle_encode(const ttei_trellis *t, ttei_path *p, size_t bits, unsigned char *circle)
 {
-    uint32_t state = 0;
-    size_t r, i, at = 0, end = (size_t)bits;        /* the state ends before bit `end` of the circle */
-    for (r = 0; r < run_count; codes += runs[r++].count) {
-        const int rate = runs[r].rate;
-        const size_t steps = ttei_rate_values(rate) == 2 ? (runs[r].count + 1) / 2 : runs[r].count;
-        for (i = 0; i < steps && rate > 0 && rate < TTEI_PLAIN; i++) {
-            if (at > 0) end += (size_t)ttei_rate_bits(rate);
-            for (; at < end; at++)
-                state = state >> 1 | (uint32_t)(record[at % length / 8] >> at % length % 8 & 1) << (bits - 1);
-            codes[i] = (int16_t)ttei_code_of(state, 0);
-            if (steps + i < runs[r].count) codes[steps + i] = (int16_t)ttei_code_of(state, 1);
-        }
-    }
-}
-
-/* Encodes a record. target[j]: the wished code integer of coefficient j of the runs, a real number; any float
-   is taken. codes[j]: the one that a reader decodes. record: all of its bytes are written. p: for at least
-   as many steps as the runs have. Time: (steps + 2 reach L / k) 2^L, up to twice that where the circle is
-   shorter than the search. Circles of less than 3 L bits are coded correctly, but not well. */
-static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_run *runs, size_t run_count,
-                               const float *target, unsigned char *record, int16_t *codes)
-{
-    const size_t L = (size_t)t->bits;
-    ttei_extent extent = {0, 0};
-    size_t r, i, j, length, at = 0, state, bits;
+    const size_t L = (size_t)t->bits, length = (bits + 7) / 8 * 8;
+    size_t at = bits - p->step[0].bits, i, j, state;  /* where the state of the last step begins */
     uint64_t least = 0;
-    for (r = 0; r < run_count; r++) ttei_extent_add(&extent, runs[r].rate, runs[r].count);
-    memset(record, 0, ttei_extent_bytes(&extent));
-    p->count = 0;
-    for (r = 0, j = 0; r < run_count; j += runs[r++].count) {
-        const int rate = runs[r].rate;
-        if (rate >= TTEI_PLAIN) {
-            ttei_plain_encode(ttei_rate_bits(rate), runs[r].count, target + j, record, at, codes + j);
-            at += runs[r].count * (size_t)ttei_rate_bits(rate);
-        } else if (rate > 0) {
-            ttei_path_steps(p, runs + r, target + j);
-        } else {
-            memset(codes + j, 0, runs[r].count * sizeof *codes);
-        }
-    }
-    if (p->count == 0) return;
-
-    /* The bits that fill the last byte are new bits of the first step, as its predecessor is the last step.
-       If these are more than L the state is new altogether, and bits that no state holds stay 0. */
-    record += (extent.plain + 7) / 8;
-    length = (extent.circle + 7) / 8 * 8;
-    at = extent.circle - p->step[0].bits;           /* where the state of the last step begins */
-    bits = length - at;
-    p->step[0].bits = (unsigned char)(bits < L ? bits : L);
+    p->step[0].bits = (unsigned char)ttei_min(length - at, L);
     ttei_path_wrap(t, p);
     for (i = j = 0; p->starts > 1 && i < p->starts; i++) {
         const uint64_t cost = ttei_path_close(t, p, p->start[i]);
@@ -6570,37 +6319,41 @@ static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_r
     for (i = p->count; i-- > 0; at -= p->step[i].bits) {
         for (j = 0; j < p->step[i].bits; j++) {     /* newest first */
             const size_t b = (at + L - 1 - j) % length;
-            record[b / 8] |= (unsigned char)((state >> j & 1) << b % 8);
+            circle[b / 8] |= (unsigned char)((state >> j & 1) << b % 8);
         }
         state = ttei_path_before(t, p, i, p->step[i].bits, state);
     }
-    ttei_path_decode(t->bits, runs, run_count, record, length, codes);
+}
+
+/* Encodes a record. target[j]: the wished code integer of coefficient j of the runs, a real number; any float
+   is taken. codes[j]: the one that a reader decodes. record: all of its bytes are written. p: for at least
+   as many steps as the runs have. Time: (steps + 2 reach L / k) 2^L, up to twice that where the circle is
+   shorter than the search. Circles of less than 3 L bits are coded correctly, but not well. */
+static void ttei_record_encode(const ttei_trellis *t, ttei_path *p, const ttei_run *runs, size_t run_count,
+                               const float *target, unsigned char *record, int16_t *codes)
+{
+    ttei_extent extent = {0, 0};
+    size_t r, at = 0;
+    for (r = 0; r < run_count; r++) ttei_extent_add(&extent, runs[r].rate, runs[r].count);
+    memset(record, 0, ttei_extent_bytes(&extent));
+    p->count = 0;
+    for (r = 0; r < run_count; target += runs[r++].count) {
+        const int rate = runs[r].rate;
+        if (rate >= TTEI_PLAIN) {
+            ttei_plain_encode(ttei_rate_bits(rate), runs[r].count, target, record, at);
+            at += runs[r].count * (size_t)ttei_rate_bits(rate);
+        } else if (rate > 0) {
+            ttei_path_steps(p, runs + r, target);
+        }
+    }
+    if (p->count > 0) ttei_circle_encode(t, p, extent.circle, record + (extent.plain + 7) / 8);
+    ttei_codes_decode(t->bits, runs, run_count, record, codes);
 }
 /* ================================================================================================
    LEARNING WHAT ROWS SHARE
    settings -> moments -> centroids -> basis -> model -> classes. A pass reads all rows once, in blocks of a fixed
    number of rows; whatever is summed over rows is summed in their order, so that results do not depend on threads.
    ============================================================================================= */
-
-/* Memory for arrays that are named once: `do { takes } while (ttei_carve_again(&carve));` measures, allocates and carves.
-   Then carve.base is the block, the caller's to free, or NULL as ttei_carve_status tells. */
-static int ttei_carve_again(ttei_carve *carve)
-{
-    void *block = carve->base == NULL && carve->used <= TTEI_SIZE_MAX / 2 ? TT_EMBED_MALLOC(carve->used) : NULL;
-    if (block != NULL) *carve = ttei_carve_begin(block);
-    return block != NULL;
-}
-
-static tte_status ttei_carve_status(const ttei_carve *carve)
-{
-    if (carve->base != NULL) return TTE_OK;
-    return carve->used > TTEI_SIZE_MAX / 2 ? TTE_ERR_SHAPE : TTE_ERR_MEMORY;
-}
-
-static void ttei_drop(void *block)
-{
-    if (block != NULL) TT_EMBED_FREE(block);
-}
 
 /* Progress of one call: a caller's function, and which part of the whole is being done. */
 typedef struct ttei_progress {
@@ -6680,9 +6433,7 @@ static tte_status ttei_fetch(const ttei_settings *s, int exponent, size_t first,
 TTEI_CLONES static void ttei_square_product(size_t n, const double *a, const double *b, double *c)
 {
     long long i;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(static))
     for (i = 0; i < (long long)n; ++i) {
         double *row = c + (size_t)i * n;
         size_t k;
@@ -6711,8 +6462,7 @@ static void ttei_mirror(size_t n, double *a)
 /* ---- rates -------------------------------------------------------------------------------------------- */
 
 /* The rate bytes there are: none, the trellis, plain codes of 2 bits and more. */
-#define TTEI_RATES 13           /* none and the trellis                                                    */
-#define TTEI_RATES_ALL 26
+enum { TTEI_RATES = 13, TTEI_RATES_ALL = 26 };  /* none and the trellis; all */
 static const unsigned char ttei_rates[TTEI_RATES_ALL] = {0,   1,   2,   3,   4,   5,   6,   7,   8,   10,  12,  14,  16,
                                                          130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 142};
 
@@ -6789,8 +6539,16 @@ static double ttei_water(const double *v, size_t n, double bits)
 
 /* ---- the model: what rows share, as a reader will see it --------------------------------------------------- */
 
-#define TTEI_NEAR 96u           /* leading coefficients that choose a row's centroid                       */
-#define TTEI_LEVELS 4096        /* levels of weight * energy, 64 an octave; 2048 stands for 1               */
+enum {
+    TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
+    TTEI_LEVELS = 4096,  /* levels of weight * energy, 64 an octave; 2048 stands for 1 */
+    TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
+    TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
+    TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
+    TTEI_STRETCHES = 6,  /* see ttei_census                                            */
+    TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
+    TTEI_BINS = TTEI_LEVELS / TTEI_FINE
+};
 
 typedef struct ttei_class {
     int level;                  /* the lowest that belongs to it                                           */
@@ -6930,7 +6688,6 @@ static void ttei_nearest(size_t count, size_t leading, const float *y, size_t po
 }
 
 /* A tile of rows in the coordinates of a model. */
-#define TTEI_ROWS_TILE 64u
 typedef struct ttei_rows_tile {
     float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
     float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
@@ -7015,6 +6772,7 @@ typedef struct ttei_learning {
 static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_learning *l)
 {
     const size_t dim = s->dim, square = ttei_mul(dim, dim), real = sizeof(double);
+    ttei_svd_room unused;
     memset(l, 0, sizeof *l);
     l->s = s;
     l->progress = s->progress;
@@ -7030,30 +6788,34 @@ static void ttei_learning_carve(const ttei_settings *s, ttei_carve *carve, ttei_
         l->metric = (float *)ttei_take(carve, square, sizeof(float));
     }
     l->work[0] = (double *)ttei_take(carve, square, real);
-    l->work[1] = (double *)ttei_take(carve, ttei_max(ttei_mul(square, real), ttei_eigen_work(dim)), 1);
+    l->work[1] = (double *)ttei_take(carve, ttei_max(ttei_mul(square, real), ttei_svd_carve(1, dim, dim, NULL, &unused)), 1);
     l->values = (double *)ttei_take(carve, dim, real);
     l->rows = (float *)ttei_take(carve, ttei_mul(l->block_rows, dim), sizeof(float));
+}
+
+/* The next block of a pass over all rows: `count` from `first` on in l->rows, 0 behind the last. Reports the one before. */
+static tte_status ttei_pass_next(ttei_learning *l, int exponent, size_t *first, size_t *count)
+{
+    const size_t vocab = l->s->vocab;
+    tte_status status = TTE_OK;
+    *first += *count;
+    if (*first > 0) status = ttei_report(&l->progress, (double)*first / (double)vocab);
+    *count = status == TTE_OK ? ttei_min(l->block_rows, vocab - *first) : 0;
+    return *count > 0 ? ttei_fetch(l->s, exponent, *first, *count, l->rows) : status;
 }
 
 /* The power of two that all entries are below. */
 static tte_status ttei_learn_extent(ttei_learning *l)
 {
-    const ttei_settings *s = l->s;
-    size_t first, count;
+    size_t first = 0, count = 0;
     float top = 0;
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        float now;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, 0, first, count, l->rows);
-        if (status != TTE_OK) return status;
-        now = ttei_largest(count * l->dim, l->rows);
+    tte_status status;
+    while ((status = ttei_pass_next(l, 0, &first, &count)) == TTE_OK && count > 0) {
+        const float now = ttei_largest(count * l->dim, l->rows);
         if (now > top) top = now;
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
     l->exponent = ttei_exponent((double)top);
-    return TTE_OK;
+    return status;
 }
 
 /* Mean and covariance of the rows, in weights. */
@@ -7062,23 +6824,19 @@ static tte_status ttei_learn_moments(ttei_learning *l)
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
     float weight[256];
-    size_t first, count, i, j;
+    size_t first = 0, count = 0, i, j;
+    tte_status status;
     memset(l->first, 0, dim * sizeof *l->first);
     memset(l->second, 0, dim * dim * sizeof *l->second);
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) return status;
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         for (i = 0; i < count; ++i) {
             weight[i] = ttei_row_weight(s, first + i);
             l->weight_sum += (double)weight[i];
             for (j = 0; j < dim; ++j) l->first[j] += (double)weight[i] * (double)l->rows[i * dim + j];
         }
         ttei_gram_add(count, dim, l->rows, weight, l->second);
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
+    if (status != TTE_OK) return status;
     l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     for (j = 0; j < dim; ++j) l->first[j] /= l->weight_sum;
     for (i = 0; i < dim; ++i)
@@ -7191,8 +6949,6 @@ static double ttei_learn_level(ttei_learning *l, double eps)
 
 /* ---- centroids ---------------------------------------------------------------------------------------------- */
 
-#define TTEI_SAMPLE 32768u      /* rows that centroids are sought on                                       */
-
 /* The search for centroids, in the leading coefficients y of a sample. */
 typedef struct ttei_cluster {
     size_t leading, sample, most;  /* coefficients; rows; points                                              */
@@ -7222,8 +6978,7 @@ static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_c
 }
 
 /* y of `count` rows, which lose the mean on the way. */
-static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows,
-                                 float *y)
+static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows, float *y)
 {
     size_t i, j;
     for (i = 0; i < count; ++i)
@@ -7236,9 +6991,7 @@ static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t cou
 {
     long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
     ttei_half_squares(c->leading, points, c->points, c->halves);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 4) num_threads(c->threads))
     for (tile = 0; tile < tiles; ++tile) {
         const size_t first = (size_t)tile * TTEI_ROWS_TILE;
         ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->leading, y + first * c->leading, points, c->points,
@@ -7377,14 +7130,11 @@ static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, flo
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
-    size_t first, count, i, j, k;
+    size_t first = 0, count = 0, i, j, k;
+    tte_status status;
     memset(centers->sums, 0, centers->count * dim * sizeof *centers->sums);
     memset(centers->weights, 0, centers->count * sizeof *centers->weights);
-    for (first = 0; first < s->vocab; first += count) {
-        tte_status status;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) return status;
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         ttei_cluster_project(l, c, count, l->rows, y);
         ttei_cluster_assign(c, centers->count, count, y);
         for (i = 0; i < count; ++i) {
@@ -7393,14 +7143,12 @@ static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, flo
             centers->weights[c->ids[i]] += weight;
             for (j = 0; j < dim; ++j) sum[j] += weight * (double)l->rows[i * dim + j];
         }
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
-        if (status != TTE_OK) return status;
     }
     for (k = 0; k < centers->count; ++k)
         for (j = 0; j < dim; ++j)
             centers->rows[k * dim + j] =
                 centers->weights[k] > 0 ? (float)(centers->sums[k * dim + j] / centers->weights[k]) : 0;
-    return TTE_OK;
+    return status;
 }
 
 /* Points at most: a power of two that scores of one query, the sample and the effort allow. */
@@ -7465,8 +7213,6 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
 
 /* ---- basis and centroids, coded --------------------------------------------------------------------------- */
 
-#define TTEI_CLASSES_MAX (32u + 65u * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX))
-
 /* The sections that all rows share, as bytes. */
 typedef struct ttei_shared {
     const unsigned char *classes, *basis, *centroids;
@@ -7486,36 +7232,28 @@ typedef struct ttei_coder {
     void *block;
 } ttei_coder;
 
-/* State bits of the small trellis. More of them tell better which scale suits a row. */
-static int ttei_quick_bits(int effort, int state_bits)
-{
-    const int bits = effort < 6 ? 8 : effort < 7 ? 10 : 12;
-    return bits < state_bits ? bits : state_bits;
-}
-
 static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort, size_t dim)
 {
-    const int quick_bits = ttei_quick_bits(effort, state_bits);
+    /* of the small trellis; more of them tell better which scale suits a row */
+    const int quick_bits = (int)ttei_min((size_t)state_bits, effort < 6 ? 8 : effort < 7 ? 10 : 12);
     ttei_carve carve = ttei_carve_begin(NULL);
-    void *codes, *quick;
+    int16_t *codes, *quick;
     int i;
     coder->dim = dim;
     coder->threads = ttei_thread_count();
     do {
         const size_t threads = (size_t)coder->threads;
-        codes = ttei_take(&carve, ttei_trellis_bytes(state_bits), 1);
-        quick = ttei_take(&carve, ttei_trellis_bytes(quick_bits), 1);
+        codes = (int16_t *)ttei_take(&carve, (size_t)TTEI_CODE_TABLES << state_bits, sizeof *codes);
+        quick = (int16_t *)ttei_take(&carve, (size_t)TTEI_CODE_TABLES << quick_bits, sizeof *quick);
         coder->paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
         coder->quick_paths = (ttei_path *)ttei_take(&carve, threads, sizeof(ttei_path));
         coder->targets = (float *)ttei_take(&carve, ttei_mul(threads, dim + 2), sizeof(float));
         coder->codes = (int16_t *)ttei_take(&carve, ttei_mul(threads, 2 * (dim + 2)), sizeof(int16_t));
         coder->records = (unsigned char *)ttei_take(&carve, ttei_mul(threads, 2 * dim + 32), 1);
         for (i = 0; i < coder->threads; ++i) {
-            void *path = ttei_take(&carve, ttei_path_bytes(state_bits, dim), 1);
-            void *other = ttei_take(&carve, ttei_path_bytes(quick_bits, dim), 1);
-            if (carve.base == NULL) continue;
-            ttei_path_init(state_bits, dim, path, &coder->paths[i]);
-            ttei_path_init(quick_bits, dim, other, &coder->quick_paths[i]);
+            ttei_path unused;
+            ttei_path_carve(state_bits, dim, &carve, carve.base != NULL ? &coder->paths[i] : &unused);
+            ttei_path_carve(quick_bits, dim, &carve, carve.base != NULL ? &coder->quick_paths[i] : &unused);
         }
     } while (ttei_carve_again(&carve));
     coder->block = carve.base;
@@ -7525,8 +7263,6 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort
     coder->trellis.reach = effort < 7 ? TTEI_REACH : TTEI_REACH_MAX;
     return TTE_OK;
 }
-
-static void ttei_coder_end(ttei_coder *coder) { ttei_drop(coder->block); }
 
 /* A positive number to the nearest bfloat16; never to zero or infinity. */
 static uint32_t ttei_bf16_encode(double x)
@@ -7757,7 +7493,7 @@ static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *cod
 }
 
 /* A class: level and scale, then its runs, to bytes. */
-static unsigned char *ttei_class_write(const ttei_class *c, const unsigned char *spreads, unsigned char *p)
+static unsigned char *ttei_class_write(const ttei_class *c, unsigned char *p)
 {
     size_t i;
     ttei_put16(p, (uint32_t)c->level);
@@ -7767,7 +7503,7 @@ static unsigned char *ttei_class_write(const ttei_class *c, const unsigned char 
     for (i = 0; i < c->run_count; ++i, p += TTEI_RUN_BYTES) {
         p[0] = (unsigned char)c->runs[i].rate;
         ttei_put16(p + 1, (uint32_t)c->runs[i].count);
-        p[3] = spreads[i];
+        p[3] = (unsigned char)ttei_spread_encode((double)c->runs[i].spread);
     }
     return p;
 }
@@ -7790,8 +7526,7 @@ static const unsigned char *ttei_class_read(const unsigned char *p, ttei_class *
    change too often for that, a run takes in what follows at higher rates. A run of the
    trellis has the root of the mean square of its spreads, one of plain codes the largest. Trailing zeros are no run.
    Returns the bytes of a record. */
-static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, size_t step, const unsigned char *rates,
-                              const double *spreads)
+static size_t ttei_class_runs(ttei_class *c, size_t rank, size_t step, const unsigned char *rates, const double *spreads)
 {
     const size_t groups = (rank + step - 1) / step;
     ttei_extent extent = {0, 0};
@@ -7817,8 +7552,7 @@ static size_t ttei_class_runs(ttei_class *c, unsigned char *bytes, size_t rank, 
                 run->rate = ttei_rates[rates[g]];
                 run->count = ttei_min(last * step, rank) - g * step;
                 for (n = g; n < last; ++n) sum += spreads[n] * spreads[n] / (double)(last - g);
-                bytes[c->run_count] = (unsigned char)ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04);
-                run->spread = ttei_spread(bytes[c->run_count]);
+                run->spread = ttei_spread(ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04));
             }
             ++c->run_count;
         }
@@ -7969,7 +7703,6 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
                                       unsigned char *class_bytes, ttei_class *class_, unsigned char *records)
 {
     const size_t rank = m->rank, step = ttei_group(rank);
-    unsigned char bytes[TTEI_RUNS_MAX];
     double error[TTEI_RATES_ALL], top;
     size_t j, k, g, halves = 0;
     long long number;
@@ -8013,12 +7746,10 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
     }
     class_->level = 0;
     class_->scale = 1;
-    (void)ttei_class_runs(class_, bytes, rank, step, rates, spreads);
-    (void)ttei_class_write(class_, bytes, class_bytes);
+    (void)ttei_class_runs(class_, rank, step, rates, spreads);
+    (void)ttei_class_write(class_, class_bytes);
     (void)ttei_class_read(class_bytes, class_);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static) num_threads(coder->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(static) num_threads(coder->threads))
     for (number = 0; number < (long long)centers->count; ++number) {
         const size_t at = (size_t)number;
         ttei_code_row(coder, ttei_thread(), class_, class_->scale, m->centroids + at * rank, NULL,
@@ -8027,11 +7758,6 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
 }
 
 /* ---- classes: last pass before rows are coded -------------------------------------------------------------- */
-
-#define TTEI_STRETCHES 6
-#define TTEI_REACH_OF_CODES 3.7  /* standard deviations to the largest code integer, at common spreads */
-#define TTEI_FINE 8                       /* levels in a bin                                               */
-#define TTEI_BINS (TTEI_LEVELS / TTEI_FINE)  /* eighths of octaves                                        */
 
 /* What the last pass finds out about rows of each level. */
 typedef struct ttei_census {
@@ -8098,8 +7824,8 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
     const ttei_settings *s = l->s;
     const size_t tiles = (l->block_rows + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE;
     ttei_rows_tile *tile;
-    size_t first, count, i, j;
-    tte_status status = TTE_OK;
+    size_t first = 0, count = 0, i, j;
+    tte_status status;
     ttei_carve carve = ttei_carve_begin(NULL);
     do {
         ttei_rows_tile unused;
@@ -8107,14 +7833,9 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
         for (i = 0; i < tiles; ++i) ttei_tile_carve(m, &carve, tile == NULL ? &unused : &tile[i]);
     } while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
-    for (first = 0; first < s->vocab && status == TTE_OK; first += count) {
+    while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         long long t;
-        count = ttei_min(l->block_rows, s->vocab - first);
-        status = ttei_fetch(s, l->exponent, first, count, l->rows);
-        if (status != TTE_OK) break;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 1))
         for (t = 0; t < (long long)tiles; ++t) {
             const size_t at = (size_t)t * TTEI_ROWS_TILE;
             if (at < count)
@@ -8135,7 +7856,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
             census->log_square[bin] += log2(energy) * log2(energy);
             for (j = 0; j < m->rank; ++j) {
                 const double x = fabs((double)z[j]) / sqrt(energy);
-                double reach = TTEI_REACH_OF_CODES;
+                double reach = 3.7;  /* standard deviations to the largest code integer, at common spreads */
                 int stretch;
                 shape[j] += x * x;
                 if (x > census->top[j]) census->top[j] = x;
@@ -8145,7 +7866,6 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
                 }
             }
         }
-        status = ttei_report(&l->progress, (double)(first + count) / (double)s->vocab);
     }
     TT_EMBED_FREE(carve.base);
     return status;
@@ -8407,9 +8127,8 @@ static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, con
 /* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
    at the price that the water level stands for). *size: what records and index will take. */
 static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *census, double bytes,
-                                     const unsigned char *centroid_class, size_t centroid_class_size,
-                                     int centroid_bits, ttei_model *m, unsigned char *classes, size_t *classes_size,
-                                     double *size)
+                                     const unsigned char *centroid_class, size_t centroid_class_size, int centroid_bits,
+                                     ttei_model *m, unsigned char *classes, size_t *classes_size, double *size)
 {
     const size_t rank = m->rank;
     const double vocab = (double)l->s->vocab, active = l->s->o.ratio > 0 ? 24.0 * (double)l->dim / (double)l->s->o.ratio : 0;
@@ -8417,7 +8136,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     ttei_carve carve = ttei_carve_begin(NULL);
     double *room, *variance;
     size_t *sizes, record[65] = {0}, g;
-    unsigned char spreads[TTEI_RUNS_MAX], *p = classes;
+    unsigned char *p = classes;
     double low, high = 0, total = 0;
     int c, i, bits, falling;
     memset(&a, 0, sizeof a);
@@ -8474,8 +8193,8 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
             const size_t at = (size_t)c * a.groups + g;
             room[g] = a.spreads[at * TTEI_RATES_ALL + a.rates[at]];
         }
-        (void)ttei_class_runs(&m->classes[c], spreads, rank, a.step, a.rates + (size_t)c * a.groups, room);
-        p = ttei_class_write(&m->classes[c], spreads, p);
+        (void)ttei_class_runs(&m->classes[c], rank, a.step, a.rates + (size_t)c * a.groups, room);
+        p = ttei_class_write(&m->classes[c], p);
         (void)ttei_class_read(start, &m->classes[c]);
         TTEI_ASSERT(m->classes[c].bytes <= record[c]);  /* less where there would be too many runs */
     }
@@ -8594,8 +8313,8 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     }
     if (status == TTE_OK) {
         const int bits = m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0;
-        const double fixed = (double)ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
-                             (double)(shared->basis_size + shared->centroids_size);
+        const double fixed = (double)(ttei_header_bytes(TTE_PER_TABLE, 0, m->centroid_count > 1 ? 5 : 4) + TTEI_SPARE +
+                                      shared->basis_size + shared->centroids_size);
         double room = 1;
         for (turn = 0; turn < 8 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
             status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
@@ -8718,9 +8437,8 @@ static ttei_sum ttei_sum_read(const unsigned char *p)
 }
 
 /* How close an image is to the rows it was made of. */
-enum { TTEI_NORM, TTEI_ERROR, TTEI_WEIGHTED_NORM, TTEI_WEIGHTED_ERROR, TTEI_SUMS };
 typedef struct ttei_errors {
-    ttei_sum sum[TTEI_SUMS];  /* over all rows: |row|^2, |row - row^|^2, both again in weights and metric */
+    ttei_sum sum[TTEI_SUMS];  /* of the terms of all rows                                                 */
     double worst;             /* largest relative error of a row                                          */
 } ttei_errors;
 
@@ -8738,7 +8456,7 @@ static ttei_errors ttei_errors_of(const tte_table *t)
     ttei_errors e;
     int i;
     for (i = 0; i < TTEI_SUMS; ++i) e.sum[i] = ttei_sum_read(t->data + TTEI_AT_NORM + 32 * i);
-    e.worst = ttei_get_f64(t->data + TTEI_AT_WORST);
+    e.worst = ttei_f64_of(ttei_get64(t->data + TTEI_AT_WORST));
     return e;
 }
 
@@ -8808,8 +8526,7 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
     if (ttei_too_many(vocab) || dim > (table ? (size_t)TTEI_DIM_MAX : (size_t)TTEI_ENTRIES_MAX) ||
         ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
         return TTE_ERR_SHAPE;
-    if (!table && o->shape.modes != 0 &&
-        (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
+    if (!table && o->shape.modes != 0 && (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
         return TTE_ERR_SHAPE;
     if (table && o->like == NULL && !(o->ratio > 0) && !(o->eps > 0)) o->ratio = 8;
     if (o->effort == 0) o->effort = 5;
@@ -8821,21 +8538,12 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
 
 /* ---- the builder ----------------------------------------------------------------------------------------------- */
 
-/* What became of one row. */
-typedef struct ttei_slot {
-    tte_status status;
-    size_t size;                    /* of its record                                     */
-    double terms[TTEI_SUMS];
-    int32_t ranks[TTE_MAX_MODES + 1];  /* TTE_PER_TOKEN                                  */
-    uint16_t centroid;              /* TTE_PER_TABLE, and the next two                   */
-    unsigned char class_, gain;
-} ttei_slot;
-
 /* An image being built: records grow behind the room of the header, what the index will say of them beside them. */
 typedef struct ttei_builder {
     const ttei_train_plan *plan;     /* TTE_PER_TOKEN: how rows become records; else NULL    */
     const ttei_model *model;         /* TTE_PER_TABLE: the same                              */
     const ttei_shared *shared;       /* .. and the sections of the model                     */
+    tte_table index;                 /* .. and what reading functions want to know of its index */
     unsigned char *data;             /* capacity bytes; records from `first` on              */
     size_t first, capacity, records_size;
     unsigned char *notes;            /* rows x note bytes: ranks, or class, gain, centroid   */
@@ -8998,36 +8706,30 @@ static unsigned char *ttei_ids_write(const unsigned char *notes, size_t count, s
 /* The index of TTE_PER_TABLE, to bytes that are zero. */
 static unsigned char *ttei_classes_write(const ttei_builder *b, unsigned char *p)
 {
-    const ttei_model *m = b->model;
-    const int width = (int)(ttei_bit_length(b->records_size) + 7) / 8;
+    const tte_table *t = &b->index;
     size_t first, count, offset = 0, i;
     for (first = 0; first < b->rows; first += count) {
         const unsigned char *notes = b->notes + first * b->note;
         int k;
         count = ttei_min(TTEI_BLOCK, b->rows - first);
-        for (k = 0; k < width; ++k) *p++ = (unsigned char)(offset >> 8 * k & 255u);
-        p = ttei_ids_write(notes, count, 0, 0, (int)ttei_bit_length((size_t)m->class_count - 1), p);
-        p = ttei_ids_write(notes, count, 1, 0, m->gain_bits, p);
-        p = ttei_ids_write(notes, count, 2, 1,
-                           m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0, p);
-        for (i = 0; i < count; ++i) offset += m->classes[notes[4 * i]].bytes;
+        for (k = 0; k < t->offset_bytes; ++k) *p++ = (unsigned char)(offset >> 8 * k & 255u);
+        p = ttei_ids_write(notes, count, 0, 0, t->class_bits, p);
+        p = ttei_ids_write(notes, count, 1, 0, t->gain_bits, p);
+        p = ttei_ids_write(notes, count, 2, 1, t->centroid_bits, p);
+        for (i = 0; i < count; ++i) offset += b->model->classes[notes[4 * i]].bytes;
     }
     return p;
 }
 
-static size_t ttei_builder_index(const ttei_builder *b)
+static size_t ttei_builder_index(ttei_builder *b)
 {
-    const ttei_model *m = b->model;
-    size_t bytes = 0, first, count;
     if (b->plan != NULL) return ttei_builder_adapted(b) ? ttei_index_bytes(b->rows, b->note) : 0;
-    for (first = 0; first < b->rows; first += count) {
-        count = ttei_min(TTEI_BLOCK, b->rows - first);
-        bytes += (size_t)(ttei_bit_length(b->records_size) + 7) / 8 +
-                 ttei_id_bytes(count, (int)ttei_bit_length((size_t)m->class_count - 1)) +
-                 ttei_id_bytes(count, m->gain_bits) +
-                 ttei_id_bytes(count, m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0);
-    }
-    return bytes;
+    b->index.vocab = b->rows;
+    b->index.offset_bytes = (uint8_t)((ttei_bit_length(b->records_size) + 7) / 8);
+    b->index.class_bits = (uint8_t)ttei_bit_length((size_t)b->model->class_count - 1);
+    b->index.gain_bits = (uint8_t)b->model->gain_bits;
+    b->index.centroid_bits = (uint8_t)(b->model->centroid_count > 1 ? ttei_bit_length(b->model->centroid_count - 1) : 0);
+    return ttei_blocks_bytes(&b->index);
 }
 
 /* The header, all but sections and checksum. */
@@ -9304,30 +9006,18 @@ static void ttei_batch_encode(const ttei_builder *b, const ttei_coder *coder, tt
     const size_t together = b->plan != NULL ? TTEI_LANES : TTEI_ROWS_TILE;
     const int groups = (int)((count + together - 1) / together);
     int group;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1) num_threads(batch->threads)
-#endif
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 1) num_threads(batch->threads))
     for (group = 0; group < groups; ++group) {
         const size_t first = (size_t)group * together, now = ttei_min(together, count - first);
         unsigned char *records = batch->records + first * batch->record_size;
         ttei_encoder *encoder = &batch->encoders[ttei_thread()];
-        ttei_train_slot trains[TTEI_LANES];
-        size_t i;
-        if (b->plan == NULL) {
+        if (b->plan == NULL)
             ttei_tile_encode(b->model, coder, ttei_thread(), rows + first * dim,
                              weights != NULL ? weights + first : NULL, usual, now, records, batch->record_size,
                              batch->slots + first, encoder);
-            continue;
-        }
-        ttei_encode_trains(b->plan, rows + first * dim, now, records, batch->record_size, trains, &encoder->train);
-        for (i = 0; i < now; ++i) {
-            ttei_slot *slot = &batch->slots[first + i];
-            slot->status = trains[i].status;
-            slot->size = trains[i].size;
-            memcpy(slot->ranks, trains[i].ranks, sizeof slot->ranks);
-            slot->terms[TTEI_NORM] = slot->terms[TTEI_WEIGHTED_NORM] = trains[i].norm2;
-            slot->terms[TTEI_ERROR] = slot->terms[TTEI_WEIGHTED_ERROR] = trains[i].error2;
-        }
+        else
+            ttei_encode_trains(b->plan, rows + first * dim, now, records, batch->record_size, batch->slots + first,
+                               &encoder->train);
     }
 }
 
@@ -9481,7 +9171,7 @@ static tte_status ttei_like_compress(const ttei_settings *s, tte_image *out)
     status = ttei_coder_begin(&coder, m.state_bits, m.effort, s->dim);
     if (status == TTE_OK) {
         status = ttei_encode_image(s, &coder, &m, &shared, s->vocab, 0, &progress, NULL, out);
-        ttei_coder_end(&coder);
+        ttei_drop(coder.block);
     }
     TT_EMBED_FREE(block);
     return status;
@@ -9585,7 +9275,7 @@ static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_ima
     } else if (status == TTE_OK) {
         status = ttei_table_search(&l, &coder, train, &size, &image);
     }
-    ttei_coder_end(&coder);
+    ttei_drop(coder.block);
     TT_EMBED_FREE(carve.base);
     if (status == TTE_OK) {
         *out = image;
@@ -9692,8 +9382,7 @@ tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_
     return tte_compress_rows(ttei_array_rows, &array, vocab, dim, options, out);
 }
 
-tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options,
-                     tte_image *out)
+tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options, tte_image *out)
 {
     ttei_settings s;
     tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
@@ -9769,7 +9458,7 @@ static tte_status ttei_splice(const tte_table *t, size_t before, const float *ro
         if (status == TTE_OK) status = ttei_builder_end(&b, out);
         ttei_builder_drop(&b);
     }
-    ttei_coder_end(&coder);
+    ttei_drop(coder.block);
     ttei_drop(block);
     if (status == TTE_ERR_BUDGET) {  /* no size would do */
         out->data = NULL;
@@ -10157,76 +9846,46 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 
 #endif /* TT_EMBED_READ_ONLY */
 
-#undef TTEI_ALIGN
 #undef TTEI_ASSERT
 #undef TTEI_AVX2
 #undef TTEI_AVX2_INLINE
 #undef TTEI_AVX512
 #undef TTEI_AVX512_INLINE
 #undef TTEI_AVX512_TARGET
-#undef TTEI_BINS
-#undef TTEI_CLASSES_MAX
+#undef TTEI_BRANCH
 #undef TTEI_CLONES
 #undef TTEI_CLONES_FUSED
-#undef TTEI_CODE1_A
-#undef TTEI_CODE1_B
-#undef TTEI_CODE2_A
-#undef TTEI_CODE2_B
 #undef TTEI_COST_AVX2
 #undef TTEI_COST_AVX2_INLINE
 #undef TTEI_COST_AVX512
 #undef TTEI_COST_AVX512_INLINE
 #undef TTEI_DOUBLES
 #undef TTEI_DOUBLES_OF
-#undef TTEI_FINE
 #undef TTEI_FLOATS
 #undef TTEI_FLOATS_OF
-#undef TTEI_GRAM_ROWS
-#undef TTEI_GRAM_SIDE
 #undef TTEI_INLINE
 #undef TTEI_LANES
-#undef TTEI_LANE_CUT
-#undef TTEI_LANE_SIDE
-#undef TTEI_LANE_SWEEPS
-#undef TTEI_LANE_TINY
 #undef TTEI_LESS
-#undef TTEI_LEVELS
 #undef TTEI_LEVEL_MAX
 #undef TTEI_LOOPS
 #undef TTEI_MAGIC_HIGH
 #undef TTEI_MAGIC_LOW
-#undef TTEI_NEAR
 #undef TTEI_NEON
 #undef TTEI_NEON_INLINE
 #undef TTEI_NOINLINE
 #undef TTEI_NO_FUSING
 #undef TTEI_OPENMP
-#undef TTEI_PLAN_MODES
-#undef TTEI_PLAN_ROWS
 #undef TTEI_POSIX
-#undef TTEI_PRODUCT_DEPTH
 #undef TTEI_QUAD
-#undef TTEI_RATES
-#undef TTEI_RATES_ALL
-#undef TTEI_REACH_OF_CODES
-#undef TTEI_READERS
 #undef TTEI_ROUNDED
-#undef TTEI_ROWS_TILE
-#undef TTEI_SAMPLE
 #undef TTEI_SELECT
 #undef TTEI_SHUFFLE
 #undef TTEI_SIZE_MAX
-#undef TTEI_SPARE
-#undef TTEI_SQUARE_MIN
-#undef TTEI_STRETCHES
-#undef TTEI_STRIP
-#undef TTEI_SVD_BLOCK
-#undef TTEI_SVD_PART
 #undef TTEI_SVD_SWEEPS
 #undef TTEI_TILES
 #undef TTEI_TURN
-#undef TTEI_TYPE_BYTES
 #undef TTEI_UNFUSED
+#undef TTEI_UNROLL
 #undef TTEI_UNIT
 #undef TTEI_USES
 #undef TTEI_VECTORS

@@ -10,16 +10,19 @@ enum { STEPS = 3000, LEAST = 8, LARGEST = 16 };
 static const double unit = 147.8; /* the deviation of code integers */
 static const int rates[12] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16};
 
-/* An encoder for each L, in blocks of exactly the asked size, at odd addresses. */
-static struct { ttei_trellis trellis; ttei_path path; unsigned char *room[2]; } coder[LARGEST + 1];
+/* An encoder for each L, its tables and its search in blocks of exactly the size. */
+static struct { ttei_trellis trellis; ttei_path path; int16_t *tables; void *room; } coder[LARGEST + 1];
 
 static void set_up(void)
 {
     for (int L = LEAST; L <= LARGEST; L++) {
-        coder[L].room[0] = (unsigned char *)test_alloc(ttei_trellis_bytes(L) + 1);
-        coder[L].room[1] = (unsigned char *)test_alloc(ttei_path_bytes(L, STEPS) + 1);
-        ttei_trellis_init(L, coder[L].room[0] + 1, &coder[L].trellis);
-        ttei_path_init(L, STEPS, coder[L].room[1] + 1, &coder[L].path);
+        ttei_carve carve = ttei_carve_begin(NULL);
+        ttei_path_carve(L, STEPS, &carve, &coder[L].path);
+        coder[L].room = test_alloc(carve.used);
+        carve = ttei_carve_begin(coder[L].room);
+        ttei_path_carve(L, STEPS, &carve, &coder[L].path);
+        coder[L].tables = (int16_t *)test_alloc(((size_t)TTEI_CODE_TABLES << L) * sizeof(int16_t));
+        ttei_trellis_init(L, coder[L].tables, &coder[L].trellis);
     }
 }
 
@@ -28,7 +31,7 @@ static int body(const ttei_trellis *t, int b, ttei_trellis *out)
 {
     *out = *t;
     out->fold = ttei_fold, out->branch = ttei_branch;
-#ifdef TTEI_TRELLIS_X86
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9 && !defined(_WIN32)))
     if (b == 1 && __builtin_cpu_supports("avx2"))
         return out->fold = ttei_fold_avx2, out->branch = ttei_branch_avx2, 1;
     if (b == 2 && __builtin_cpu_supports("avx512bw"))
@@ -203,6 +206,6 @@ int main(int argc, char **argv)
     RUN(short_circles);
     RUN(exhaustive_search);
     RUN(distortion);
-    for (int L = LEAST; L <= LARGEST; L++) free(coder[L].room[0]), free(coder[L].room[1]);
+    for (int L = LEAST; L <= LARGEST; L++) free(coder[L].tables), free(coder[L].room);
     return test_end();
 }
