@@ -120,6 +120,7 @@ def run_calibrate(a: argparse.Namespace) -> None:
     except ImportError as error:
         raise ValueError("calibrate takes torch and transformers: pip install torch transformers (%s)" % error)
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     if not os.path.exists(a.model):
         raise FileNotFoundError(2, os.strerror(2), a.model)
     text = None

@@ -16,7 +16,7 @@ from .calibration import Calibration
 
 Progress = Callable[[float], Any]
 _BLOCK = 4096          # rows decoded at a time where all are asked for
-_SCANS = 48            # so many scans of all records cost as much as decoding all rows
+_SCANS = 90            # so many scans of all records cost as much as decoding all rows
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Table:
     append, replace and shrink give new ones.
     """
 
-    def __init__(self, data: Union[bytes, bytearray, memoryview, np.ndarray], name: str = "",
-                 verify: bool = False) -> None:
+    def __init__(self, data: Any, name: str = "", verify: bool = False) -> None:
         view = memoryview(data)
         if not view.readonly or not view.contiguous:   # nobody may change the bytes while C reads them
             view = memoryview(view.tobytes())
@@ -138,7 +137,7 @@ class Table:
     def _read_info(self) -> Info:
         raw, view = library.RawInfo(), self._opened()
         check(LIB.tte_get_info(view.address, ctypes.byref(raw)), self._name)
-        values = {name: getattr(raw, name) for name, _ in library.RawInfo._fields_}
+        values = {name: getattr(raw, name) for name in (field[0] for field in library.RawInfo._fields_)}
         modes = raw.shape.modes
         values.update(layout=library.LAYOUTS[raw.layout], coding=library.CODINGS[raw.coding],
                       shape=tuple(raw.shape.dim[:modes]), ranks=tuple(raw.ranks[:modes + 1 if modes else 0]))

@@ -33,7 +33,7 @@ class Watch:
         counts     (rows of the input table,), int64: how often each token was read
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         self.model, self.head = model, model.get_output_embeddings()
         if self.head is None:
             raise ValueError("%s has no output head" % type(model).__name__)
@@ -144,7 +144,7 @@ def _of_one_length(windows: List[np.ndarray], most: int) -> Iterator[List[np.nda
         yield group
 
 
-def context(model: torch.nn.Module) -> int:
+def context(model: Any) -> int:
     """How many tokens the model can look at."""
     config = model.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -155,7 +155,7 @@ def context(model: torch.nn.Module) -> int:
     return 1 << 30
 
 
-def opener_of(model: torch.nn.Module, tokenizer: Any = None) -> Optional[int]:
+def opener_of(model: Any, tokenizer: Any = None) -> Optional[int]:
     """The token that texts begin with: bos, or what the model has instead of one."""
     vocab = model.get_input_embeddings().weight.shape[0]
     for name in ("bos_token_id", "eos_token_id"):
@@ -167,12 +167,12 @@ def opener_of(model: torch.nn.Module, tokenizer: Any = None) -> Optional[int]:
     return None
 
 
-def is_tied(model: torch.nn.Module) -> bool:
+def is_tied(model: Any) -> bool:
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 
 
-def calibrate(model: torch.nn.Module, tokenizer: Any = None, *, text: Optional[str] = None, tokens: int = TOKENS,
+def calibrate(model: Any, tokenizer: Any = None, *, text: Optional[str] = None, tokens: int = TOKENS,
               seed: int = 1, table: Optional[str] = None, name: str = "", source: str = "",
               progress: Optional[Progress] = None) -> Calibration:
     """The calibration of a causal language model of transformers.
@@ -278,7 +278,7 @@ def _pooling(folder: str) -> str:
     return "cls" if about.get("pooling_mode_cls_token") else "mean"
 
 
-def _gradients(model: torch.nn.Module, windows: List[np.ndarray], pooling: str, seed: int,
+def _gradients(model: Any, windows: List[np.ndarray], pooling: str, seed: int,
                progress: Progress) -> Tuple[np.ndarray, int]:
     """The sum of g g', g the gradients of random projections of the sentence vector with respect to input rows."""
     generator = torch.Generator().manual_seed(seed)
@@ -300,13 +300,14 @@ def _gradients(model: torch.nn.Module, windows: List[np.ndarray], pooling: str, 
     return moment.numpy(), seen
 
 
-def load(path: Path, dtype: torch.dtype = torch.float32) -> Tuple[torch.nn.Module, Any]:
+def load(path: Path, dtype: torch.dtype = torch.float32) -> Tuple[Any, Any]:
     """A causal language model and its tokenizer, from a folder, a name that transformers knows, or a .gguf file."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     where, more = os.fspath(path), {}
     if where.endswith(".gguf"):
         where, more = os.path.dirname(where) or ".", {"gguf_file": os.path.basename(where)}
-    model = AutoModelForCausalLM.from_pretrained(where, **more).to(dtype).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(where, **more)
+    model = model.to(dtype).eval()
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **more)
     except (OSError, ValueError, ImportError, KeyError):   # only texts need it

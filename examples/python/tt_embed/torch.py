@@ -21,6 +21,8 @@ class _FromTable(nn.Module):
     """Keeps a table beside an empty buffer, which .to(), .half() and the like convert: its dtype and device are
     those of the output. The table is no parameter: it has no gradient and is in no state_dict."""
 
+    _like: torch.Tensor
+
     def __init__(self, table: Table, dtype: Optional[torch.dtype], device: Any) -> None:
         super().__init__()
         if not isinstance(table, Table):
@@ -109,7 +111,7 @@ class Head(_FromTable):
         return scores if self.bias is None else scores + self.bias
 
 
-def replace(model: nn.Module, table: Optional[Table], output: Optional[Table] = None) -> nn.Module:
+def replace(model: Any, table: Optional[Table], output: Optional[Table] = None) -> Any:
     """Puts a table in the place of a transformers model's dense ones, in the model itself, and returns it.
 
     table   for the input embedding; where the output head is tied to it, for the head, too. None: stays as it is
@@ -134,11 +136,12 @@ def replace(model: nn.Module, table: Optional[Table], output: Optional[Table] = 
 
 def _same_shape(name: str, table: Table, weight: torch.Tensor) -> None:
     if table.shape != tuple(weight.shape):
-        raise ValueError("%s: a table of %d x %d, the model has %d x %d" % ((name,) + table.shape + tuple(weight.shape)))
+        raise ValueError("%s: a table of %d x %d, the model has %s" % (
+            (name,) + table.shape + (" x ".join(map(str, weight.shape)),)))
 
 
 @torch.no_grad()
-def _embedding_like(dense: nn.Module, table: Table) -> Embedding:
+def _embedding_like(dense: Any, table: Table) -> Embedding:
     """An Embedding that does with its rows what the module does with its own."""
     weight = dense.weight
     _same_shape("table", table, weight)
@@ -157,6 +160,6 @@ def _embedding_like(dense: nn.Module, table: Table) -> Embedding:
     return Embedding(table, padding, scale, made.dtype, weight.device)
 
 
-def _head_like(head: nn.Module, table: Table) -> Head:
+def _head_like(head: Any, table: Table) -> Head:
     _same_shape("table", table, head.weight)
     return Head(table, getattr(head, "bias", None), head.weight.dtype, head.weight.device)
