@@ -196,7 +196,7 @@ def test_statuses(dense, table, tmp_path):
 @pytest.mark.skipif(not os.path.exists(os.path.join(ROOT, "examples", "ttembed.c")) or not shutil.which("cc"),
                     reason="no checkout or no compiler here")
 def test_beside_the_command_line_tool(tmp_path):
-    """ttembed reads what the package makes, and gives the same rows."""
+    """ttembed reads what the package makes, images and calibrations, and gives the same rows."""
     tool, image, rows = str(tmp_path / "ttembed"), str(tmp_path / "a.tte"), str(tmp_path / "a.npy")
     subprocess.run(["cc", "-O1", "-o", tool, os.path.join(ROOT, "examples", "ttembed.c"), "-lm"], check=True)
     from tt_embed.files import read_table
@@ -206,3 +206,10 @@ def test_beside_the_command_line_tool(tmp_path):
     made.save(image)
     subprocess.run([tool, "export", image, rows, "--quiet"], check=True)
     assert np.array_equal(np.load(rows), made[:])
+    weights, metric = np.linspace(2, 0.1, 4096), np.diag(np.linspace(2, 0.1, 128))
+    tt_embed.Calibration(weights, metric, {"model": "m"}).save(tmp_path / "c.safetensors")
+    subprocess.run([tool, "compress", os.path.join(ROOT, "examples", "tiny-gpt2"), image, "--ratio", "16", "--effort", "1",
+                    "--calibration", str(tmp_path / "c.safetensors"), "--quiet", "--force"], check=True)
+    theirs = Table.open(image).info
+    ours = compress(array, 16, effort=1, calibration=tmp_path / "c.safetensors").info
+    assert abs(theirs.weighted_error - ours.weighted_error) < 1e-6 and ours.weighted_error < 0.9 * ours.rel_error
