@@ -112,3 +112,39 @@ do for [tie = 0:1] {
         .dot('2-bit blocks', tie, orange, '2', 'center offset 0,0.8')
 }
 unset multiplot
+
+# ---- bytes against the loss of Gemma 3 270m -------------------------------------------------------------------
+
+# Columns of `gemma`: text, method, asked, bytes, ratio, error, nats above dense, its standard error.
+if (system(sprintf("test -f %s/gemma.csv && echo y", results)) eq '') { exit }
+least = 0.002                                   # what is below shows there: differences of a few thousandths say nothing
+nats = sprintf('($7 > %g ? $7 : %g)', least, least)
+meant(t, method) = sprintf("is(1, '%s') && is(2, '%s')", t, method)
+curve(t, method, colour, width) = line('gemma', meant(t, method), '$5', nats, \
+    sprintf("linespoints lc rgb '%s' lw %g pt 7 ps 0.45", colour, width))
+named(t, method, asked, colour, words, at) = text('gemma', meant(t, method).sprintf(' && $3 == %g', asked), \
+    '$5', nats, words, sprintf("%s tc rgb '%s'", at, colour))
+dot(t, method, colour, words, at) = line('gemma', meant(t, method), '$5', nats, \
+    sprintf("points lc rgb '%s' pt 5 ps 0.6", colour)) \
+    .text('gemma', meant(t, method), '$5', nats, words, sprintf("%s tc rgb '%s'", at, colour))
+
+eval canvas('gemma', 980, 470)
+set multiplot layout 1,2 margins 0.07,0.985,0.14,0.91 spacing 0.08
+set xrange [5:50]
+set yrange [least:5]
+set xtics (6, 8, 12, 16, 24, 38.4)
+set ytics (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+do for [k = 1:2] {
+    t = word('book fortunes', k)
+    set title (k == 1 ? 'Gemma 3 270m reads a book' : 'sayings and quotations')
+    set ylabel (k == 1 ? 'loss above the dense table, nats a token' : '')
+    eval 'plot ' \
+        .curve(t, 'table', blue, 1.6) \
+        .curve(t, 'table calibrated', blue, 3) \
+        .named(t, 'table', 16, blue, 'one train', 'right offset -0.7,0.5') \
+        .named(t, 'table calibrated', 16, blue, 'calibrated on its own text', 'left offset 1,-0.5') \
+        .dot(t, 'llama.cpp q4_0', orange, 'Q4\_0', 'left offset 0.7,0') \
+        .dot(t, 'llama.cpp iq4_nl', red, 'IQ4\_NL', 'left offset 0.7,-0.3') \
+        .dot(t, 'llama.cpp q5_0', violet, 'Q5\_0', 'left offset 0.7,0')
+}
+unset multiplot

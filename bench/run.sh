@@ -9,8 +9,9 @@
 # gnuplot and a compiler for microcontrollers are used where they are; what is not there is left out with one line,
 # and results of an earlier run stay. CC chooses the compiler, BLAS the libraries, say BLAS='-llapack -lblas'.
 # BENCH_MODELS names a folder with all-mpnet-base-v2/model.safetensors and gemma-3-270m.gguf, whose tables are
-# measured, too; BENCH_ALL=1 adds effort 9 of large tables. Exits with 1 when a part reports a missed bound.
-all='accuracy error language read costs speed threads size figures'
+# measured, too; BENCH_ALL=1 adds effort 9 of large tables. `gemma` fetches that model into BENCH_MODELS, and what it
+# needs of Python. Exits with 1 when a part reports a missed bound.
+all='accuracy error language read costs speed threads size gemma figures'
 
 # Parts, tables and what is for language apart; "$@" keeps the tables.
 parts='' language='' option=''
@@ -172,6 +173,33 @@ size() {
     return $missed
 }
 
+# gemma: loss of a real model against bytes, by gemma.py, in a virtual environment beside the model.
+gemma() {
+    book=$PWD/../../shared/text/wizard-of-oz.txt fortunes=/usr/share/games/fortunes
+    python=${BENCH_MODELS-}/python
+    if [ -z "${BENCH_MODELS-}" ]; then
+        echo 'gemma: left out, BENCH_MODELS names no folder for the model'
+        return
+    fi
+    set --
+    [ ! -f "$book" ] || set -- --text "book=$book:166039:206039" --other "$book:0:40000"
+    if [ -f "$fortunes/literature" ]; then
+        cat "$fortunes/literature" "$fortunes/wisdom" >"$build/fortunes"
+        set -- "$@" --text "fortunes=$build/fortunes"
+    fi
+    if [ $# -eq 0 ]; then
+        echo "gemma: left out, there is no text: Debian's package fortunes has one"
+        return
+    fi
+    if ! { [ -x "$python/bin/python" ] || python3 -m venv "$python"; } >/dev/null 2>&1 ||
+        ! "$python/bin/python" -m pip install -q numpy torch transformers gguf ../examples/python >"$build/pip" 2>&1; then
+        echo 'gemma: left out, pip does not install numpy, torch, transformers, gguf and examples/python'
+        return
+    fi
+    OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) "$python/bin/python" gemma.py "$BENCH_MODELS" \
+        results/gemma.csv --head "$processor | $compiler | commit $commit" "$@"
+}
+
 # figures: from the tables of all parts, of this run or an earlier one.
 figures() {
     if command -v gnuplot >/dev/null 2>&1; then
@@ -228,6 +256,7 @@ for part in $parts; do
         fi
         ;;
     size) size ;;
+    gemma) gemma ;;
     figures) figures ;;
     *) measure "$part" ;;
     esac || status=1
