@@ -108,7 +108,7 @@ c=$tmp/c.safetensors
 
 demo --calibrate "$c" --tokens 640 && [ "$(wc -c <"$c")" -gt $((4 * 4096 + 4 * 128 * 128)) ] &&
     grep -q "^next: ./ttembed compress $model table.tte --ratio 16 --calibration $c\$" "$tmp/out" &&
-    grep -a -q '"text":"written by the model itself","tokens":"640","power":"0.8","mixture":"0\.[0-9]*"' "$c"
+    grep -a -q '"text":"written by the model itself","tokens":"640","power":"0.6","mixture":"0\.[0-9]*"' "$c"
 report $? '--calibrate'
 cp "$c" "$tmp/first"
 demo --calibrate "$c" --tokens 640

@@ -12,10 +12,10 @@ from ._arrays import floats
 from ._library import VERSION, text_of
 from .files import SafeTensors, write_safetensors
 
-POWER = 0.35         # a row weighs (what the model expects of it) ** POWER
+POWER = 0.6          # a row weighs (what the model expects of it) ** POWER; examples/gpt2.h says why
 MIXTURE = 0.9        # metric = MIXTURE * second moment, scaled to trace dim, + (1 - MIXTURE) * identity
 OPENER = 1 / 200     # a token that opens every text counts as this part of all at least
-FLOOR = 1e-4         # a token counts as this part of the mean at least
+FLOOR = 1e-3         # a token counts as this part of the mean at least
 MADE_BY = "tt_embed " + VERSION
 
 
