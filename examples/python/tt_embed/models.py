@@ -4,6 +4,7 @@ The hidden states that meet the output head give the metric, the probabilities t
 weights. Without a text the model writes one itself."""
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from typing import Any, Callable, Iterator, List, Optional, Tuple
@@ -19,6 +20,7 @@ LENGTH = 256           # of a text that a model writes
 WINDOW = 512           # tokens of a text that are read at a time
 BATCH = 64             # texts written at a time
 LOGITS = 1 << 26       # numbers of logits in memory at a time
+SMALL = 1 << 25        # parameters of a model whose layers are too small to be shared by threads
 ENCODER_TOKENS = 4096  # an encoder runs backward, too
 SENTENCE = 64          # tokens of a text that an encoder sees at a time
 ZIPF = 0.1             # part of an encoder's row weights that is the law of Zipf, for tokens that no text had
@@ -155,6 +157,20 @@ def context(model: Any) -> int:
     return 1 << 30
 
 
+@contextlib.contextmanager
+def running(model: Any) -> Iterator[None]:
+    """The model without dropout; a small one in one thread, where several would only wait for each other."""
+    training, threads = model.training, torch.get_num_threads()
+    model.eval()
+    if sum(parameter.numel() for parameter in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        model.train(training)
+        torch.set_num_threads(threads)
+
+
 def opener_of(model: Any, tokenizer: Any = None) -> Optional[int]:
     """The token that texts begin with: bos, or what the model has instead of one."""
     vocab = model.get_input_embeddings().weight.shape[0]
@@ -195,19 +211,14 @@ def calibrate(model: Any, tokenizer: Any = None, *, text: Optional[str] = None, 
     kind = "tied" if tied else table or "output"
     report = progress or (lambda fraction: None)
     opener = opener_of(model, tokenizer)
-    training = model.training
-    model.eval()
-    try:
-        with Watch(model) as watch:
-            if text is None:
-                write(watch, opener, tokens, seed, report)
-            else:
-                ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
-                if not ids.size:
-                    raise ValueError("text: has no tokens")
-                read(watch, opener, ids, tokens, report)
-    finally:
-        model.train(training)
+    with running(model), Watch(model) as watch:
+        if text is None:
+            write(watch, opener, tokens, seed, report)
+        else:
+            ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+            if not ids.size:
+                raise ValueError("text: has no tokens")
+            read(watch, opener, ids, tokens, report)
     about = {"made_by": MADE_BY, "model": name, "table": kind,
              "text": "written by the model itself" if text is None else source or "a text",
              "tokens": str(watch.positions), "power": "%g" % POWER, "mixture": "%g" % MIXTURE}
@@ -259,7 +270,8 @@ def calibrate_encoder(path: Path, *, text: Optional[str] = None, tokens: int = E
     windows = [np.concatenate((before, ids[start:start + step], after)).astype(np.int64) for start in starts]
     for token in before + after:
         counts[token] += ids.size / step
-    moment, seen = _gradients(model, windows, _pooling(folder), seed, report)
+    with running(model):
+        moment, seen = _gradients(model, windows, _pooling(folder), seed, report)
     return Calibration(weights_of(counts), metric_of(moment), {
         "made_by": MADE_BY, "model": name, "table": "input",
         "text": "random tokens by the law of Zipf" if text is None else source or "a text",
