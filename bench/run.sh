@@ -192,8 +192,8 @@ gemma() {
         return
     fi
     if ! { [ -x "$python/bin/python" ] || python3 -m venv "$python"; } >/dev/null 2>&1 ||
-        ! "$python/bin/python" -m pip install -q numpy torch transformers gguf ../examples/python >"$build/pip" 2>&1; then
-        echo 'gemma: left out, pip does not install numpy, torch, transformers, gguf and examples/python'
+        ! "$python/bin/python" -m pip install -q numpy torch transformers gguf accelerate ../examples/python >"$build/pip" 2>&1; then
+        echo 'gemma: left out, pip does not install numpy, torch, transformers, gguf, accelerate and examples/python'
         return
     fi
     OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) "$python/bin/python" gemma.py "$BENCH_MODELS" \

@@ -1397,7 +1397,7 @@ static uint32_t draw_token(const float *p, size_t n, uint64_t *seed)
 /* What a text begins with: the end of the one before, or a new line where there is no such token. */
 SHARED uint32_t opening_token(const tokenizer *t)
 {
-    return t->end_of_text != NO_ID ? t->end_of_text : t->byte_id['\n'];
+    return t->end_of_text != NO_ID ? t->end_of_text : t->byte_id[(unsigned char)'\n'];
 }
 
 /* While the model writes `tokens` tokens (and up to LANES more) at temperature 1, LANES texts side by

@@ -102,8 +102,8 @@ static void text_is_counted(void)
     CHECK_LE(fabs(u.mass[ids[7]] / mass - 1), 1e-4);
     CHECK_LE(fabs(u.moment[3 * WIDTH + 90] / moment - 1), 1e-4);
     CHECK_LE(fabs(u.moment[3 * WIDTH + 90] - u.moment[90 * WIDTH + 3]), 0);
-    CHECK_LE(fabs(sum_of(u.mass, VOCAB) / LENGTH - 1), 1e-5);
-    CHECK_LE(fabs(sum_of(u.count, VOCAB) - LENGTH), 0);
+    CHECK_LE(fabs(sum_of(u.mass, VOCAB) / (double)LENGTH - 1), 1e-5);
+    CHECK_LE(fabs(sum_of(u.count, VOCAB) - (double)LENGTH), 0);
     CHECK(u.length == LENGTH / SAMPLE && memcmp(u.sample, ids, SAMPLE * u.length * sizeof *ids) == 0);
     usage_give(&u), state_give(&s), free(p);
 }
@@ -146,7 +146,7 @@ static void calibration_follows_the_head(void)
     untied = calibrate(&apart, &u, &none);
     CHECK(mixture > 0.3 && mixture < 0.7 && !(none > 0) && tied.metric != NULL && untied.metric == NULL);
     for (size_t i = 0; i < WIDTH; i++) trace += (double)tied.metric[i * (WIDTH + 1)];
-    CHECK_LE(fabs(trace / WIDTH - 1), 1e-5);
+    CHECK_LE(fabs(trace / (double)WIDTH - 1), 1e-5);
     CHECK(untied.row_weight[VOCAB - 1] > tied.row_weight[VOCAB - 1]); /* read, and hardly ever predicted */
     for (size_t i = 0; i < VOCAB; i++) CHECK(tied.row_weight[i] > 0 && untied.row_weight[i] > 0);
     free(apart.head);
