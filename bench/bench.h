@@ -142,7 +142,7 @@ static inline void bench_number(double value, int decimals)
         snprintf(shown, sizeof shown, "%.*e", -decimals, value);
     else
         snprintf(shown, sizeof shown, "%.*f", decimals, value);
-    snprintf(stored, sizeof stored, "%.6g", value);
+    snprintf(stored, sizeof stored, value == floor(value) && fabs(value) < 1e15 ? "%.0f" : "%.6g", value);
     bench_cell(shown, stored);
 }
 

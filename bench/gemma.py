@@ -25,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ class Subject:
 
     def usage(self, folder, tokens, other):
         """Moment and mass of a text that the model writes, and, where there is another, of that; kept in files."""
-        kept = os.path.join(folder, "usage-%s-%d.npz" % ("other" if other else "self", tokens))
+        kept = os.path.join(folder, "usage-%s-%d.npz" % ("%08x" % zlib.crc32(other.encode()) if other else "self", tokens))
         if not os.path.exists(kept):
             with models.Watch(self.model) as watch:
                 if other:

@@ -352,7 +352,7 @@ int main(int argc, char **argv)
     y.m = model_load(o.model);
     y.tok = tokenizer_load(o.model, y.m.vocab);
     y.s = state_make(&y.m, 1, y.m.context);
-    u = usage_of_writing(&y.m, opening_token(&y.tok), 16384);
+    u = usage_of_writing(&y.m, opening_token(&y.tok), CALIBRATION_TOKENS);
     y.looks = calibrate(&y.m, &u, &mixture);
     y.texts[y.text_count++] = passage_make("story", &y.tok, story_text(), y.m.context, o.windows);
     for (i = 0; i < o.count; i++)

@@ -592,7 +592,7 @@ static calibration make_calibration(const model *m, const tokenizer *t, const ch
 /* --calibrate: a file, and what to do with it. */
 static void run_calibrate(const options *o, const char *folder, const model *m, const tokenizer *t)
 {
-    size_t tokens = o->tokens == NOT_GIVEN ? 16384 : o->tokens;
+    size_t tokens = o->tokens == NOT_GIVEN ? CALIBRATION_TOKENS : o->tokens;
     char number[4][32];
     const char *about[] = {"made_by", "gpt2_demo", "model", NULL, "text", "written by the model itself",
                            "tokens", number[0], "power", number[1], "mixture", number[2], "floor",
@@ -1071,7 +1071,7 @@ static void print_end(const options *o, const char *folder, const outcome *came)
 static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t, state *s)
 {
     const bytes text = o->text ? read_file(&first_trouble, o->text) : story_text();
-    size_t written = m->parameters < LARGE ? 16384 : 4096;
+    size_t written = m->parameters < LARGE ? CALIBRATION_TOKENS : CALIBRATION_TOKENS / 4;
     bytes voices[2] = {{NULL, 0}, {NULL, 0}}, prompt_text;
     outcome came[3];
     char number[32];

@@ -3,25 +3,7 @@
 #define TT_EMBED_DECODE_ONLY
 #include "bodies.h"
 #include "harness.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#define dot dot_of_gpt2 /* harness.h has another */
-#include "../examples/gpt2.h"
-#undef dot
-
-static jmp_buf after_fail;
-static char why[400];
-
-static void fail(const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(why, sizeof why, format, list);
-    va_end(list);
-    longjmp(after_fail, 1);
-}
+#include "gpt2_caught.h"
 
 static model m;
 static tokenizer tok;

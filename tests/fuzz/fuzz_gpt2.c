@@ -1,32 +1,14 @@
 /* fuzz_gpt2.c: the files of a model beside its tensors, as examples/gpt2.h reads them. An input has a
- * vocab.json, a merges.txt and a text; or a config.json. What is refused ends in one line that says why. With a vocabulary that is not, any text becomes ids of that vocabulary, and they become the text
- * again, byte for byte. */
+ * vocab.json, a merges.txt and a text; or a config.json. What is refused ends in one line that says why.
+ * With a vocabulary that is not, any text becomes ids of that vocabulary, and they become the text again,
+ * byte for byte. */
 #define TT_EMBED_DECODE_ONLY
 #include "../bodies.h"
 #include "../harness.h"
 #define FUZZ_NAME "fuzz_gpt2"
 #include "fuzz.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#define dot dot_of_gpt2 /* harness.h has another */
-#include "../../examples/gpt2.h"
-#undef dot
-
-/* ---- readers end in fail, and it ends here --------------------------------------------------------- */
-
-static jmp_buf after_fail;
-static char why[400];
-
-static void fail(const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(why, sizeof why, format, list);
-    va_end(list);
-    longjmp(after_fail, 1);
-}
+#include "../gpt2_caught.h"
 
 /* ---- using an input ---------------------------------------------------------------------------------- */
 
