@@ -65,9 +65,8 @@ def fetch_ggml(path):
         source, = download("llama-cpp-python", room, "--no-binary", "llama-cpp-python")
         with tarfile.open(source) as files:
             for member in files.getmembers():
-                if "/vendor/llama.cpp/ggml/include/" in member.name or "/vendor/llama.cpp/ggml/src/ggml" in member.name:
-                    if member.isfile() and member.name.endswith((".c", ".h")) and member.name.count("/ggml-") <= 1:
-                        files.extract(member, room, filter="data")
+                if member.isfile() and "/llama.cpp/ggml/" in member.name and member.name.endswith((".c", ".h")):
+                    files.extract(member, room, filter="data")
         ggml = os.path.join(room, next(name for name in os.listdir(room) if os.path.isdir(os.path.join(room, name))),
                             "vendor", "llama.cpp", "ggml")
         for name, text in (("ggml-version.h", '#define GGML_VERSION "0"\n#define GGML_COMMIT "0"\n'),
