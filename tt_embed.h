@@ -7521,14 +7521,20 @@ static const unsigned char *ttei_class_read(const unsigned char *p, ttei_class *
     return p;
 }
 
-/* Groups of `step` coefficients (an even number) with their rates and spreads become runs: groups of one rate that follow each
+/* Coefficients get their bits in groups: of eight, so that vectors of a reader are full, or of two where there are few and
+   among the first ones, whose variances fall fastest. Where group g begins; the groups of a rank. */
+static size_t ttei_group_at(size_t rank, size_t g) { return ttei_min(rank, rank < 256 || g < 4 ? 2 * g : 8 * (g - 3)); }
+static size_t ttei_group_size(size_t rank, size_t g) { return ttei_group_at(rank, g + 1) - ttei_group_at(rank, g); }
+static size_t ttei_groups(size_t rank) { return rank < 256 ? (rank + 1) / 2 : (rank + 7) / 8 + 3; }
+
+/* Groups of coefficients with their rates and spreads become runs: groups of one rate that follow each
    other are one run where their spreads are alike, the more different ones the fewer runs are to be had; where rates
    change too often for that, a run takes in what follows at higher rates. A run of the
    trellis has the root of the mean square of its spreads, one of plain codes the largest. Trailing zeros are no run.
    Returns the bytes of a record. */
-static size_t ttei_class_runs(ttei_class *c, size_t rank, size_t step, const unsigned char *rates, const double *spreads)
+static size_t ttei_class_runs(ttei_class *c, size_t rank, const unsigned char *rates, const double *spreads)
 {
-    const size_t groups = (rank + step - 1) / step;
+    const size_t groups = ttei_groups(rank);
     ttei_extent extent = {0, 0};
     double tolerance = 1.3;
     size_t g, last, kept, n;
@@ -7538,7 +7544,7 @@ static size_t ttei_class_runs(ttei_class *c, size_t rank, size_t step, const uns
         for (g = 0; g < kept; g = last) {
             double low = spreads[g], high = spreads[g];
             for (last = g + 1; last < kept; ++last) {
-                const size_t end = ttei_min((last + 1) * step, rank);
+                const size_t end = ttei_group_at(rank, last + 1);
                 if (rates[last] != rates[g] && !(tolerance >= 1e30 && rates[last] > rates[g] &&
                                                  (end % 2 == 0 || ttei_rates[rates[g]] % 2 == 0)))
                     break;
@@ -7550,8 +7556,9 @@ static size_t ttei_class_runs(ttei_class *c, size_t rank, size_t step, const uns
                 ttei_run *run = &c->runs[c->run_count];
                 double sum = 0;
                 run->rate = ttei_rates[rates[g]];
-                run->count = ttei_min(last * step, rank) - g * step;
-                for (n = g; n < last; ++n) sum += spreads[n] * spreads[n] / (double)(last - g);
+                run->count = ttei_group_at(rank, last) - ttei_group_at(rank, g);
+                for (n = g; n < last; ++n)
+                    sum += spreads[n] * spreads[n] * (double)ttei_group_size(rank, n) / (double)run->count;
                 run->spread = ttei_spread(ttei_spread_encode(run->rate < TTEI_PLAIN ? sqrt(sum) : high * 1.04));
             }
             ++c->run_count;
@@ -7619,9 +7626,6 @@ static int ttei_rate_best(const double *error, double price, int may)
 /* The error of plain codes of rate number i that reach up to `top`: of spread top / (2^k - 1), uniform in a step. */
 static double ttei_plain_error(int i, double top) { return top * top / 3 * exp2(-2 * ttei_gauss_bits(i)); }
 static double ttei_plain_spread(int i, double top) { return top / (exp2(ttei_gauss_bits(i)) - 1); }
-
-/* Coefficients that get their bits together: eight, so that vectors of a reader are full, or two where these are few. */
-static size_t ttei_group(size_t rank) { return rank >= 256 ? 8 : 2; }
 
 /* What codes mean: z_j = (code * (scale * spread)) + base_j, each rounded, as readers do it; base may be NULL: 0. */
 TTEI_UNFUSED static void ttei_class_values(const ttei_class *c, float scale, const int16_t *codes, const float *base,
@@ -7702,7 +7706,7 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
                                       unsigned char *rates,
                                       unsigned char *class_bytes, ttei_class *class_, unsigned char *records)
 {
-    const size_t rank = m->rank, step = ttei_group(rank);
+    const size_t rank = m->rank, groups = ttei_groups(rank);
     double error[TTEI_RATES_ALL], top;
     size_t j, k, g, halves = 0;
     long long number;
@@ -7715,38 +7719,38 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
             variance[j] += centers->weights[k] * x * x;
         }
     ttei_fall(rank, variance, sizes);
-    for (g = 0; g * step < rank; ++g) spreads[g] = 0;
-    for (g = 0; g * step < rank; ++g) {
-        const size_t last = ttei_min(rank, (g + 1) * step);
+    for (g = 0; g < groups; ++g) {
+        const size_t first = ttei_group_at(rank, g), last = ttei_group_at(rank, g + 1);
         double gain = 0;
-        for (j = g * step; j < last; ++j) {
+        spreads[g] = 0;
+        for (j = first; j < last; ++j) {
             const double d = m->energy[j] > 0 ? (double)m->water / (double)m->energy[j] : 1e30;
             gain += variance[j] / (d > 1 ? d : 1);
         }
-        gain *= (double)l->s->vocab / (double)centers->count / (double)(last - g * step);
-        for (j = g * step; j < last; ++j) spreads[g] += variance[j] / (double)(last - g * step);
-        top = rank < 16 ? ttei_centroid_top(m, g * step, last) : 0;  /* only plain codes look at it */
+        gain *= (double)l->s->vocab / (double)centers->count / (double)(last - first);
+        for (j = first; j < last; ++j) spreads[g] += variance[j] / (double)(last - first);
+        top = rank < 16 ? ttei_centroid_top(m, first, last) : 0;  /* only plain codes look at it */
         for (i = 0; i < TTEI_RATES_ALL; ++i)
             error[i] = i < TTEI_RATES ? gain * ttei_gauss_error(i, coder->trellis.bits)
                        : spreads[g] > 0 ? gain * ttei_plain_error(i, top) / spreads[g] : 0;
         rates[g] = (unsigned char)ttei_rate_best(error, 2 * 0.6931, rank < 16 ? TTEI_PLAIN_ONLY : TTEI_TRELLIS_ONLY);
-        if (rates[g] > 0 && (last - g * step) * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
-        halves += (last - g * step) * ttei_half_bits(rates[g]);
+        if (rates[g] > 0 && (last - first) * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
+        halves += (last - first) * ttei_half_bits(rates[g]);
     }
-    for (g = 0; halves < 32 && rank >= 16 && g * step + 1 < rank; ++g)  /* a circle has two bytes */
+    for (g = 0; halves < 32 && rank >= 16 && ttei_group_size(rank, g) > 1; ++g)  /* a circle has two bytes */
         if (rates[g] < 4) {
-            halves += ttei_min(step, rank - g * step) * (4 - ttei_half_bits(rates[g]));
+            halves += ttei_group_size(rank, g) * (4 - ttei_half_bits(rates[g]));
             rates[g] = 4;
         }
-    for (g = 0; g * step < rank; ++g) {
+    for (g = 0; g < groups; ++g) {
         if (rates[g] >= TTEI_RATES)
-            spreads[g] = ttei_plain_spread(rates[g], ttei_centroid_top(m, g * step, ttei_min(rank, (g + 1) * step)));
+            spreads[g] = ttei_plain_spread(rates[g], ttei_centroid_top(m, ttei_group_at(rank, g), ttei_group_at(rank, g + 1)));
         else
             spreads[g] = rates[g] > 0 ? sqrt(spreads[g]) * ttei_gauss_spread(rates[g], coder->trellis.bits) : 0;
     }
     class_->level = 0;
     class_->scale = 1;
-    (void)ttei_class_runs(class_, rank, step, rates, spreads);
+    (void)ttei_class_runs(class_, rank, rates, spreads);
     (void)ttei_class_write(class_, class_bytes);
     (void)ttei_class_read(class_bytes, class_);
     TTEI_OPENMP(omp parallel for schedule(static) num_threads(coder->threads))
@@ -7873,7 +7877,7 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
 
 /* Classes while their rates are being settled. */
 typedef struct ttei_allocation {
-    size_t rank, step, groups;
+    size_t rank, groups;
     int count, first[65];
     double rows[65];
     double *spreads;            /* count x groups x TTEI_RATES_ALL: of code integers, beside the row's scale */
@@ -7889,15 +7893,15 @@ static void ttei_group_errors(const ttei_allocation *a, const ttei_census *censu
     size_t g, j;
     int i, s;
     for (g = 0; g < a->groups; ++g) {
-        const size_t last = ttei_min(a->rank, (g + 1) * a->step);
+        const size_t first = ttei_group_at(a->rank, g), last = ttei_group_at(a->rank, g + 1);
         double *error = a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL;
         double *spread = a->spreads + ((size_t)c * a->groups + g) * TTEI_RATES_ALL;
         double plain = 0, top = 0, sum = 0, mean = 0, excess[TTEI_STRETCHES] = {0};
-        for (j = g * a->step; j < last; ++j) {
+        for (j = first; j < last; ++j) {
             const double energy = (double)m->energy[j];
             sum += energy * variance[j];
             plain += energy;
-            mean += variance[j] / (double)(last - g * a->step);
+            mean += variance[j] / (double)(last - first);
             top = census->top[j] > top ? census->top[j] : top;
             for (s = 0; s < TTEI_STRETCHES; ++s)
                 excess[s] += energy * census->excess[(size_t)s * a->rank + j] / rows;
@@ -7932,7 +7936,7 @@ static int ttei_may(const ttei_allocation *a, const unsigned char *rates, size_t
    for those behind them. */
 static int ttei_next_rate(const ttei_allocation *a, const unsigned char *rates, size_t g, const double *error)
 {
-    const size_t size = ttei_min(a->step, a->rank - g * a->step);
+    const size_t size = ttei_group_size(a->rank, g);
     const int now = rates[g], may = now >= TTEI_RATES ? TTEI_PLAIN_ONLY : ttei_may(a, rates, g);
     int i, next = 0;
     for (i = may == TTEI_PLAIN_ONLY ? TTEI_RATES : 1; i < (may == TTEI_TRELLIS_ONLY ? TTEI_RATES : TTEI_RATES_ALL); ++i)
@@ -7948,7 +7952,7 @@ static size_t ttei_rates_bytes(const ttei_allocation *a, unsigned char *rates, s
     size_t g;
     halves[0] = halves[1] = 0;
     for (g = 0; g < a->groups; ++g)
-        halves[rates[g] >= TTEI_RATES] += ttei_min(a->step, a->rank - g * a->step) * ttei_half_bits(rates[g]);
+        halves[rates[g] >= TTEI_RATES] += ttei_group_size(a->rank, g) * ttei_half_bits(rates[g]);
     return (halves[1] + 15) / 16 + (halves[0] + 15) / 16;
 }
 
@@ -7966,7 +7970,7 @@ static void ttei_fill_bytes(const ttei_allocation *a, int c, size_t bytes)
         for (g = 0; g < a->groups; ++g) {
             const double *error = errors + g * TTEI_RATES_ALL;
             const int next = ttei_next_rate(a, rates, g, error), now = rates[g];
-            const size_t size = ttei_min(a->step, a->rank - g * a->step);
+            const size_t size = ttei_group_size(a->rank, g);
             const size_t add = next > 0 ? size * (ttei_half_bits(next) - ttei_half_bits(now)) : 0;
             double value;
             if (next == 0 || halves[0] + halves[1] + add > 16 * bytes) continue;
@@ -7990,7 +7994,7 @@ static double ttei_allocate(const ttei_allocation *a, double price, size_t *byte
     for (c = 0; c < a->count; ++c) {
         unsigned char *rates = a->rates + (size_t)c * a->groups;
         for (g = 0; g < a->groups; ++g) {
-            const size_t size = ttei_min(a->step, a->rank - g * a->step);
+            const size_t size = ttei_group_size(a->rank, g);
             rates[g] = (unsigned char)ttei_rate_best(a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL,
                                                      price * (double)size, ttei_may(a, rates, g));
             if (rates[g] > 0 && size * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
@@ -8141,8 +8145,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     int c, i, bits, falling;
     memset(&a, 0, sizeof a);
     a.rank = rank;
-    a.step = ttei_group(rank);
-    a.groups = (rank + a.step - 1) / a.step;
+    a.groups = ttei_groups(rank);
     a.count = ttei_census_classes(census, active > 0 ? (active < (double)rank ? active : (double)rank) : 0.8 * (double)rank, vocab,
                                   a.first);
     do {
@@ -8193,7 +8196,7 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
             const size_t at = (size_t)c * a.groups + g;
             room[g] = a.spreads[at * TTEI_RATES_ALL + a.rates[at]];
         }
-        (void)ttei_class_runs(&m->classes[c], rank, a.step, a.rates + (size_t)c * a.groups, room);
+        (void)ttei_class_runs(&m->classes[c], rank, a.rates + (size_t)c * a.groups, room);
         p = ttei_class_write(&m->classes[c], p);
         (void)ttei_class_read(start, &m->classes[c]);
         TTEI_ASSERT(m->classes[c].bytes <= record[c]);  /* less where there would be too many runs */
