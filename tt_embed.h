@@ -231,8 +231,8 @@ IMAGE FORMAT, version 2
      stands for t = 2 u + 1 - 2^k. T, the bound of |t|, is 510, or 2^k for plain codes, and 0 at rate 0.
 
    kind 3, classes: 2^G gains, bf16; then C classes, and behind them with K > 1 that of the centroids. A class: level
-     (2; for writers: weight * energy of its rows is at least 2^(level/64 - 32)), scale (bf16), number of runs (1, at
-     most 24), the runs. Records of a class have the length that its runs say.
+     (2; for writers: weight * energy of its rows is at least 2^(level/64 - 32) where they have outliers, 2^(level/64 - 96)
+     elsewhere), scale (bf16), number of runs (1, at most 24), the runs. Records of a class have the length that its runs say.
    kind 4, basis: number of runs (1), runs of 4 bytes: rate, count, 0. They count rows of the basis, r of them, with
      K > 0 one more before these, the mean row. Then a scale for each row, bf16; then the rows, each a record of one
      run of its rate and dim coefficients (h odd and dim odd: one more, which is dropped). Entry = scale * t.
@@ -6541,11 +6541,12 @@ static double ttei_water(const double *v, size_t n, double bits)
 
 enum {
     TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
-    TTEI_LEVELS = 4096,  /* levels of weight * energy, 64 an octave; 2048 stands for 1 */
+    TTEI_LEVELS = 8192,  /* levels of weight * energy, 64 an octave: the lower half for rows with outliers, the
+                            upper one for all others; the middle of either stands for 1 */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
     TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
     TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
-    TTEI_STRETCHES = 6,  /* see ttei_census                                            */
+    TTEI_STRETCHES = 16, /* see ttei_census                                            */
     TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
     TTEI_BINS = TTEI_LEVELS / TTEI_FINE
 };
@@ -6694,7 +6695,8 @@ typedef struct ttei_rows_tile {
     float *y;                   /* TTEI_ROWS_TILE x leading                                                        */
     float *scores;              /* TTEI_ROWS_TILE x centroid_count                                              */
     uint16_t centroid[TTEI_ROWS_TILE];
-    double energy[TTEI_ROWS_TILE];   /* see ttei_tile_analyze                                                   */
+    double energy[TTEI_ROWS_TILE];   /* see ttei_tile_analyze, and this                                         */
+    unsigned char outliers[TTEI_ROWS_TILE];
 } ttei_rows_tile;
 
 static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_rows_tile *tile)
@@ -6705,10 +6707,25 @@ static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_rows_ti
     tile->scores = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->centroid_count), sizeof(float));
 }
 
+static int ttei_has_outliers(const ttei_model *m, double energy, const float *z)
+{
+    const float reach = 4 * (float)sqrt(energy);
+    double beyond = 0, noise = 0;
+    size_t j;
+    if (m->rank < 16) return 0;  /* plain codes reach everything */
+    for (j = 0; j < m->rank; ++j) {
+        const double e = (double)m->energy[j], over = (double)(fabsf(z[j]) - reach);
+        noise += e * energy < (double)m->water ? e * energy : (double)m->water;
+        if (over > 0) beyond += e * over * over;
+    }
+    return beyond > noise;
+}
+
 /* Rows to coefficients z, each less those of the nearest centroid, and the row's energy,
        (mean over j of ((z_j^2 + d_j) / (1 + d_j))^(3/4))^(4/3),  d_j = water / energy_j:
    by how much its coefficients are larger than usual, where those that will get no bits count little. A power below
-   that of squares, since a few outliers say little of the bits that the others need. */
+   that of squares, since a few outliers say little of the bits that the others need. Codes reach about four times the
+   root of the energy: a row has outliers where what is beyond that weighs as much as the noise of all its codes. */
 static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *rows, ttei_rows_tile *tile)
 {
     size_t i, j;
@@ -6736,19 +6753,22 @@ static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *ro
         }
         sum /= (double)ttei_max(m->rank, 1);
         tile->energy[i] = m->rank > 0 ? sum * cbrt(sum) : 1;
+        tile->outliers[i] = (unsigned char)ttei_has_outliers(m, tile->energy[i], z);
     }
 }
 
-/* The level of a row, and the class that has it. */
-static int ttei_row_level(double weight, double energy)
+/* The level of a row, and the class that has it: where no class has rows with outliers, as if there were none. */
+static int ttei_row_level(double weight, double energy, int outliers)
 {
-    const double x = floor(64 * log2(weight * energy)) + 2048;  /* NaN and infinities end at the ends */
-    return x > 0 ? x < TTEI_LEVELS - 1 ? (int)x : TTEI_LEVELS - 1 : 0;
+    const double x = floor(64 * log2(weight * energy)) + TTEI_LEVELS / 4;  /* NaN and infinities become the ends */
+    const int level = x > 0 ? x < TTEI_LEVELS / 2 - 1 ? (int)x : TTEI_LEVELS / 2 - 1 : 0;
+    return outliers ? level : level + TTEI_LEVELS / 2;
 }
 
 static int ttei_class_of(const ttei_model *m, int level)
 {
     int c = m->class_count - 1;
+    if (level < m->classes[0].level) level += TTEI_LEVELS / 2;
     while (c > 0 && level < m->classes[c].level) --c;
     return c;
 }
@@ -7769,15 +7789,16 @@ typedef struct ttei_census {
     double count[TTEI_BINS], mass[TTEI_BINS];    /* rows; sum of weight * energy                           */
     double log_energy[TTEI_BINS], log_square[TTEI_BINS];  /* sums of log2(energy) and its square           */
     double *shape;              /* TTEI_BINS x rank: sums of z^2 / energy                                  */
-    double *excess;             /* TTEI_STRETCHES x rank: sums of what is left of z / energy^(1/2) beyond the
+    double rows[2];             /* without outliers, and with; the same for the next two                   */
+    double *excess[2];          /* TTEI_STRETCHES x rank: sums of what is left of z / energy^(1/2) beyond the
                                    reach of the trellis stretched by 2^(s/2), squared                     */
-    double *top;                /* rank: the largest |z| / energy^(1/2)                                    */
+    double *top[2];             /* rank: the largest |z| / energy^(1/2)                                    */
 } ttei_census;
 
 /* Neighbouring bins become classes: joining two of n and m rows whose mean levels are d octaves apart costs rows bits, since
    a rate that is off by r wastes ln 2 r^2 bits of each of about `active` coefficients; a class costs its runs, and
    their number the bits of an id in each row. Greedy, from all bins on down to one class; the cheapest number of
-   classes seen is taken. first[c] is the first bin of class c. Returns how many. */
+   classes seen is taken. first[c] is the first bin of class c. Returns how many. Rows with outliers are far from others. */
 static int ttei_census_classes(const ttei_census *census, double active, double vocab, int *first)
 {
     int begin[TTEI_BINS], kept = 0, best = 1, n, i;
@@ -7788,7 +7809,6 @@ static int ttei_census_classes(const ttei_census *census, double active, double 
             rows[kept] = census->count[i];
             mean[kept++] = 0.125 * i;
         }
-    first[0] = 0;
     for (n = kept; n >= 1; --n) {
         const int bits = (int)ttei_bit_length((size_t)(n - 1));
         const double cost = lost + vocab * (n > 1 ? bits : 4) + 8 * 30.0 * n;
@@ -7818,8 +7838,35 @@ static int ttei_census_classes(const ttei_census *census, double active, double 
             mean[i] = mean[i + 1];
         }
     }
-    first[0] = 0;
+    for (i = 0; i < best; ++i)  /* the first with outliers, and the first without, begin where their levels do */
+        if (i == 0 || (first[i] >= TTEI_BINS / 2 && first[i - 1] < TTEI_BINS / 2))
+            first[i] = first[i] < TTEI_BINS / 2 ? 0 : TTEI_BINS / 2;
     return best;
+}
+
+/* Few rows with outliers say too little of where the next one has its own, and where there are many of them they are what is
+   usual: in both cases they are rows like the others. */
+static void ttei_census_join(ttei_census *census, size_t rank)
+{
+    const size_t half = TTEI_BINS / 2;
+    size_t i, j;
+    if (!(census->rows[1] > 0) || (census->rows[1] >= 32 && census->rows[1] <= census->rows[0] / 8)) return;
+    census->rows[0] += census->rows[1];
+    for (i = 0; i < TTEI_LEVELS / 2; ++i) {
+        census->level[i + TTEI_LEVELS / 2] += census->level[i];
+        census->level[i] = 0;
+    }
+    for (i = 0; i < half; ++i) {
+        census->count[i + half] += census->count[i];
+        census->mass[i + half] += census->mass[i];
+        census->log_energy[i + half] += census->log_energy[i];
+        census->log_square[i + half] += census->log_square[i];
+        census->count[i] = 0;
+        for (j = 0; j < rank; ++j) census->shape[(i + half) * rank + j] += census->shape[i * rank + j];
+    }
+    for (j = 0; j < TTEI_STRETCHES * rank; ++j) census->excess[0][j] += census->excess[1][j];
+    for (j = 0; j < rank; ++j)
+        if (census->top[1][j] > census->top[0][j]) census->top[0][j] = census->top[1][j];
 }
 
 /* The third pass over the rows, as they will be coded. */
@@ -7849,11 +7896,13 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
             const ttei_rows_tile *now = &tile[i / TTEI_ROWS_TILE];
             const double energy = now->energy[i % TTEI_ROWS_TILE];
             const double weight = (double)ttei_row_weight(s, first + i) / (double)m->usual_weight;
-            const int level = ttei_row_level(weight, energy), bin = level / TTEI_FINE;
+            const int outliers = now->outliers[i % TTEI_ROWS_TILE];
+            const int level = ttei_row_level(weight, energy, outliers), bin = level / TTEI_FINE;
             const float *z = now->z + i % TTEI_ROWS_TILE * m->rank;
             double *shape = census->shape + (size_t)bin * m->rank;
             census->level[level] += 1;
             census->count[bin] += 1;
+            census->rows[outliers] += 1;
             census->mass[bin] += weight * energy;
             if (!(energy > 0)) continue;
             census->log_energy[bin] += log2(energy);
@@ -7863,14 +7912,15 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
                 double reach = 3.7;  /* standard deviations to the largest code integer, at common spreads */
                 int stretch;
                 shape[j] += x * x;
-                if (x > census->top[j]) census->top[j] = x;
+                if (x > census->top[outliers][j]) census->top[outliers][j] = x;
                 for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch) {
-                    census->excess[(size_t)stretch * m->rank + j] += (x - reach) * (x - reach);
+                    census->excess[outliers][(size_t)stretch * m->rank + j] += (x - reach) * (x - reach);
                     reach *= 1.41421356;
                 }
             }
         }
     }
+    ttei_census_join(census, m->rank);
     TT_EMBED_FREE(carve.base);
     return status;
 }
@@ -7888,10 +7938,11 @@ typedef struct ttei_allocation {
 /* Errors and spreads of one class: of the trellis e D 2^s + excess(s), s the stretch for which that is least, e the energy of the
    group's coefficients, so that outliers are reached where they matter more than fine steps; of plain codes up to the top. */
 static void ttei_group_errors(const ttei_allocation *a, const ttei_census *census, const ttei_model *m, int c, double mass,
-                              double rows, const double *variance)
+                              const double *variance)
 {
+    const int outliers = a->first[c] < TTEI_BINS / 2;
     size_t g, j;
-    int i, s;
+    int i, s, far;
     for (g = 0; g < a->groups; ++g) {
         const size_t first = ttei_group_at(a->rank, g), last = ttei_group_at(a->rank, g + 1);
         double *error = a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL;
@@ -7902,10 +7953,12 @@ static void ttei_group_errors(const ttei_allocation *a, const ttei_census *censu
             sum += energy * variance[j];
             plain += energy;
             mean += variance[j] / (double)(last - first);
-            top = census->top[j] > top ? census->top[j] : top;
-            for (s = 0; s < TTEI_STRETCHES; ++s)
-                excess[s] += energy * census->excess[(size_t)s * a->rank + j] / rows;
+            top = census->top[outliers][j] > top ? census->top[outliers][j] : top;
         }
+        far = mean > 1.5 ? (int)(log2(mean) + 0.5) : 0;  /* what a class reaches anyway */
+        for (j = first; j < last; ++j)
+            for (s = 0; s + far < TTEI_STRETCHES; ++s)
+                excess[s] += (double)m->energy[j] * census->excess[outliers][(size_t)(s + far) * a->rank + j] / census->rows[outliers];
         top *= 1.1;
         error[0] = mass * sum;
         spread[0] = 0;
@@ -8024,7 +8077,8 @@ static double ttei_move_borders(const ttei_allocation *a, const ttei_census *cen
         for (c = 1; c < a->count; ++c) {
             const int level = classes[c].level - 1;
             const double cost = bytes[c] > bytes[c - 1] ? (double)(bytes[c] - bytes[c - 1]) * census->level[level] : 0;
-            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || used + cost > left) continue;
+            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || level + 1 == TTEI_LEVELS / 2 || used + cost > left)
+                continue;
             classes[c].level = level;
             used += cost;
             moved = 1;
@@ -8107,25 +8161,29 @@ static int ttei_learn_gains(const ttei_census *census, const ttei_allocation *a,
 }
 
 /* The variances of a class, smoothed or, `falling`, made to fall with the coefficients' place, and the errors that follow. */
-static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, const ttei_model *m, int c, double vocab,
-                              int falling, double *variance, double *room, size_t *sizes)
+static void ttei_class_errors(ttei_allocation *a, const ttei_census *census, const ttei_model *m, int c, int falling,
+                              double *variance, double *room, size_t *sizes)
 {
     const int last = c + 1 < a->count ? a->first[c + 1] : TTEI_BINS;
-    double rows = 0, mass = 0;
+    double rows = 0, mass = 0, usual = 0;
     size_t j;
     int i;
-    for (j = 0; j < a->rank; ++j) variance[j] = 16;              /* as much as 16 rows of the usual shape */
+    for (j = 0; j < a->rank; ++j) variance[j] = 0;
     for (i = a->first[c]; i < last; ++i) {
         rows += census->count[i];
         mass += census->mass[i];
         for (j = 0; j < a->rank; ++j) variance[j] += census->shape[(size_t)i * a->rank + j];
     }
     a->rows[c] = rows;
-    for (j = 0; j < a->rank; ++j) variance[j] *= (falling ? (double)m->energy[j] : 1) / (rows + 16);
+    /* as much as 16 rows of the usual shape; the next outlier may be in any coefficient */
+    for (j = 0; j < a->rank && a->first[c] < TTEI_BINS / 2; ++j) usual += variance[j] / (rows * (double)a->rank);
+    if (usual < 1) usual = 1;
+    for (j = 0; j < a->rank; ++j)
+        variance[j] = (variance[j] + 16 * usual) * (falling ? (double)m->energy[j] : 1) / (rows + 16);
     if (falling) ttei_fall(a->rank, variance, sizes);
     else ttei_smooth(a->rank, variance, room);
     for (j = 0; falling && j < a->rank; ++j) variance[j] = m->energy[j] > 0 ? variance[j] / (double)m->energy[j] : 0;
-    ttei_group_errors(a, census, m, c, rows > 0 ? mass / rows : 0, vocab, variance);
+    ttei_group_errors(a, census, m, c, rows > 0 ? mass / rows : 0, variance);
 }
 
 /* Section 3 from the census: classes, then rates at the price that fits `bytes` for records and index (or, where `bytes` is 0,
@@ -8140,9 +8198,9 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     ttei_carve carve = ttei_carve_begin(NULL);
     double *room, *variance;
     size_t *sizes, record[65] = {0}, g;
-    unsigned char *p = classes;
+    unsigned char *p = classes, falling[65] = {0};
     double low, high = 0, total = 0;
-    int c, i, bits, falling;
+    int c, i, bits, again;
     memset(&a, 0, sizeof a);
     a.rank = rank;
     a.groups = ttei_groups(rank);
@@ -8160,22 +8218,23 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
     if (carve.base == NULL) return ttei_carve_status(&carve);
     m->gain_bits = ttei_learn_gains(census, &a, m->classes, m->gains);
     bits = m->gain_bits + centroid_bits + (int)ttei_bit_length((size_t)(a.count - 1));
-    for (falling = 0; falling < 2; ++falling) {
+    for (c = 0; c < a.count; ++c) ttei_class_errors(&a, census, m, c, 0, variance, room, sizes);
+    for (again = 1; again;) {
         low = -150;
         high = 150;
-        for (c = 0; c < a.count; ++c)
-            ttei_class_errors(&a, census, m, c, vocab, falling, variance, room, sizes);
         for (i = 0; i < 60 && bytes > 0; ++i) {
             total = ttei_allocate(&a, exp2((low + high) / 2), record);
             if (total + ttei_index_size(vocab, bits, total) > bytes) low = (low + high) / 2;
             else high = (low + high) / 2;
         }
         total = ttei_allocate(&a, bytes > 0 ? exp2(high) : 2 * 0.6931 * (double)m->water, record);
-        for (c = 0; c < a.count; ++c)
-            if (ttei_rate_changes(&a, c) >= TTEI_RUNS_MAX) break;
-        if (c == a.count) break;  /* runs enough; else once more with variances that fall */
+        for (c = 0, again = 0; c < a.count; ++c)  /* too many runs: once more, with variances that fall */
+            if (ttei_rate_changes(&a, c) >= TTEI_RUNS_MAX && !falling[c]) {
+                ttei_class_errors(&a, census, m, c, 1, variance, room, sizes);
+                falling[c] = (unsigned char)(again = 1);
+            }
     }
-    for (c = 0; c < a.count; ++c) m->classes[c].level = c == 0 ? 0 : TTEI_FINE * a.first[c];
+    for (c = 0; c < a.count; ++c) m->classes[c].level = TTEI_FINE * a.first[c];
     for (i = 0; i < 2 && bytes > 0; ++i) {
         total += ttei_move_borders(&a, census, bytes - total - ttei_index_size(vocab, bits, total + vocab), record, m->classes);
         if (i > 0 || !(bytes - total - ttei_index_size(vocab, bits + 1, total + vocab) > 0.06 * vocab) ||
@@ -8250,7 +8309,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     memset(&centers, 0, sizeof centers);
     do {
         plan.rates = (int *)ttei_take(&carve, dim + 1, sizeof(int));
-        census.shape = (double *)ttei_take(&carve, ttei_mul(TTEI_BINS + TTEI_STRETCHES + 1, rows), sizeof(double));
+        census.shape = (double *)ttei_take(&carve, ttei_mul(TTEI_BINS + 2 * (TTEI_STRETCHES + 1), rows), sizeof(double));
         doubles = (double *)ttei_take(&carve, ttei_mul(2, dim), sizeof(double));
         sizes = (size_t *)ttei_take(&carve, dim, sizeof(size_t));
         rates = (unsigned char *)ttei_take(&carve, dim, 1);
@@ -8308,9 +8367,11 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     }
     if (status == TTE_OK) {
         ttei_model_near(m);
-        memset(census.shape, 0, (TTEI_BINS + TTEI_STRETCHES + 1) * rows * sizeof *census.shape);
-        census.excess = census.shape + TTEI_BINS * rows;
-        census.top = census.excess + TTEI_STRETCHES * rows;
+        memset(census.shape, 0, (TTEI_BINS + 2 * (TTEI_STRETCHES + 1)) * rows * sizeof *census.shape);
+        for (turn = 0; turn < 2; ++turn) {
+            census.top[turn] = census.shape + (TTEI_BINS + (size_t)turn * (TTEI_STRETCHES + 1)) * rows;
+            census.excess[turn] = census.top[turn] + rows;
+        }
         ttei_next_part(&l->progress, 0.3);
         status = ttei_census_take(l, m, &census);
     }
@@ -8923,7 +8984,7 @@ static void ttei_tile_encode(const ttei_model *m, const ttei_coder *coder, size_
             continue;
         }
         slot->class_ = (unsigned char)ttei_class_of(
-            m, ttei_row_level(weight / (double)m->usual_weight, e->tile.energy[i]));
+            m, ttei_row_level(weight / (double)m->usual_weight, e->tile.energy[i], e->tile.outliers[i]));
         slot->centroid = e->tile.centroid[i];
         c = &m->classes[slot->class_];
         slot->size = c->bytes;
