@@ -1,8 +1,8 @@
 #!/bin/sh
 # test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
 # and run as it stands; one without a main is compiled only, but map_table is run by map_table.c.
-# Measured figures in README.md are those of bench/results, its links lead to files.
-# Ends with 'test_docs: N passed, N failed'.
+# examples/hello.c does what its head says. Measured figures in README.md are those of bench/results, its
+# links lead to files. Ends with 'test_docs: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
 test_name=docs
@@ -72,6 +72,18 @@ run_map_table() {
         mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/map_table" </dev/null)
 }
 
+# examples/hello.c, by the command at its head: short, and its last line is the row that it asks for and those beside it.
+run_hello() {
+    build=$(sed -n 's/^ \*     cc \(-O2 -o hello .*-lm\) .*/\1/p' examples/hello.c | sed "s#-o hello#-o $tmp/hello#")
+    # shellcheck disable=SC2086
+    [ -n "$build" ] && [ "$(wc -l <examples/hello.c)" -le 60 ] && $CC $flags -pedantic -Wconversion $build &&
+        mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/hello" && ls hello.tte) >"$tmp/hello.out" || return 1
+    cat "$tmp/hello.out"
+    grep -q '^[0-9]* bytes instead of 1536000, relative error 0\.1' "$tmp/hello.out" &&
+        [ "$(sed -n 's/^nearest to it: 4711 //p' "$tmp/hello.out" | tr ' ' '\n' | sort | tr '\n' ' ')" = \
+            '4709 4710 4712 4713 ' ]
+}
+
 # Every promise of the header names cases of test programs, and they are run.
 guarantees_are_tested() {
     sed -n '/^GUARANTEES$/,/^CONVENTIONS$/p' tt_embed.h >"$tmp/guarantees"
@@ -128,6 +140,8 @@ links_lead_somewhere >"$tmp/out" 2>&1
 report $? 'links'
 guarantees_are_tested >"$tmp/out" 2>&1
 report $? 'GUARANTEES: tests'
+run_hello >"$tmp/out" 2>&1
+report $? 'examples/hello.c'
 blocks_of_header
 try_document tt_embed.h header
 
