@@ -84,6 +84,18 @@ run_hello() {
             '4709 4710 4712 4713 ' ]
 }
 
+# TTE_VERSION, the header's title, and the newest of the changes in README.md are of one version.
+versions_agree() {
+    newest=$(sed -n '/^## Changes/,/^## R/s/^### \([0-9.]*\)$/\1/p' README.md | head -n 1)
+    title=$(sed -n '2s/^   Version \([0-9.]*\), .*/\1/p' tt_embed.h)
+    printf '#define TT_EMBED_READ_ONLY\n#include <stdio.h>\n#include "tt_embed.h"\nint main(void)\n{\n
+        return printf("%%d.%%d.%%d\\n", TTE_VERSION >> 16, TTE_VERSION >> 8 & 255, TTE_VERSION & 255) < 0;\n}\n' >"$tmp/version.c"
+    # shellcheck disable=SC2086
+    $CC $flags -I"$root" -o "$tmp/version" "$tmp/version.c" && macro=$("$tmp/version") || return 1
+    echo "macro $macro, title $title, changes $newest"
+    [ -n "$macro" ] && [ "$macro" = "$title" ] && [ "$macro" = "$newest" ]
+}
+
 # Every promise of the header names cases of test programs, and they are run.
 guarantees_are_tested() {
     sed -n '/^GUARANTEES$/,/^CONVENTIONS$/p' tt_embed.h >"$tmp/guarantees"
@@ -140,6 +152,8 @@ links_lead_somewhere >"$tmp/out" 2>&1
 report $? 'links'
 guarantees_are_tested >"$tmp/out" 2>&1
 report $? 'GUARANTEES: tests'
+versions_agree >"$tmp/out" 2>&1
+report $? 'one version'
 run_hello >"$tmp/out" 2>&1
 report $? 'examples/hello.c'
 blocks_of_header
