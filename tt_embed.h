@@ -242,15 +242,19 @@ IMAGE FORMAT, version 2
      byte; n gains of G bits, the same; n centroids of b bits, the same. Lowest bits first.
    kind 1, records: one for each token, without gaps.
 
-   What a row is, exactly. f(x) is x rounded to f32, nearest even; nothing is fused.
+   What a row of TTE_PER_TABLE is, exactly. f(x) is x rounded to f32, nearest even; nothing is fused.
      g = f(scale of the class * gain).  z_j = f(t_j * f(g * spread)), 0 behind the runs. With K > 1 the same of the
      row's centroid, with g = the scale of its class, is added: z_j = f(centroid_j + z_j).
      a_j = f(z_j * scale of basis row j); for the mean row a = its scale.
      m = max |a_j|. The row is zero where m is 0 or m or 32767 / m is not finite.
-     q_j = a_j * f(32767 / m), rounded to f32, then half away from zero to an integer.
+     q_j = f(f(a_j * f(32767 / m)) + h), h = 1/2 with the sign of a_j, cut to an integer.
      S = sum of |q_j| T_j;  e the least with floor(S / 2^e) < 2^31;  q_j := sign(q_j) floor(|q_j| / 2^e).
      row[c] = f(f(sum over j of q_j t_jc) * f(f(m / 32767) * 2^e)) * 2^E, t_jc the code of entry c of basis row j, mean row
-     included; the sum is an integer below 2^31; 2^E is applied as 2^(E/2), E/2 towards zero, then as the rest of it.
+     included; the sum is an integer below 2^31; 2^E is applied as 2^(E/2), E/2 towards zero, then as the rest of it,
+     rounded to f32 both times.
+   The same of TTE_PER_TOKEN: each product and each sum is rounded to f32, sums run from zero on in the order of their
+     index. m is the largest of 1 .. d-1 with (n1 .. nm)^2 <= n1 .. nd, or 1. Left = G_1, then left * G_k for k = 2 .. m;
+     right = G_d, then G_k * right for k = d-1 .. m+1; the row is the first dim entries of left * right.
    Scores are free to round: out[t] = sum over j of z_j <h, B_j> + <h, mean>.
 
 ==================================================================================================

@@ -30,6 +30,36 @@ builds() { # builds PROGRAM SOURCE OR FLAG..: for the tests to run
     report $? "build: $*"
 }
 
+# make_venv MODULES PACKAGE..: $python becomes that of a virtual environment that has them; PYTHON makes it, or
+# PYTHON_VENV is used.
+make_venv() {
+    python=${PYTHON:-/usr/bin/python3}
+    [ -x "$python" ] || python=python3
+    venv=${PYTHON_VENV:-$tmp/venv}
+    if [ ! -x "$venv/bin/python" ]; then "$python" -m venv "$venv" >"$tmp/out" 2>"$tmp/err" || return; fi
+    python=$venv/bin/python
+    has "$1" || { shift && pip install -q "$@"; }
+}
+pip() { "$python" -m pip --disable-pip-version-check "$@" >"$tmp/out" 2>"$tmp/err"; }
+has() { "$python" -c "import $1" >/dev/null 2>&1; }
+
+# run_pytest FILE..: counts what pytest does.
+run_pytest() {
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -q -p no:cacheprovider "$@" >"$tmp/out" 2>"$tmp/err"
+    status=$?
+    number() { tail -n 1 "$tmp/out" | grep -o "[0-9]* $1" | cut -d ' ' -f 1; }
+    good=$(number passed)
+    bad=$(($(number failed | grep . || echo 0) + $(number error | grep . || echo 0)))
+    passed=$((passed + ${good:-0}))
+    failed=$((failed + bad))
+    if [ "$bad" -ne 0 ]; then
+        tail -n 80 "$tmp/out" >&2
+    else
+        [ "$status" -eq 0 ]
+        report $? "pytest: exit status $status"
+    fi
+}
+
 finish() {
     echo "test_$test_name: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]

@@ -1,6 +1,10 @@
 #!/bin/sh
 # run.sh: builds and runs every test that needs only a C compiler. Ends with 'N passed, N failed'.
 #
+#     sh tests/run.sh             all of them
+#     sh tests/run.sh --quick     for the edit loop, in less than a minute on one core: the header in both languages,
+#                                 and at small sizes the programs that share its bodies
+#
 # From the environment:
 #   CC, CXX        compilers; default cc, and c++ where there is one
 #   CFLAGS         added to every command of both, e.g. sanitizers
@@ -13,6 +17,13 @@
 #   TEST_SEED      the seed of the random cases; each program prints the one it used
 
 cd "$(dirname "$0")/.." || exit 1
+quick=
+if [ "$*" = --quick ]; then
+    quick=1
+elif [ $# -ne 0 ]; then
+    echo "run.sh: $*: the only option is --quick" >&2
+    exit 2
+fi
 root=$(pwd)
 CC=${CC:-cc}
 if [ -z "${CXX-}" ] && command -v c++ >/dev/null 2>&1; then CXX=c++; fi
@@ -20,6 +31,13 @@ CXX=${CXX-}
 CFLAGS=${CFLAGS-}
 parts=${TEST_PARTS:-header programs variants fuzz docs demo ttembed}
 warnings='-Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Werror'
+if [ -n "$quick" ]; then
+    parts=none
+    TEST_SMALL=1
+    export TEST_SMALL
+elif [ -z "${TEST_PARTS-}${TEST_ONLY-}" ]; then
+    echo 'all tests take about 12 minutes on one core; sh tests/run.sh --quick takes less than one'
+fi
 c99="-std=c99 $warnings"
 cxx11="-x c++ -std=c++11 $warnings"
 passed=0
@@ -97,6 +115,13 @@ compile_header() { # compile_header OBJECT LANGUAGE MACROS..
     else
         $CXX $cxx11 -O0 $CFLAGS -I"$root" -c -o "$object" "$tmp/alone.c"
     fi
+}
+
+header_compiles_quickly() {
+    for language in c ${CXX:+c++}; do
+        check "$language: declarations" compile_header "$tmp/a.o" $language
+        check "$language: bodies" compile_header "$tmp/a.o" $language TT_EMBED_IMPLEMENTATION
+    done
 }
 
 header_compiles() {
@@ -248,6 +273,7 @@ END
     $compiler $CFLAGS -o "$tmp/units" "$tmp/one.c" "$tmp/two.c" "$tmp/three.c" "$tmp/four.c" -lm && "$tmp/units"
 }
 
+if [ -n "$quick" ]; then header_compiles_quickly; fi
 if has_part header; then
     before=$((passed + failed))
     header_compiles
@@ -308,7 +334,12 @@ build_and_run() {
 all_tests=${TEST_ONLY:-$(cd tests && printf '%s\n' test_*.c | sed 's/\.c$//')}
 for t in ${TEST_SKIP-}; do all_tests=$(printf '%s\n' $all_tests | grep -vx "$t"); done
 
-if has_part programs; then
+if [ -n "$quick" ]; then
+    how=-O1
+    for t in $all_tests; do
+        if takes_bodies "tests/$t.c"; then build_and_run quick build_c $t ${TEST_SEED-}; fi
+    done
+elif has_part programs; then
     how=-O2
     for t in $all_tests; do build_and_run C99 build_c $t ${TEST_SEED-}; done
 fi

@@ -1,8 +1,8 @@
 #!/bin/sh
 # test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
 # and run as it stands; one without a main is compiled only, but map_table is run by map_table.c.
-# Measured figures in README.md are those of bench/results, its links lead to files.
-# Ends with 'test_docs: N passed, N failed'.
+# examples/hello.c does what its head says. Measured figures in README.md are those of bench/results, its
+# links lead to files. Ends with 'test_docs: N passed, N failed'.
 
 cd "$(dirname "$0")/.." || exit 1
 test_name=docs
@@ -72,6 +72,30 @@ run_map_table() {
         mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/map_table" </dev/null)
 }
 
+# examples/hello.c, by the command at its head: short, and its last line is the row that it asks for and those beside it.
+run_hello() {
+    build=$(sed -n 's/^ \*     cc \(-O2 -o hello .*-lm\) .*/\1/p' examples/hello.c | sed "s#-o hello#-o $tmp/hello#")
+    # shellcheck disable=SC2086
+    [ -n "$build" ] && [ "$(wc -l <examples/hello.c)" -le 60 ] && $CC $flags -pedantic -Wconversion $build &&
+        mkdir -p "$tmp/run" && (cd "$tmp/run" && "$tmp/hello" && ls hello.tte) >"$tmp/hello.out" || return 1
+    cat "$tmp/hello.out"
+    grep -q '^[0-9]* bytes instead of 1536000, relative error 0\.1' "$tmp/hello.out" &&
+        [ "$(sed -n 's/^nearest to it: 4711 //p' "$tmp/hello.out" | tr ' ' '\n' | sort | tr '\n' ' ')" = \
+            '4709 4710 4712 4713 ' ]
+}
+
+# TTE_VERSION, the header's title, and the newest of the changes in README.md are of one version.
+versions_agree() {
+    newest=$(sed -n '/^## Changes/,/^## R/s/^### \([0-9.]*\)$/\1/p' README.md | head -n 1)
+    title=$(sed -n '2s/^   Version \([0-9.]*\), .*/\1/p' tt_embed.h)
+    printf '#define TT_EMBED_READ_ONLY\n#include <stdio.h>\n#include "tt_embed.h"\nint main(void)\n{\n
+        return printf("%%d.%%d.%%d\\n", TTE_VERSION >> 16, TTE_VERSION >> 8 & 255, TTE_VERSION & 255) < 0;\n}\n' >"$tmp/version.c"
+    # shellcheck disable=SC2086
+    $CC $flags -I"$root" -o "$tmp/version" "$tmp/version.c" && macro=$("$tmp/version") || return 1
+    echo "macro $macro, title $title, changes $newest"
+    [ -n "$macro" ] && [ "$macro" = "$title" ] && [ "$macro" = "$newest" ]
+}
+
 # Every promise of the header names cases of test programs, and they are run.
 guarantees_are_tested() {
     sed -n '/^GUARANTEES$/,/^CONVENTIONS$/p' tt_embed.h >"$tmp/guarantees"
@@ -128,6 +152,10 @@ links_lead_somewhere >"$tmp/out" 2>&1
 report $? 'links'
 guarantees_are_tested >"$tmp/out" 2>&1
 report $? 'GUARANTEES: tests'
+versions_agree >"$tmp/out" 2>&1
+report $? 'one version'
+run_hello >"$tmp/out" 2>&1
+report $? 'examples/hello.c'
 blocks_of_header
 try_document tt_embed.h header
 

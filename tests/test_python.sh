@@ -9,23 +9,10 @@
 cd "$(dirname "$0")/.." || exit 1
 test_name=python
 . tests/harness.sh
-python=${PYTHON:-/usr/bin/python3}
-[ -x "$python" ] || python=python3
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 CC
 unset PYTHONPATH
-
-venv=${PYTHON_VENV:-$tmp/venv}
-if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv" >"$tmp/out" 2>"$tmp/err"; then
-    echo "Python: skipped, $python makes no virtual environment"
-    echo 'test_python: 0 passed, 0 failed'
-    exit 0
-fi
-python=$venv/bin/python
-pip() { "$python" -m pip --disable-pip-version-check "$@" >"$tmp/out" 2>"$tmp/err"; }
-has() { "$python" -c "import $1" >/dev/null 2>&1; }
-
-if ! { has 'numpy, pytest' || pip install -q numpy pytest; }; then
-    echo 'Python: skipped, numpy and pytest cannot be installed'
+if ! make_venv 'numpy, pytest' numpy pytest; then
+    echo 'Python: skipped, no virtual environment with numpy and pytest can be made'
     echo 'test_python: 0 passed, 0 failed'
     exit 0
 fi
@@ -51,17 +38,5 @@ report $? 'import without torch'
 if [ -n "${NO_TORCH-}" ] || ! { has 'torch, transformers' || pip install -q torch transformers; }; then
     echo 'Python: what needs torch and transformers: skipped, they are not there'
 fi
-"$python" -m pytest -q -p no:cacheprovider examples/python/tests >"$tmp/out" 2>"$tmp/err"
-status=$?
-number() { tail -n 1 "$tmp/out" | grep -o "[0-9]* $1" | cut -d ' ' -f 1; }
-good=$(number passed)
-bad=$(($(number failed | grep . || echo 0) + $(number error | grep . || echo 0)))
-passed=$((passed + ${good:-0}))
-failed=$((failed + bad))
-if [ "$bad" -ne 0 ]; then tail -n 80 "$tmp/out" >&2; fi
-if [ "$bad" -eq 0 ]; then
-    [ "$status" -eq 0 ]
-    report $? "pytest: exit status $status"
-fi
-
+run_pytest examples/python/tests
 finish
