@@ -130,7 +130,7 @@ class Subject:
         return off.mean(), off.std(ddof=1) / math.sqrt(len(off)) if len(off) > 1 else math.nan, self.reference[name].mean()
 
     def usage(self, folder, tokens, other):
-        """Moment and mass of a text that the model writes, and, where there is another, of that; kept in files."""
+        """Moment, mass and more of a text that the model writes or, where there is another, of that; kept in files."""
         kept = os.path.join(folder, "usage-%s-%d.npz" % ("%08x" % zlib.crc32(other.encode()) if other else "self", tokens))
         if not os.path.exists(kept):
             with models.Watch(self.model) as watch:
@@ -138,8 +138,10 @@ class Subject:
                     models.read(watch, self.opener, np.asarray(self.ids(other)), tokens, print_part)
                 else:
                     models.write(watch, self.opener, tokens, 1, print_part)
+            gradients, mixture = models.backward(watch, self.opener, models.BACKWARD, 1, print_part)
             with open(kept + ".tmp", "wb") as file:
-                np.savez(file, moment=watch.moment.numpy(), mass=watch.mass.numpy(), counts=watch.counts.numpy())
+                np.savez(file, moment=watch.moment.numpy(), mass=watch.mass.numpy(), counts=watch.counts.numpy(),
+                         gradients=gradients, mixture=mixture)
             os.replace(kept + ".tmp", kept)
         return {name: value for name, value in np.load(kept).items()}
 
@@ -153,7 +155,10 @@ def calibrated(subject, *usages):
     """Each text counts alike."""
     def mean(name):
         return sum(u[name] / u["mass"].sum() for u in usages)
-    return calibration.Calibration(calibration.weights_of(mean("mass"), subject.opener), calibration.metric_of(mean("moment")))
+    mixture = float(np.mean([u["mixture"] for u in usages]))
+    return calibration.Calibration(
+        calibration.weights_of(mean("mass"), subject.opener),
+        calibration.metric_of(mean("moment"), mixture, sum(u["gradients"] for u in usages)))
 
 
 def blocks(library, kind, rows, importance):

@@ -94,7 +94,7 @@ def test_self_written_text_is_reproducible(model):
     about = made[0].about
     assert about["text"] == "written by the model itself" and int(about["tokens"]) >= 500
     assert about["made_by"] == "tt_embed " + tt_embed.__version__
-    assert (about["power"], about["mixture"]) == ("%g" % calibration.POWER, "%g" % calibration.MIXTURE)
+    assert about["power"] == "%g" % calibration.POWER and 0 < float(about["mixture"]) < 1
     assert about["table"] == ("tied" if models.is_tied(model) else "output")
     assert made[0].row_weight.shape == (VOCAB,) and made[0].metric.shape == (32, 32)
     assert np.isclose(np.trace(made[0].metric), 32, rtol=1e-4)
@@ -139,7 +139,7 @@ def test_reading_a_text(model):
 def test_untied_tables():
     model = llama(tie_word_embeddings=False)
     made = models.calibrate(model, tokens=300, table="input")
-    assert made.metric is None and made.about["table"] == "input" and "mixture" not in made.about
+    assert made.metric.shape[0] == made.metric.shape[1] and made.about["table"] == "input"
     assert (made.row_weight > 0).all()
     expected = np.argsort(-made.row_weight)[0]
     with models.Watch(model) as watch:

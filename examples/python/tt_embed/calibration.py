@@ -13,7 +13,7 @@ from ._library import VERSION, text_of
 from .files import SafeTensors, write_safetensors
 
 POWER = 0.6          # a row weighs (what the model expects of it) ** POWER; examples/gpt2.h says why
-MIXTURE = 0.9        # metric = MIXTURE * second moment, scaled to trace dim, + (1 - MIXTURE) * identity
+MIXTURE = 0.9        # of a metric of one second moment; the rest is the identity
 OPENER = 1 / 200     # a token that opens every text counts as this part of all at least
 FLOOR = 1e-3         # a token counts as this part of the mean at least
 MADE_BY = "tt_embed " + VERSION
@@ -27,11 +27,14 @@ def weights_of(mass: np.ndarray, opener: Optional[int] = None) -> np.ndarray:
     return (np.maximum(mass, FLOOR * mass.mean()) ** POWER).astype(np.float32)
 
 
-def metric_of(moment: np.ndarray) -> np.ndarray:
-    """The metric (dim, dim) from the sum of h h' over the vectors h that the table meets (dim, dim)."""
-    dim = len(moment)
-    moment = (moment + moment.T) / 2
-    return (MIXTURE * dim / np.trace(moment) * moment + (1 - MIXTURE) * np.eye(dim)).astype(np.float32)
+def metric_of(moment: np.ndarray, mixture: float = MIXTURE, other: Optional[np.ndarray] = None) -> np.ndarray:
+    """The metric (dim, dim): `mixture` of `moment`, the sum of h h' over the vectors h that the table meets, and the rest
+    of `other`, by default the identity; each scaled to trace dim."""
+    def scaled(matrix: np.ndarray) -> np.ndarray:
+        trace = np.trace(matrix)
+        return (matrix + matrix.T) * (len(matrix) / trace / 2) if trace > 0 else np.eye(len(matrix))
+    rest = np.eye(len(moment)) if other is None else scaled(other)
+    return (mixture * scaled(moment) + (1 - mixture) * rest).astype(np.float32)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Calibration of transformers models: what a language model's own use of a table says about its rows.
 
-The hidden states that meet the output head give the metric, the probabilities that the model then gives give the row
-weights. Without a text the model writes one itself."""
+The hidden states that meet the output head and the gradients with respect to input rows give the metric, the
+probabilities that the model then gives give the row weights. Without a text the model writes one itself."""
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +21,7 @@ WINDOW = 512           # tokens of a text that are read at a time
 BATCH = 64             # texts written at a time
 LOGITS = 1 << 26       # numbers of logits in memory at a time
 SMALL = 1 << 25        # parameters of a model whose layers are too small to be shared by threads
-ENCODER_TOKENS = 4096  # an encoder runs backward, too
+BACKWARD = 4096        # tokens that a model runs backward on, too
 SENTENCE = 64          # tokens of a text that an encoder sees at a time
 ZIPF = 0.1             # part of an encoder's row weights that is the law of Zipf, for tokens that no text had
 Progress = Callable[[float], Any]
@@ -33,6 +33,9 @@ class Watch:
         moment     (dim, dim), float64: sum over positions of h h', h the input of the head
         mass       (vocab,), float64: sum of the probabilities, `positions` in all
         counts     (rows of the input table,), int64: how often each token was read
+        head_noise sum of the traces of the Hessian of the loss with respect to the logits, each times |h|^2: what white
+                   noise of unit variance in the rows of the head adds to the loss, twice
+        texts      what was read: (n, length) token ids
     """
 
     def __init__(self, model: Any) -> None:
@@ -43,8 +46,9 @@ class Watch:
         self.moment = torch.zeros(dim, dim, dtype=torch.float64)
         self.mass = torch.zeros(vocab, dtype=torch.float64)
         self.counts = torch.zeros(model.get_input_embeddings().weight.shape[0], dtype=torch.int64)
-        self.positions = 0
+        self.head_noise, self.positions = 0.0, 0
         self.met: List[torch.Tensor] = []
+        self.texts: List[torch.Tensor] = []
         self.device = self.head.weight.device
         known = inspect.signature(model.forward).parameters   # the name depends on the version of transformers
         self.cache = "cache" if "cache" in known else "past_key_values"
@@ -77,6 +81,7 @@ class Watch:
         probabilities = torch.softmax(out.logits[:, -length:].float(), -1)
         self.moment += (hidden.T @ hidden).double().cpu()
         self.mass += probabilities.flatten(0, 1).sum(0).double().cpu()
+        self.head_noise += float(((1 - probabilities.flatten(0, 1).square().sum(1)) * hidden.square().sum(1)).sum())
         self.counts += torch.bincount(ids.flatten().cpu(), minlength=len(self.counts))
         self.positions += ids.numel()
         return probabilities, (getattr(out, self.cache, None), whole)
@@ -101,6 +106,7 @@ def write(watch: Watch, opener: Optional[int], tokens: int, seed: int, progress:
             ids = sample(probabilities[:, -1], generator)
             done += rows
             progress(done / total)
+        watch.texts.append(past[1])
 
 
 def sample(probabilities: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -131,8 +137,38 @@ def read(watch: Watch, opener: Optional[int], ids: np.ndarray, tokens: int, prog
         past: Any = (None, None)
         for first in range(0, part.shape[1], chunk):
             _, past = watch.feed(part[:, first:first + chunk], past)
+        watch.texts.append(part)
         done += sum(map(len, group))
         progress(done / total)
+
+
+def backward(watch: Watch, opener: Optional[int], tokens: int, seed: int, progress: Progress) -> Tuple[np.ndarray, float]:
+    """The mean of g g' (dim, dim), g the gradients of log p(y) with respect to input rows, y drawn by the model at every
+    position: its trace is what white noise of unit variance in the rows that are read adds to the loss, twice. And
+    the part of the head in the harm that noise in a table does at both ends, from 0 to 1. From about `tokens` tokens
+    of the texts that were read, evenly spread; the opener is left out, which is one row of many."""
+    generator = torch.Generator(watch.device).manual_seed(seed)
+    embedding = watch.model.get_input_embeddings()
+    dim, count = embedding.weight.shape[1], 0
+    moment = torch.zeros(dim, dim, dtype=torch.float64)
+    texts = [text for group in watch.texts for text in group]
+    texts = texts[::max(1, sum(map(len, texts)) // tokens)]
+    most = max(1, LOGITS // len(watch.mass))
+    for done, text in enumerate(texts):
+        rows = embedding(text[None, :most]).detach()
+        scale = float(rows.norm() / embedding.weight.detach()[text[:most]].norm())   # some models scale what they read
+        rows.requires_grad_()
+        with torch.enable_grad():
+            chances = torch.log_softmax(watch.model(inputs_embeds=rows, use_cache=False).logits[0].float(), -1)
+            drawn = sample(chances.detach().exp(), generator)
+            gradient, = torch.autograd.grad(chances.gather(1, drawn).sum(), rows)
+        flat = scale * gradient[0, int(opener is not None):].double().cpu()
+        moment += flat.T @ flat
+        count += len(flat)
+        progress((done + 1) / len(texts))
+    moment /= max(count, 1)
+    read, scored = float(moment.trace()), watch.head_noise / watch.positions
+    return moment.numpy(), scored / (read + scored) if scored > 0 else 0.0
 
 
 def _of_one_length(windows: List[np.ndarray], most: int) -> Iterator[List[np.ndarray]]:
@@ -199,7 +235,8 @@ def calibrate(model: Any, tokenizer: Any = None, *, text: Optional[str] = None, 
     name, source   of the model and of the text, for the file
 
     Tied or "output": row_weight from the probabilities that the model gives each token, metric from the input of its
-    head. "input" of an untied model: row_weight from how often a token is read, no metric.
+    head; tied, both with their part from how rows are read, `mixture` the head's, see backward(). "input" of an untied model: row_weight from how often a
+    token is read, metric from those gradients.
     """
     tied = is_tied(model)
     if table not in (None, "input", "output"):
@@ -210,32 +247,38 @@ def calibrate(model: Any, tokenizer: Any = None, *, text: Optional[str] = None, 
         raise ValueError("tokens: %d, expected at least 1" % tokens)
     kind = "tied" if tied else table or "output"
     report = progress or (lambda fraction: None)
+    forward = 1.0 if kind == "output" else 0.7       # of the progress
     opener = opener_of(model, tokenizer)
-    with running(model), Watch(model) as watch:
-        if text is None:
-            write(watch, opener, tokens, seed, report)
-        else:
-            ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
-            if not ids.size:
-                raise ValueError("text: has no tokens")
-            read(watch, opener, ids, tokens, report)
-    about = {"made_by": MADE_BY, "model": name, "table": kind,
-             "text": "written by the model itself" if text is None else source or "a text",
-             "tokens": str(watch.positions), "power": "%g" % POWER, "mixture": "%g" % MIXTURE}
-    mass = watch.mass.numpy()
-    if kind == "input":
-        # What was read, and what might have been: few tokens of a large vocabulary come in a short text.
-        expected = np.zeros(len(watch.counts))
-        both = min(len(expected), len(mass))
-        expected[:both] = mass[:both]
-        del about["mixture"]
-        return Calibration(weights_of((expected + watch.counts.numpy()) / 2, opener), None, about)
+    with running(model):
+        with Watch(model) as watch:
+            if text is None:
+                write(watch, opener, tokens, seed, lambda part: report(forward * part))
+            else:
+                ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+                if not ids.size:
+                    raise ValueError("text: has no tokens")
+                read(watch, opener, ids, tokens, lambda part: report(forward * part))
+        if kind != "output":
+            gradients, mixture = backward(watch, opener, BACKWARD, seed, lambda part: report(forward + (1 - forward) * part))
+    mass, counts = watch.mass.numpy(), watch.counts.numpy()
     if kind == "output":
-        opener = None
-    return Calibration(weights_of(mass, opener), metric_of(watch.moment.numpy()), about)
+        row_weight, metric, mixture = weights_of(mass), metric_of(watch.moment.numpy()), MIXTURE
+    elif kind == "input":
+        # What was read, and what might have been: few tokens of a large vocabulary come in a short text.
+        expected = counts / 2
+        both = min(len(expected), len(mass))
+        expected[:both] += mass[:both] / 2
+        row_weight, metric, mixture = weights_of(expected, opener), metric_of(gradients), MIXTURE
+    else:
+        row_weight = weights_of(mass, opener)
+        metric = metric_of(watch.moment.numpy(), mixture, gradients)
+    return Calibration(row_weight, metric, {
+        "made_by": MADE_BY, "model": name, "table": kind,
+        "text": "written by the model itself" if text is None else source or "a text",
+        "tokens": str(watch.positions), "power": "%g" % POWER, "mixture": "%.3g" % mixture})
 
 
-def calibrate_encoder(path: Path, *, text: Optional[str] = None, tokens: int = ENCODER_TOKENS, seed: int = 1,
+def calibrate_encoder(path: Path, *, text: Optional[str] = None, tokens: int = BACKWARD, seed: int = 1,
                       name: str = "", source: str = "", progress: Optional[Progress] = None) -> Calibration:
     """The calibration of the input table of an encoder in a folder, such as one of sentence-transformers.
 
