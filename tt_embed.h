@@ -6764,9 +6764,10 @@ static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *ro
 /* The level of a row, and the class that has it: where no class has rows with outliers, as if there were none. */
 static int ttei_row_level(double weight, double energy, int outliers)
 {
-    const double x = floor(64 * log2(weight * energy)) + TTEI_LEVELS / 4;  /* NaN and infinities become the ends */
-    const int level = x > 0 ? x < TTEI_LEVELS / 2 - 1 ? (int)x : TTEI_LEVELS / 2 - 1 : 0;
-    return outliers ? level : level + TTEI_LEVELS / 2;
+    const int half = TTEI_LEVELS / 2, middle = half / 2, last = half - 1;
+    const double x = floor(64 * log2(weight * energy)) + middle;  /* NaN and infinities become the ends */
+    const int level = x > 0 ? x < last ? (int)x : last : 0;
+    return outliers ? level : level + half;
 }
 
 static int ttei_class_of(const ttei_model *m, int level)
