@@ -6711,6 +6711,8 @@ static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_rows_ti
     tile->scores = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->centroid_count), sizeof(float));
 }
 
+/* Whether codes, which reach about four times the root of a row's energy, would clip more of it than the noise of all
+   its codes weighs. */
 static int ttei_has_outliers(const ttei_model *m, double energy, const float *z)
 {
     const float reach = 4 * (float)sqrt(energy);
@@ -6728,8 +6730,7 @@ static int ttei_has_outliers(const ttei_model *m, double energy, const float *z)
 /* Rows to coefficients z, each less those of the nearest centroid, and the row's energy,
        (mean over j of ((z_j^2 + d_j) / (1 + d_j))^(3/4))^(4/3),  d_j = water / energy_j:
    by how much its coefficients are larger than usual, where those that will get no bits count little. A power below
-   that of squares, since a few outliers say little of the bits that the others need. Codes reach about four times the
-   root of the energy: a row has outliers where what is beyond that weighs as much as the noise of all its codes. */
+   that of squares, since a few outliers say little of the bits that the others need. */
 static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *rows, ttei_rows_tile *tile)
 {
     size_t i, j;

@@ -235,8 +235,8 @@ def calibrate(model: Any, tokenizer: Any = None, *, text: Optional[str] = None, 
     name, source   of the model and of the text, for the file
 
     Tied or "output": row_weight from the probabilities that the model gives each token, metric from the input of its
-    head; tied, both with their part from how rows are read, `mixture` the head's, see backward(). "input" of an untied model: row_weight from how often a
-    token is read, metric from those gradients.
+    head, tied with a part from the gradients of input rows, see backward(). "input" of an untied model: row_weight
+    from how often a token is read, metric from those gradients.
     """
     tied = is_tied(model)
     if table not in (None, "input", "output"):
