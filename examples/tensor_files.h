@@ -39,11 +39,11 @@
 #include <unistd.h>
 #endif
 
+#include "number_types.h"
+
 #if defined(__GNUC__)
-#define SHARED static __attribute__((unused))   /* not every program uses every reader */
 #define PRINTS(format_at) __attribute__((format(printf, format_at, format_at + 1)))
 #else
-#define SHARED static
 #define PRINTS(format_at)
 #endif
 #ifndef TENSOR_FILES_FAIL
@@ -277,51 +277,6 @@ SHARED void close_view(file_view *view)
 /* ======================================================================================= */
 /* NUMBERS                                                                                 */
 /* ======================================================================================= */
-
-static uint32_t get16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t get32(const unsigned char *p)
-{
-    return get16(p) | get16(p + 2) << 16;
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
-}
-
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-SHARED int is_finite(float value)   /* by its bits: comparisons would vanish under -ffast-math */
-{
-    return (bits_of_float(value) & 0x7f800000u) != 0x7f800000u;
-}
-
-static float half_to_float(uint32_t half)
-{
-    const uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, rest = half & 1023u;
-
-    if (exponent == 0)   /* zero and subnormal: rest * 2^-24 */
-        return (sign ? -1.0f : 1.0f) * (float)rest * (1.0f / 16777216.0f);
-    if (exponent == 31)
-        return float_of_bits(sign | 0x7f800000u | rest << 13);
-    return float_of_bits(sign | (exponent + 112) << 23 | rest << 13);
-}
 
 /* *product *= factor; 0 when that exceeds 64 bits. */
 static int multiply_u64(uint64_t *product, uint64_t factor)
@@ -751,33 +706,6 @@ static size_t json_need(const json *j, size_t node, const char *key)
 
 #define TENSOR_MAX_RANK 8
 
-/* As in the table below; tensor_numbers reads those before TENSOR_READABLE, of the others only the
-   size is known. */
-typedef enum {
-    TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F64, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,
-    TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_READABLE
-} tensor_type;
-
-typedef struct {
-    const char *name;
-    int gguf;                /* its number there; -1: safetensors only */
-    uint32_t numbers, size;  /* of a block: numbers, bytes */
-} tensor_kind;
-
-static const tensor_kind tensor_kinds[] = {
-    {"F32", 0, 1, 4}, {"F16", 1, 1, 2}, {"BF16", 30, 1, 2}, {"F64", 28, 1, 8},
-    {"Q8_0", 8, 32, 34}, {"Q4_0", 2, 32, 18}, {"Q4_1", 3, 32, 20}, {"Q5_0", 6, 32, 22},
-    {"Q5_1", 7, 32, 24},
-    {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
-    /* not read */
-    {"Q8_1", 9, 32, 36}, {"Q2_K", 10, 256, 84}, {"Q3_K", 11, 256, 110}, {"Q8_K", 15, 256, 292},
-    {"IQ4_NL", 20, 32, 18}, {"IQ4_XS", 23, 256, 136},
-    {"I8", 24, 1, 1}, {"I16", 25, 1, 2}, {"I32", 26, 1, 4}, {"I64", 27, 1, 8},
-    {"U8", -1, 1, 1}, {"U16", -1, 1, 2}, {"U32", -1, 1, 4}, {"U64", -1, 1, 8}, {"BOOL", -1, 1, 1},
-    {"F8_E4M3", -1, 1, 1}, {"F8_E5M2", -1, 1, 1}
-};
-enum { TENSOR_KINDS = (int)(sizeof tensor_kinds / sizeof *tensor_kinds) };
-
 typedef struct {
     char *name;
     char dtype[16];             /* as the file calls it */
@@ -912,94 +840,6 @@ static int tensor_needs(trouble *why, const char *path, const tensor *t, uint64_
     return 1;
 }
 
-/* 32 numbers of 4 or 5 bits with a scale and, in the kinds that end in 1, a least value. */
-static void block_of_32(int type, const unsigned char *p, float *out)
-{
-    const int five = type == TENSOR_Q5_0 || type == TENSOR_Q5_1;
-    const int based = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
-    const float scale = half_to_float(get16(p)), least = based ? half_to_float(get16(p + 2)) : 0.0f;
-    const unsigned char *top = p + (based ? 4 : 2), *codes = five ? top + 4 : top;
-    const uint32_t tops = five ? get32(top) : 0;
-    const int middle = based ? 0 : five ? 16 : 8;
-    int i;
-
-    for (i = 0; i < 32; i++) {
-        const int low = i < 16 ? codes[i] & 15 : codes[i - 16] >> 4;
-        const int code = low + (int)(tops >> i & 1u) * 16;
-        out[i] = (float)(code - middle) * scale + least;
-    }
-}
-
-/* 256 numbers of 4 or 5 bits: eight groups, each with a scale and a least value of 6 bits. */
-static void block_of_256(int type, const unsigned char *p, float *out)
-{
-    const float scale = half_to_float(get16(p)), least = half_to_float(get16(p + 2));
-    const unsigned char *s = p + 4, *top = p + 16, *codes = type == TENSOR_Q5_K ? p + 48 : p + 16;
-    int group, i;
-
-    for (group = 0; group < 8; group++) {
-        const int late = group >= 4;
-        const int a = late ? (s[group + 4] & 15) | (s[group - 4] >> 6) << 4 : s[group] & 63;
-        const int b = late ? s[group + 4] >> 4 | (s[group] >> 6) << 4 : s[group + 4] & 63;
-        for (i = 0; i < 32; i++) {
-            const int byte = codes[group / 2 * 32 + i];
-            const int high = type == TENSOR_Q5_K ? (top[i] >> group & 1) * 16 : 0;
-            const int code = (group & 1 ? byte >> 4 : byte & 15) + high;
-            out[group * 32 + i] = scale * (float)a * (float)code - least * (float)b;
-        }
-    }
-}
-
-/* 256 numbers of 6 bits: sixteen groups, each with a signed scale. */
-static void block_of_q6(const unsigned char *p, float *out)
-{
-    const unsigned char *low = p, *high = p + 128, *scales = p + 192;
-    const float scale = half_to_float(get16(p + 208));
-    int i;
-
-    for (i = 0; i < 256; i++) {
-        const int half = i / 128, quarter = i / 32 % 4, at = i % 32;
-        const int byte = low[half * 64 + quarter % 2 * 32 + at];
-        const int bits = high[half * 32 + at] >> (2 * quarter) & 3;
-        const int code = (quarter < 2 ? byte & 15 : byte >> 4) + bits * 16 - 32;
-        out[i] = scale * (float)((scales[i / 16] ^ 128) - 128) * (float)code;
-    }
-}
-
-static float double_to_float(const unsigned char *p)
-{
-    const uint64_t bits = get64(p);
-    double value;
-
-    memcpy(&value, &bits, sizeof value);
-    return (bits >> 52 & 0x7ffu) == 0x7ffu || value > 3.4028235e38 || value < -3.4028235e38
-               ? float_of_bits(0x7f800000u) : (float)value;
-}
-
-/* `count` numbers, whole blocks, to float32. */
-static void tensor_numbers(int type, const unsigned char *p, size_t count, float *out)
-{
-    const tensor_kind *kind = &tensor_kinds[type];
-    size_t i;
-    int k;
-
-    for (i = 0; i < count; i += kind->numbers, p += kind->size)
-        switch (type) {
-        case TENSOR_F32:  out[i] = float_of_bits(get32(p)); break;
-        case TENSOR_F16:  out[i] = half_to_float(get16(p)); break;
-        case TENSOR_BF16: out[i] = float_of_bits(get16(p) << 16); break;
-        case TENSOR_F64:  out[i] = double_to_float(p); break;
-        case TENSOR_Q8_0:
-            for (k = 0; k < 32; k++)
-                out[i + (size_t)k] = half_to_float(get16(p)) * (float)((p[2 + k] ^ 128) - 128);
-            break;
-        case TENSOR_Q4_K:
-        case TENSOR_Q5_K: block_of_256(type, p, out + i); break;
-        case TENSOR_Q6_K: block_of_q6(p, out + i); break;
-        default:          block_of_32(type, p, out + i); break;
-        }
-}
-
 /* Whether tensor_rows can read it: a known type, two sides, none of them 0. */
 SHARED int tensor_is_table(trouble *why, const tensors *w, const tensor *t)
 {
@@ -1007,8 +847,7 @@ SHARED int tensor_is_table(trouble *why, const tensors *w, const tensor *t)
 
     tensor_shape_text(t, shape, sizeof shape);
     if (t->type >= TENSOR_READABLE)
-        trouble_set(why, "%s: tensor %s: dtype %s, expected F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, "
-                    "Q5_0, Q5_1, Q4_K, Q5_K or Q6_K", w->path, t->name, t->dtype);
+        trouble_set(why, "%s: tensor %s: dtype %s, which is no type of a table", w->path, t->name, t->dtype);
     else if (t->rank != 2 || t->shape[0] == 0 || t->shape[1] == 0)
         trouble_set(why, "%s: tensor %s: shape [%s], expected rows x columns", w->path, t->name, shape);
     return !why->text[0];
