@@ -739,7 +739,7 @@ static vocabulary vocabulary_open(const request *r, const image_in *in)
     v = vocabulary_beside(in);
     for (i = 0; i < sizeof names / sizeof *names && given(r, O_TABLE) && !v.count; i++) {
         trouble none = {""};   /* a file that may be about something else */
-        char *table = table_path(&why, r->option[O_TABLE]), *path, *slash;
+        char *table = model_path(&why, r->option[O_TABLE]), *path, *slash;
         check(&why);
         slash = strrchr(table, '/');
         if (slash)
