@@ -2194,7 +2194,7 @@ static void words_width(word_vectors *v, size_t begin, uint64_t dim)
         size_t same = 0;
         for (k = 0; k < lines; k++)
             same += width[k] == width[i];
-        if (same > best) {
+        if (same > best || (same == best && width[i] < v->dim)) {
             best = same;
             v->dim = width[i];
         }
@@ -2252,8 +2252,12 @@ SHARED word_vectors words_parse(trouble *why, const char *path, const unsigned c
         words_parse_binary(why, &v, head[0]);
     } else {
         /* a first line of whole numbers is taken at its word when the second line has what it says */
-        const word_line second = line_read(&v, begin < size ? begin : size, SIZE_MAX);
-        if (heads == 2 && second.fields == 2 && head[1] == 2)   /* two numbers, as in a table of two columns? */
+        word_line second = line_read(&v, begin < size ? begin : size, SIZE_MAX);
+        while (!second.fields && second.end < size)
+            second = line_read(&v, second.end + 1 < size ? second.end + 1 : size, SIZE_MAX);
+        if (heads == 3 && second.numbers == second.fields)   /* a table of numbers: Deeplearning4j's words are none */
+            heads = 0;
+        if (heads == 2 && second.fields == 2)   /* or a table of two columns? */
             for (at = begin; at < size; at = line_end(&v, at) + 1)
                 rows++;
         if (heads)
