@@ -83,3 +83,62 @@ def test_gguf_types(kind, tmp_path):
     got = exact(tmp_path / "t.gguf", tmp_path, cols)
     want[want == 0] = 0   # the image keeps no sign of zero
     assert got.shape == want.shape and (got.view(np.uint32) == want.view(np.uint32)).all()
+
+
+def test_words_of_gguf(tmp_path):
+    pytest.importorskip("gguf")
+    from gguf import GGMLQuantizationType
+    write_gguf(tmp_path / "t.gguf", GGMLQuantizationType.F32, draw(GGMLQuantizationType.F32, 5, 32, 1))
+    exact(tmp_path / "t.gguf", tmp_path, 32)
+    assert (tmp_path / "exact.vocab").read_text().split() == ["w0", "w1", "w2", "w3", "w4"]
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q8_0"])
+def test_graft_gguf(name, tmp_path):
+    """gguf reads what was written: the table as it rounds numbers itself, all other tensors as they were."""
+    gguf = pytest.importorskip("gguf")
+    kind = gguf.GGMLQuantizationType.Q4_0
+    write_gguf(tmp_path / "t.gguf", kind, draw(kind, 37, 96, 3), [("output_norm.weight", np.arange(7, dtype=np.float32))])
+    run("compress", tmp_path / "t.gguf", tmp_path / "t.tte", "--ratio", 4, "--quiet")
+    run("export", tmp_path / "t.tte", tmp_path / "t.npy", "--quiet")
+    run("graft", tmp_path / "t.tte", tmp_path / "t.gguf", tmp_path / "out.gguf", "--type", name)
+    rows, kind = np.load(tmp_path / "t.npy"), gguf.GGMLQuantizationType[name]
+    old, new = gguf.GGUFReader(tmp_path / "t.gguf"), gguf.GGUFReader(tmp_path / "out.gguf")
+    assert list(old.fields) == list(new.fields) and len(new.tensors) == 3
+    for a, b in zip(old.tensors, new.tensors):
+        assert a.name == b.name
+        if a.name == "token_embd.weight":
+            assert b.tensor_type == kind
+            assert (gguf.dequantize(b.data, kind) == gguf.dequantize(gguf.quantize(rows, kind), kind)).all()
+        else:
+            assert a.tensor_type == b.tensor_type and (a.data == b.data).all()
+
+
+def gpt2(**more):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(5)
+    config = transformers.GPT2Config(vocab_size=300, n_positions=32, n_embd=64, n_layer=2, n_head=4, bos_token_id=0,
+                                     eos_token_id=0, **more)
+    return transformers.GPT2LMHeadModel(config).eval()
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_graft_transformers(shards, tmp_path):
+    """transformers loads the model with its new table, tied, and sees nothing else changed."""
+    model = gpt2()
+    import torch
+    import transformers
+    model.save_pretrained(tmp_path / "old", max_shard_size="100KB" if shards else "1GB")
+    run("compress", tmp_path / "old", tmp_path / "t.tte", "--ratio", 4, "--quiet")
+    run("export", tmp_path / "t.tte", tmp_path / "t.npy", "--quiet")
+    run("graft", tmp_path / "t.tte", tmp_path / "old", tmp_path / "new")
+    assert len(list((tmp_path / "new").glob("*.safetensors"))) == len(list((tmp_path / "old").glob("*.safetensors")))
+    grafted = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "new").eval()
+    rows = torch.from_numpy(np.load(tmp_path / "t.npy"))
+    assert not torch.equal(rows, model.transformer.wte.weight)
+    model.transformer.wte.weight.data.copy_(rows)
+    for name, value in model.state_dict().items():
+        assert torch.equal(grafted.state_dict()[name], value), name
+    ids = torch.arange(12)[None]
+    assert torch.equal(grafted(ids).logits, model(ids).logits)

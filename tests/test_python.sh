@@ -1,6 +1,6 @@
 #!/bin/sh
 # test_python.sh: the package of examples/python, installed by pip into a virtual environment of its own, and its tests
-# with pytest. Needs packages from an index: numpy, pytest; torch and transformers where they can be had. Ends with its
+# with pytest, and tests/test_files.py. Needs packages from an index: numpy, pytest; torch and transformers where they can be had. Ends with its
 # own count. From the environment:
 #   PYTHON       the interpreter; default /usr/bin/python3, or python3
 #   PYTHON_VENV  an environment to use and to keep; default a new one. What it has is not installed again
@@ -51,7 +51,10 @@ report $? 'import without torch'
 if [ -n "${NO_TORCH-}" ] || ! { has 'torch, transformers' || pip install -q torch transformers; }; then
     echo 'Python: what needs torch and transformers: skipped, they are not there'
 fi
-"$python" -m pytest -q -p no:cacheprovider examples/python/tests >"$tmp/out" 2>"$tmp/err"
+# Files that other libraries write and read: gguf, safetensors, transformers.
+builds ttembed examples/ttembed.c
+has gguf || pip install -q gguf || echo 'Python: what needs gguf: skipped, it cannot be installed'
+TTEMBED=$tmp/ttembed "$python" -m pytest -q -p no:cacheprovider examples/python/tests tests/test_files.py >"$tmp/out" 2>"$tmp/err"
 status=$?
 number() { tail -n 1 "$tmp/out" | grep -o "[0-9]* $1" | cut -d ' ' -f 1; }
 good=$(number passed)
