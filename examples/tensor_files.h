@@ -2169,7 +2169,8 @@ static void words_parse_binary(trouble *why, word_vectors *v, uint64_t promised)
 static void words_width(word_vectors *v, size_t begin, uint64_t dim)
 {
     enum { LINES = 16 };
-    size_t width[LINES] = {0}, more[LINES] = {0}, lines = 0, plain = 0, whole = 0, points = 0, best = 0, i, k;
+    size_t width[LINES] = {0}, more[LINES] = {0}, spaces[LINES] = {0}, lines = 0, plain = 0, whole = 0, points = 0;
+    size_t best = 0, of_best = 0, i, k;
 
     while (begin < v->size && lines < LINES) {
         const word_line l = line_read(v, begin, SIZE_MAX);
@@ -2182,6 +2183,8 @@ static void words_width(word_vectors *v, size_t begin, uint64_t dim)
             points += all && memchr(c, '.', l.end - (size_t)(c - v->data)) != NULL;
             plain += all && (dim ? l.fields == dim && !indented : 1);
             more[lines] = all && !indented;   /* the first of them is a word */
+            spaces[lines] = l.fields > l.numbers + 1
+                         || (!memchr(v->data + l.begin, '\t', l.at - l.begin) && memchr(v->data + l.at, '\t', l.end - l.at));
             width[lines++] = l.numbers;
         }
         begin = l.end + 1;
@@ -2194,8 +2197,10 @@ static void words_width(word_vectors *v, size_t begin, uint64_t dim)
         size_t same = 0;
         for (k = 0; k < lines; k++)
             same += width[k] == width[i];
-        if (same > best || (same == best && width[i] < v->dim)) {
+        /* of as many lines, one that may have a number in its word counts less */
+        if (same > best || (same == best && width[i] < v->dim && spaces[of_best])) {
             best = same;
+            of_best = i;
             v->dim = width[i];
         }
     }

@@ -229,7 +229,7 @@ size=$(wc -c <"$tmp/tF32.npy")
 changed 'row 76, column 32' tF32.npy set $((size - 4)) 0000c07f
 changed 'row 0, column 0' tF32.npy set 128 000080ff
 changed 'row 0, column 1' tF16.npy set 130 007c
-changed 'line 2: 0 numbers.*expected a word' words.vec set 6 0a78200a
+changed 'line 3: 0 numbers.*expected a word' words.vec set 6 0a78200a
 changed 'words, but' words.vec set 1 30
 changed 'line 2: [0-9]* numbers, then something else, expected a word and 20' words.vec replace ' 0.' ' x.'
 changed 'line 2: [0-9]* numbers, then something else' words.vec replace ' 0.' ' e.'
@@ -311,7 +311,7 @@ refused 2 'a calibration has weights' compress "$tmp/t.npy" "$no" --calibration 
 
 tool --help && [ ! -s "$tmp/err" ] &&
     commands=$(sed -n 's/^    ttembed \([a-z-]*\) .*/\1/p' "$tmp/out") &&
-    [ "$(echo "$commands" | wc -l)" -eq 12 ]
+    [ "$(echo "$commands" | wc -l)" -eq 15 ]
 report $? '--help'
 for command in $commands; do
     tool "$command" --help && grep -q "^usage: ttembed $command " "$tmp/out" &&
@@ -386,7 +386,7 @@ tool lookup "$tmp/gpt2.tte" "$(printf 'b\303\274')" --vocab "$tmp/words.json" &&
 report $? '--vocab with the vocabulary of a tokenizer.json'
 printf '{"a": 0, "b": 4096}' >"$tmp/words.json"
 refused 1 'words.json: byte 14: expected a whole number from 0 to 4095' lookup "$tmp/gpt2.tte" a --vocab "$tmp/words.json"
-refused 1 'not a word for each of 4096' lookup "$tmp/gpt2.tte" a --vocab "$tmp/glove.txt"
+refused 1 'too many\|not among' lookup "$tmp/gpt2.tte" a --vocab "$tmp/glove.txt"
 refused 1 '60 x 16' info "$tmp/gpt2.tte" --table "$tmp/t.npy" --worst 3
 
 tool lookup "$tmp/gpt2.tte" 0 4095 17 && awk 'NF != 129 { exit 1 } { ids = ids $1 " " }
@@ -407,8 +407,11 @@ refused 1 'force' export "$tmp/gpt2.tte" "$tmp/gpt2.npy"
 refused 2 'npy or' export "$tmp/gpt2.tte" "$tmp/no.bin"
 refused 1 'token 4096' lookup "$tmp/gpt2.tte" 4096
 refused 1 'ids end' lookup "$tmp/gpt2.tte" 99999999999999999999999
-refused 2 'no words' lookup "$tmp/gpt2.tte" hello
-refused 1 'not a .tte' info "$model"
+refused 1 'token hello: not among the words' lookup "$tmp/gpt2.tte" hello
+cp "$tmp/gpt2.tte" "$tmp/wordless.tte"
+refused 2 'no words' lookup "$tmp/wordless.tte" hello
+tool info "$model" && grep -q '^wte.weight .* 4096 x 128 .*<- the table$' "$tmp/out"
+report $? 'info of a model'
 refused 1 'shrink' compress "$tmp/gpt2.tte" "$no"
 refused 1 'no/image' info no/image
 
@@ -543,13 +546,13 @@ tool append "$tmp/gpt2.tte" "$tmp/rows.bin" "$tmp/appended.tte" --force &&
     tool lookup "$tmp/gpt2.tte" 101 && tr ' ' '\n' <"$tmp/out" | sed 1d | paste "$tmp/new" - |
     awk '{ e += ($1 - $2)^2; s += $2^2 } END { exit !(NR == 128 && e < 0.01 * s) }'
 report $? 'append of raw rows to a train for the table'
-tool replace "$tmp/gpt2.tte" 5 "$tmp/rows.bin" "$tmp/replaced.tte" --row 1 &&
+tool replace "$tmp/gpt2.tte" '#5' "$tmp/rows.bin" "$tmp/replaced.tte" --row 1 &&
     tool info "$tmp/replaced.tte" --table "$model" --worst 1 &&
-    [ "$(awk 'END { print $1 }' "$tmp/out")" = 5 ] && tool nearest "$tmp/replaced.tte" 5 --count 1 &&
+    [ "$(awk 'END { print $1 }' "$tmp/out")" = 5 ] && tool nearest "$tmp/replaced.tte" '#5' --count 1 &&
     grep -q '^ *101 ' "$tmp/out"
 report $? 'replace: the row it took, and info --worst finds it'
-refused 2 'row' replace "$tmp/gpt2.tte" 5 "$tmp/rows.bin" "$no"
-refused 1 'rows 0 to 1' replace "$tmp/gpt2.tte" 5 "$tmp/rows.bin" "$no" --row 2
+refused 2 'row' replace "$tmp/gpt2.tte" '#5' "$tmp/rows.bin" "$no"
+refused 1 'rows 0 to 1' replace "$tmp/gpt2.tte" '#5' "$tmp/rows.bin" "$no" --row 2
 refused 1 'token 4096' replace "$tmp/gpt2.tte" 4096 "$tmp/rows.bin" "$no" --row 0
 refused 1 'rows of 16' append "$tmp/gpt2.tte" "$tmp/t.npy" "$no"
 
@@ -614,7 +617,7 @@ refused 1 'damaged.tte: .*shorter' info "$tmp/damaged.tte"
 refused 1 'damaged.tte: ' info "$tmp/damaged.tte"
 
 if [ -w /dev/full ]; then
-    for how in 'lookup 3' 'info' 'nearest 3' 'verify'; do
+    for how in 'lookup #3' 'info' 'nearest #3' 'verify'; do
         set -- $how
         command=$1
         shift
