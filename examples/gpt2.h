@@ -1,9 +1,9 @@
 /*
  * gpt2.h - GPT-2 in plain C: weights, tokenizer, forward pass, losses, where it looks in its table
  *
- * Reads a model in Hugging Face's own files (model.safetensors, config.json, vocab.json, merges.txt), cuts
- * text into tokens as GPT-2 does, and runs the model in float32, many positions at once. It knows nothing
- * of compressed tables: token rows and scores come from any tables of float32.
+ * Reads a model in Hugging Face's own files (model.safetensors or its shards, config.json, vocab.json and merges.txt or
+ * tokenizer.json), cuts text into tokens as GPT-2 does, and runs the model in float32, many positions at once. It
+ * knows nothing of compressed tables: token rows and scores come from any tables of float32.
  * gpt2_demo.c and bench/language.c are built on it.
  *
  * Everything is here, in reading order: memory, tensors of model.safetensors, the model, the tokenizer,
@@ -82,80 +82,110 @@ static float *take_floats(size_t rows, size_t cols)
 }
 
 /* ======================================================================================= */
-/* TENSORS: those of model.safetensors                                                     */
+/* TENSORS: those of model.safetensors, or of its shards                                   */
 /* ======================================================================================= */
 
 typedef struct {
-    const char *path;
-    file_view file;
-    tensors all;
-    uint64_t loaded;      /* bytes read so far, to show progress */
-    const char *prefix;   /* "" or "transformer." */
+    model_files m;
+    uint64_t loaded, size;   /* bytes read so far, and of all files, to show progress */
+    char prefix[64];         /* what stands before "wte.weight": "transformer.", and what else wrapped the model */
 } weights_file;
 
 static const tensor *weight_find(const weights_file *w, const char *name)
 {
-    char full[128];
+    char full[192];
 
     snprintf(full, sizeof full, "%s%s", w->prefix, name);
-    return tensors_find(&w->all, full);
+    return tensors_find(&w->m.all, full);
 }
 
-/* Takes the file over, until weights_close. */
-static weights_file weights_open(const char *path, file_view file)
+/* Until weights_close. */
+static weights_file weights_open(const char *folder)
 {
+    static const char *const ends[] = {"wte.weight", "h.0.ln_1.weight"};   /* a table that is kept as lm_head only */
+    const char *found = NULL;
     weights_file w;
+    size_t i, k;
 
-    w.path = path;
-    w.file = file;
-    w.all = safetensors_parse(&first_trouble, path, w.file.data, w.file.size);
-    w.loaded = 0;
-    w.prefix = "transformer.";
-    if (!weight_find(&w, "wte.weight"))
-        w.prefix = "";
+    memset(&w, 0, sizeof w);
+    w.m = model_files_open(&first_trouble, folder);
+    if (w.m.missing[0])
+        fail("%s: %s is not there", w.m.path, w.m.missing);
+    for (i = 0; i < w.m.count; i++)
+        w.size += w.m.file[i].file.size;
+    for (k = 0; k < 2 && !found; k++)
+        for (i = 0; i < w.m.all.count; i++) {
+            const char *name = w.m.all.list[i].name;
+            const size_t length = strlen(name) - strlen(ends[k]);
+            if (!ends_with(name, ends[k]) || length >= sizeof w.prefix || (length && name[length - 1] != '.'))
+                continue;
+            if (found)
+                fail("%s: tensors %s and %s: which one is the model's?", w.m.path, found, name);
+            found = name;
+            snprintf(w.prefix, sizeof w.prefix, "%.*s", (int)length, name);
+        }
     return w;
 }
 
 static void weights_close(weights_file *w)
 {
-    tensors_give(&w->all);
-    close_view(&w->file);
+    model_files_close(&w->m);
 }
 
 static const tensor *weight_need(const weights_file *w, const char *name)
 {
     const tensor *t = weight_find(w, name);
     if (!t)
-        fail("%s: tensor %s%s: missing", w->path, w->prefix, name);
+        fail("%s: tensor %s%s: missing", w->m.path, w->prefix, name);
     return t;
+}
+
+/* The output's table, or NULL: beside the model, not inside of it. */
+static const tensor *weight_head(const weights_file *w)
+{
+    char full[192];
+    const size_t length = strlen(w->prefix) - (ends_with(w->prefix, "transformer.") ? 12 : 0);
+    const tensor *t;
+
+    snprintf(full, sizeof full, "%.*slm_head.weight", (int)length, w->prefix);
+    t = tensors_find(&w->m.all, full);
+    return t ? t : tensors_find(&w->m.all, "lm_head.weight");
+}
+
+/* wte, or where that was left out as the output has the same numbers, the output's. */
+static const tensor *weight_table(const weights_file *w)
+{
+    const tensor *t = weight_find(w, "wte.weight");
+    return !t && weight_head(w) ? weight_head(w) : weight_need(w, "wte.weight");
 }
 
 /* The numbers of a tensor as float32, in a new block of rows x cols (rows 0: a vector). */
 static float *weight_load(weights_file *w, const tensor *t, size_t rows, size_t cols)
 {
     const size_t count = (rows ? rows : 1) * cols, piece = 1 << 12;
+    const model_file *f = model_file_of(&w->m, t);
     size_t done = 0, i;
     float *out;
 
     if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16)
-        fail("%s: tensor %s: dtype %s, expected F32, F16 or BF16", w->path, t->name, t->dtype);
+        fail("%s: tensor %s: dtype %s, expected F32, F16 or BF16", f->path, t->name, t->dtype);
     if (cols == 0 || (rows ? t->rank != 2 || t->shape[0] != rows || t->shape[1] != cols
                            : t->rank != 1 || t->shape[0] != cols)) {
         char is[256] = "", want[64] = "";
         tensor_shape_text(t, is, sizeof is);
         add_text(want, sizeof want, rows ? "%zu x %zu" : "%zu", rows ? rows : cols, cols);
-        fail("%s: tensor %s: shape [%s], expected [%s]", w->path, t->name, is, want);
+        fail("%s: tensor %s: shape [%s], expected [%s]", f->path, t->name, is, want);
     }
     out = take_floats(rows ? rows : 1, cols);
     while (done < count) {
         const size_t each = tensor_kinds[t->type].size, n = count - done < piece ? count - done : piece;
-        tensor_numbers(t->type, w->file.data + t->begin + (uint64_t)done * each, n, out + done);
+        tensor_numbers(t->type, f->file.data + t->begin + (uint64_t)done * each, n, out + done);
         for (i = done; i < done + n; i++)
             if (!is_finite(out[i]))
-                fail("%s: tensor %s: number %zu is not finite", w->path, t->name, i);
+                fail("%s: tensor %s: number %zu is not finite", f->path, t->name, i);
         done += n;
         w->loaded += n * each;
-        GPT2_PROGRESS((double)w->loaded / (double)w->file.size, "reading the model");
+        GPT2_PROGRESS((double)w->loaded / (double)w->size, "reading the model");
     }
     return out;
 }
@@ -177,6 +207,9 @@ typedef struct {
     size_t layers, heads, width, inner, context, vocab;
     uint64_t parameters;
     float epsilon;
+    int by_root, by_layer;     /* scores of attention are divided by the root of a head's width; by 1, 2, .. layers */
+    int untied;                /* the output has another table, says the configuration */
+    float (*activation)(float);
     float *wte;                /* vocab x width: the table that this program is about */
     float *head;               /* vocab x width: what the output scores with; wte when tied */
     float *wpe;                /* context x width */
@@ -215,13 +248,13 @@ static size_t count_layers(const weights_file *w)
     const size_t skip = strlen(w->prefix);
     size_t layers = 0, i;
 
-    for (i = 0; i < w->all.count; i++) {
-        const char *name = w->all.list[i].name;
+    for (i = 0; i < w->m.all.count; i++) {
+        const char *name = w->m.all.list[i].name;
         if (strncmp(name, w->prefix, skip) == 0 && strncmp(name + skip, "h.", 2) == 0) {
             const unsigned long n = strtoul(name + skip + 2, NULL, 10);
-            if (n >= w->all.count)
-                fail("%s: tensor %s: one of layer %lu, but there are only %zu tensors", w->path,
-                     name, n, w->all.count);
+            if (n >= w->m.all.count)
+                fail("%s: tensor %s: one of layer %lu, but there are only %zu tensors", w->m.path,
+                     name, n, w->m.all.count);
             layers = n >= layers ? (size_t)n + 1 : layers;
         }
     }
@@ -231,7 +264,7 @@ static size_t count_layers(const weights_file *w)
 /* The numbers that the tensors tell. */
 static model model_sizes(const weights_file *w)
 {
-    const tensor *wte = weight_need(w, "wte.weight"), *wpe = weight_need(w, "wpe.weight");
+    const tensor *wte = weight_table(w), *wpe = weight_need(w, "wpe.weight");
     const tensor *up = weight_need(w, "h.0.mlp.c_fc.weight");
     model m;
 
@@ -239,58 +272,127 @@ static model model_sizes(const weights_file *w)
     if (wte->rank != 2 || wpe->rank != 2 || up->rank != 2 || wte->shape[0] < 1
         || wte->shape[0] > UINT32_MAX || wte->shape[1] < 1 || wte->shape[1] > 1u << 20
         || wpe->shape[0] < 1)
-        fail("%s: wte.weight, wpe.weight or h.0.mlp.c_fc.weight: not the shape of a table", w->path);
+        fail("%s: wte.weight, wpe.weight or h.0.mlp.c_fc.weight: not the shape of a table", w->m.path);
     m.vocab = wte->shape[0];
     m.width = wte->shape[1];
     m.context = wpe->shape[0];
     m.inner = up->shape[1];
     m.layers = count_layers(w);
     if (m.layers > SIZE_MAX / m.context / m.width)
-        fail("%s: too large for this machine", w->path);
+        fail("%s: too large for this machine", w->m.path);
     return m;
 }
 
-/* config.json, text.data NULL where it is not there: heads and epsilon, and what must agree with the
-   tensors. */
+static float gelu_by_tanh(float x)
+{
+    return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
+}
+
+static float gelu_by_erf(float x)
+{
+    return 0.5f * x * (1.0f + erff(0.7071067812f * x));
+}
+
+static float relu(float x)
+{
+    return x > 0.0f ? x : 0.0f;
+}
+
+static float silu(float x)
+{
+    return x / (1.0f + expf(-x));
+}
+
+/* A field under any of its names, "a|b|c"; 0 when none is there, or null. */
+static size_t config_find(const json *j, size_t node, const char *names, char *name, size_t size)
+{
+    size_t found = 0;
+
+    while (*names && !found) {
+        const size_t length = strcspn(names, "|");
+        snprintf(name, size, "%.*s", (int)length, names);
+        found = json_get(j, node, name);
+        if (found && j->node[found].kind == JSON_WORD && j->text[j->node[found].begin] == 'n')
+            found = 0;
+        names += length + (names[length] == '|');
+    }
+    return found;
+}
+
+static int config_flag(const json *j, size_t node, const char *name, int usual)
+{
+    char found[64];
+    const size_t at = config_find(j, node, name, found, sizeof found);
+
+    if (!at)
+        return usual;
+    if (j->node[at].kind != JSON_WORD)
+        fail("%s: %s: expected true or false", j->file, found);
+    return j->text[j->node[at].begin] == 't';
+}
+
+/* What the field says must be one of these: its place among them, or 0 where it is not there. */
+static size_t config_word(const json *j, size_t node, const char *names, const char *const *known)
+{
+    char found[64], all[160] = "";
+    const size_t at = config_find(j, node, names, found, sizeof found);
+    bytes word;
+    size_t i;
+
+    if (!at)
+        return 0;
+    word = json_string(j, at);
+    for (i = 0; known[i] && strcmp((const char *)word.data, known[i]) != 0; i++)
+        add_text(all, sizeof all, i ? ", %s" : "%s", known[i]);
+    if (!known[i])
+        fail("%s: %s: \"%.40s\", expected one of %s", j->file, found, (const char *)word.data, all);
+    give(word.data);
+    return i;
+}
+
+/* config.json: heads, epsilon and all else that changes the arithmetic, and what must agree with the tensors. */
 static void model_config(model *m, const char *path, bytes text)
 {
-    static const char *const known[] = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh"};
-    static const char *const keys[] = {"n_layer", "n_embd", "n_positions", "vocab_size"};
-    const size_t want[] = {m->layers, m->width, m->context, m->vocab};
-    size_t node, i;
+    static const char *const activations[] = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", NULL};
+    static float (*const functions[])(float) = {gelu_by_tanh, gelu_by_tanh, gelu_by_tanh, gelu_by_erf, relu, silu, silu};
+    static const char *const types[] = {"gpt2", NULL};
+    static const char heads[] = "n_head|num_attention_heads|num_heads";
+    static const char *const keys[] = {"n_layer|num_hidden_layers", "n_embd|hidden_size", "n_positions|max_position_embeddings|n_ctx",
+                                       "vocab_size", "n_inner"};
+    const size_t want[] = {m->layers, m->width, m->context, m->vocab, m->inner};
+    size_t node, root = 0, i;
+    char name[64];
     json j;
 
-    m->epsilon = 1e-5f;
-    if (!text.data) {
-        if (m->width % 64)
-            fail("%s: needed for the number of heads: the width, %zu, is no multiple of 64", path,
-                 m->width);
-        m->heads = m->width / 64;
-        return;
-    }
+    if (!text.data)
+        fail("%s: missing: it says how many heads there are", path);
     j = json_parse(&first_trouble, path, 0, text.data, text.size);
-    if ((node = json_get(&j, 0, "layer_norm_epsilon")) != 0) {
+    if (!config_find(&j, 0, heads, name, sizeof name))   /* inside of another, as "text_config" */
+        for (node = json_first(&j, 0, JSON_OBJECT); node; node = json_after(&j, 0, node + 1))
+            if (j.node[node + 1].kind == JSON_OBJECT && config_find(&j, node + 1, heads, name, sizeof name))
+                root = node + 1;
+    (void)config_word(&j, root, "model_type", types);
+    node = config_find(&j, root, heads, name, sizeof name);
+    if (!node)
+        fail("%s: n_head: missing: it says how many heads there are", path);
+    m->heads = (size_t)json_whole(&j, node, 1, m->width);
+    if (m->width % m->heads)
+        fail("%s: %s: %zu heads do not divide the width, %zu", path, name, m->heads, m->width);
+    m->epsilon = 1e-5f;
+    if ((node = config_find(&j, root, "layer_norm_epsilon|layer_norm_eps", name, sizeof name)) != 0) {
         m->epsilon = (float)json_number(&j, node);
         if (!(m->epsilon > 0.0f && m->epsilon < 1.0f))
-            fail("%s: layer_norm_epsilon: expected a number between 0 and 1", path);
+            fail("%s: %s: expected a number between 0 and 1", path, name);
     }
-    node = json_get(&j, 0, "n_head");
-    m->heads = node ? (size_t)json_whole(&j, node, 1, m->width) : m->width / 64;
-    if (m->heads == 0 || m->width % m->heads)
-        fail("%s: n_head: %zu heads do not divide the width, %zu", path, m->heads, m->width);
-    for (i = 0; i < 4; i++)
-        if ((node = json_get(&j, 0, keys[i])) != 0 && json_whole(&j, node, 0, SIZE_MAX) != want[i])
-            fail("%s: %s: differs from the tensors of model.safetensors, which have %zu", path,
-                 keys[i], want[i]);
-    if ((node = json_get(&j, 0, "activation_function")) != 0) {
-        bytes name = json_string(&j, node);
-        for (i = 0; i < 3 && strcmp((const char *)name.data, known[i]) != 0; i++)
-            ;
-        if (i == 3)
-            fail("%s: activation_function: \"%s\", this program knows gelu_new", path,
-                 (const char *)name.data);
-        give(name.data);
-    }
+    for (i = 0; i < sizeof keys / sizeof *keys; i++)
+        if ((node = config_find(&j, root, keys[i], name, sizeof name)) != 0 && want[i] && json_whole(&j, node, 0, SIZE_MAX) != want[i])
+            fail("%s: %s: differs from the model's tensors, which have %zu", path, name, want[i]);
+    m->activation = functions[config_word(&j, root, "activation_function|hidden_act", activations)];
+    m->by_root = config_flag(&j, root, "scale_attn_weights", 1);
+    m->by_layer = config_flag(&j, root, "scale_attn_by_inverse_layer_idx", 0);
+    m->untied = !config_flag(&j, 0, "tie_word_embeddings", config_flag(&j, root, "tie_word_embeddings", 1));
+    if (config_flag(&j, root, "add_cross_attention", 0))
+        fail("%s: add_cross_attention: an encoder's decoder, not a language model", path);
     give(j.node);
 }
 
@@ -300,7 +402,7 @@ static void model_weights(model *m, weights_file *w)
     const tensor *head;
     size_t i;
 
-    m->wte = m->head = weight_load(w, weight_need(w, "wte.weight"), m->vocab, m->width);
+    m->wte = m->head = weight_load(w, weight_table(w), m->vocab, m->width);
     m->wpe = weight_load(w, weight_need(w, "wpe.weight"), m->context, m->width);
     m->each = (layer *)take(m->layers, sizeof *m->each);
     for (i = 0; i < m->layers; i++)
@@ -309,34 +411,39 @@ static void model_weights(model *m, weights_file *w)
     m->norm_b = weight_load(w, weight_need(w, "ln_f.bias"), 0, m->width);
     m->parameters = (uint64_t)(m->vocab + m->context + 2) * m->width
                   + (uint64_t)m->layers * (m->width * (4 * m->width + 2 * m->inner + 9) + m->inner);
-    w->prefix = "";
-    if ((head = weight_find(w, "lm_head.weight")) != NULL) {
+    head = weight_head(w);
+    if (!head && m->untied)
+        fail("%s: tensor lm_head.weight: missing, and tie_word_embeddings is false", w->m.path);
+    if (head && head != weight_table(w)) {
         m->head = weight_load(w, head, m->vocab, m->width);
         if (memcmp(m->head, m->wte, m->vocab * m->width * sizeof *m->wte) == 0) {
             give(m->head);
             m->head = m->wte;
-        } else {
+        } else if (m->untied) {
             m->parameters += (uint64_t)m->vocab * m->width;
+        } else {
+            fail("%s: tensor lm_head.weight: other numbers than wte.weight, though tie_word_embeddings is not false", w->m.path);
         }
     }
 }
 
 SHARED model model_load(const char *folder)
 {
-    char *path = path_join(&first_trouble, folder, "model.safetensors");
     char *config = path_join(&first_trouble, folder, "config.json");
-    weights_file w = weights_open(path, view_file(&first_trouble, path));
+    weights_file w = weights_open(folder);
     model m = model_sizes(&w);
     bytes text = {NULL, 0};
+    size_t i;
 
     if (!file_missing(config))
         text = read_file(&first_trouble, config);
     model_config(&m, config, text);
     give(text.data);
     model_weights(&m, &w);
+    for (i = 0; i < w.m.count; i++)
+        view_check(&first_trouble, &w.m.file[i].file);
     weights_close(&w);
     give(config);
-    give(path);
     return m;
 }
 
@@ -495,7 +602,7 @@ static void layer_norm(float *out, const float *x, const float *w, const float *
     }
 }
 
-static void gelu(float *x, size_t n)
+static void activate(const model *m, float *x, size_t n)
 {
     ptrdiff_t i;
 
@@ -503,8 +610,7 @@ static void gelu(float *x, size_t n)
 #pragma omp parallel for schedule(static)
 #endif
     for (i = 0; i < (ptrdiff_t)n; i++)
-        x[i] = 0.5f * x[i]
-             * (1.0f + tanhf(0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
+        x[i] = m->activation(x[i]);
 }
 
 static void softmax(float *x, size_t n)
@@ -562,11 +668,11 @@ SHARED void state_give(state *s)
 
 /* y (lanes x count x width) = attention of the queries in `wide` (lanes x count x 3 width) over the
    cache, whose positions 0 .. from + count - 1 are filled. A position sees itself and what is before. */
-static void attend(const model *m, state *s, const float *keys, const float *values, size_t from,
+static void attend(const model *m, state *s, size_t at_layer, const float *keys, const float *values, size_t from,
                    size_t count)
 {
     const size_t d = m->width, size = d / m->heads;
-    const float scale = 1.0f / sqrtf((float)size);
+    const float scale = (m->by_root ? 1.0f / sqrtf((float)size) : 1.0f) / (m->by_layer ? (float)(at_layer + 1) : 1.0f);
     ptrdiff_t i;
 
 #ifdef _OPENMP
@@ -612,13 +718,13 @@ static void forward(const model *m, state *s, size_t from, size_t count)
             memcpy(keys + at, s->wide + (3 * t + 1) * d, d * sizeof *keys);
             memcpy(values + at, s->wide + (3 * t + 2) * d, d * sizeof *values);
         }
-        attend(m, s, keys, values, from, count);
+        attend(m, s, i, keys, values, from, count);
         linear(s->wide, s->y, l->out_w, l->out_b, rows, d, d);
         add_scaled(s->x, 1.0f, s->wide, rows * d);
 
         layer_norm(s->y, s->x, l->ln2_w, l->ln2_b, rows, d, m->epsilon);
         linear(s->wide, s->y, l->up_w, l->up_b, rows, d, m->inner);
-        gelu(s->wide, rows * m->inner);
+        activate(m, s->wide, rows * m->inner);
         linear(s->y, s->wide, l->down_w, l->down_b, rows, m->inner, d);
         add_scaled(s->x, 1.0f, s->y, rows * d);
     }
@@ -805,33 +911,44 @@ static size_t table_size(size_t entries)
     return size;
 }
 
-/* vocab.json: {"token": id, ...} */
-static void read_vocab(tokenizer *t, const char *path, bytes text)
+static void vocab_begin(tokenizer *t, size_t words)
 {
-    json j = json_parse(&first_trouble, path, 0, text.data, text.size);
-    size_t k, i;
+    size_t i;
 
     t->token = (bytes *)take(t->vocab, sizeof *t->token);
     for (i = 0; i < t->vocab; i++) {
         t->token[i].data = NULL;
         t->token[i].size = 0;
     }
-    t->slots = table_size(j.count / 2);
+    t->slots = table_size(words);
     t->slot = (uint32_t *)take(t->slots, sizeof *t->slot);
     memset(t->slot, 0xff, t->slots * sizeof *t->slot);
-    for (k = json_first(&j, 0, JSON_OBJECT); k; k = json_after(&j, 0, k + 1)) {
-        const uint32_t id = (uint32_t)json_whole(&j, k + 1, 0, t->vocab - 1);
-        bytes name = json_string(&j, k), b = token_bytes(name);
-        uint32_t *slot = token_slot(t, b);
+}
 
-        if (t->token[id].data || *slot != NO_ID)
-            fail("%s: byte %zu: token \"%.40s\" or id %u for the second time", path,
-                 j.node[k].begin, (const char *)name.data, (unsigned)id);
-        *slot = id;
-        t->token[id] = b;
-        give(name.data);
+/* The token at a node; `added`: written as it is, and it may be there already. */
+static void vocab_add(tokenizer *t, const json *j, size_t node, size_t id_node, int added)
+{
+    const uint32_t id = (uint32_t)json_whole(j, id_node, 0, t->vocab - 1);
+    bytes name = json_string(j, node), b = added ? name : token_bytes(name);
+    uint32_t *slot = token_slot(t, b);
+
+    if (added && (*slot == id || (*slot == NO_ID && t->token[id].data))) {
+        give(b.data);
+        return;
     }
-    give(j.node);
+    if (t->token[id].data || *slot != NO_ID)
+        fail("%s: byte %zu: token \"%.40s\" or id %u for the second time", j->file,
+             j->node[node].begin, (const char *)name.data, (unsigned)id);
+    *slot = id;
+    t->token[id] = b;
+    if (!added)
+        give(name.data);
+}
+
+static void vocab_end(tokenizer *t, const char *path)
+{
+    size_t i;
+
     for (i = 0; i < 256; i++) {
         unsigned char c = (unsigned char)i;
         bytes one = {NULL, 1};
@@ -842,11 +959,41 @@ static void read_vocab(tokenizer *t, const char *path, bytes text)
     }
 }
 
+/* {"token": id, ...} */
+static void vocab_map(tokenizer *t, const json *j, size_t map, int added)
+{
+    size_t k;
+
+    for (k = json_first(j, map, JSON_OBJECT); k; k = json_after(j, map, k + 1))
+        vocab_add(t, j, k, k + 1, added);
+}
+
+/* vocab.json, and added_tokens.json where it is there (NULL: not) */
+static void read_vocab(tokenizer *t, const char *path, bytes text, const char *added)
+{
+    json j = json_parse(&first_trouble, path, 0, text.data, text.size), more;
+    bytes other = {NULL, 0};
+
+    vocab_begin(t, j.count / 2 + (added ? t->vocab : 0));
+    vocab_map(t, &j, 0, 0);
+    give(j.node);
+    if (added) {
+        other = read_file(&first_trouble, added);
+        more = json_parse(&first_trouble, added, 0, other.data, other.size);
+        if (more.count / 2 > t->vocab)
+            fail("%s: more tokens than the table has rows", added);
+        vocab_map(t, &more, 0, 1);
+        give(more.node);
+        give(other.data);
+    }
+    vocab_end(t, path);
+}
+
 static uint32_t known_token(const tokenizer *t, const char *path, size_t line, bytes b)
 {
     const uint32_t id = *token_slot(t, b);
     if (id == NO_ID)
-        fail("%s: line %zu: a piece or its whole is not in vocab.json", path, line);
+        fail("%s: %s %zu: a piece or its whole is not among the tokens", path, ends_with(path, ".json") ? "merge" : "line", line);
     return id;
 }
 
@@ -860,7 +1007,7 @@ static void add_merge(tokenizer *t, const char *path, size_t line, bytes text, u
 
     if (!gap || gap == text.data || gap + 1 == text.data + text.size
         || memchr(gap + 1, ' ', (size_t)(text.data + text.size - gap - 1)))
-        fail("%s: line %zu: not two pieces with one space between them", path, line);
+        fail("%s: %s %zu: not two pieces with one space between them", path, ends_with(path, ".json") ? "merge" : "line", line);
     left.size = (size_t)(gap - text.data);
     right.data = text.data + left.size + 1;
     right.size = text.size - left.size - 1;
@@ -884,6 +1031,15 @@ static void add_merge(tokenizer *t, const char *path, size_t line, bytes text, u
     give(both.data);
 }
 
+static void merges_begin(tokenizer *t, const char *path, size_t pairs)
+{
+    if (pairs > UINT32_MAX / 4)
+        fail("%s: too many pairs", path);
+    t->pairs = table_size(pairs);
+    t->pair = (merge *)take(t->pairs, sizeof *t->pair);
+    memset(t->pair, 0xff, t->pairs * sizeof *t->pair);
+}
+
 /* merges.txt: a pair on each line, the first to be joined first */
 static void read_merges(tokenizer *t, const char *path, bytes text)
 {
@@ -892,12 +1048,8 @@ static void read_merges(tokenizer *t, const char *path, bytes text)
 
     for (at = 0; at < text.size; at++)
         lines += text.data[at] == '\n';
-    if (lines > UINT32_MAX / 4)
-        fail("%s: too many lines", path);
-    t->pairs = table_size(lines);
-    t->pair = (merge *)take(t->pairs, sizeof *t->pair);
-    memset(t->pair, 0xff, t->pairs * sizeof *t->pair);
-    for (at = 0; at < text.size; at++) {
+    merges_begin(t, path, lines);
+    for (at = begins_with(text.data, text.size, "\xef\xbb\xbf", 3) ? 3 : 0; at < text.size; at++) {
         bytes one = {NULL, 0};
 
         one.data = text.data + at;
@@ -911,6 +1063,45 @@ static void read_merges(tokenizer *t, const char *path, bytes text)
         if (one.size)
             add_merge(t, path, line, one, rank++);
     }
+}
+
+/* tokenizer.json: a BPE of bytes that cuts text as GPT-2 does; merges are "left right" or ["left", "right"]. */
+static void read_tokenizer(tokenizer *t, const char *path, bytes text)
+{
+    static const char *const types[] = {"", "BPE", NULL}, *const cuts[] = {"", "ByteLevel", NULL};
+    json j = json_parse(&first_trouble, path, 0, text.data, text.size);
+    const size_t made = json_need(&j, 0, "model"), merges = json_need(&j, made, "merges");
+    const size_t cut = json_need(&j, 0, "pre_tokenizer"), added = json_get(&j, 0, "added_tokens");
+    uint32_t rank = 0;
+    size_t k, n;
+
+    (void)config_word(&j, made, "type", types);
+    if (j.node[cut].kind != JSON_OBJECT)
+        fail("%s: pre_tokenizer: expected GPT-2's, which is of type ByteLevel", path);
+    (void)config_word(&j, cut, "type", cuts);
+    if (config_flag(&j, cut, "add_prefix_space", 0) || !config_flag(&j, cut, "use_regex", 1))
+        fail("%s: pre_tokenizer: not GPT-2's: add_prefix_space or use_regex", path);
+    vocab_begin(t, j.count / 2);
+    vocab_map(t, &j, json_need(&j, made, "vocab"), 0);
+    for (k = added ? json_first(&j, added, JSON_ARRAY) : 0; k; k = json_after(&j, added, k))
+        vocab_add(t, &j, json_need(&j, k, "content"), json_need(&j, k, "id"), 1);
+    vocab_end(t, path);
+    merges_begin(t, path, j.count);
+    for (k = json_first(&j, merges, JSON_ARRAY), n = 1; k; k = json_after(&j, merges, k), n++) {
+        const int pair = j.node[k].kind == JSON_ARRAY && j.node[k].next == k + 3;
+        bytes one = json_string(&j, k + (pair ? 1 : 0));
+        if (pair) {
+            bytes right = json_string(&j, k + 2);
+            one.data = (unsigned char *)resize(one.data, one.size + right.size + 2, 1);
+            one.data[one.size] = ' ';
+            memcpy(one.data + one.size + 1, right.data, right.size + 1);
+            one.size += 1 + right.size;
+            give(right.data);
+        }
+        add_merge(t, path, n, one, rank++);
+        give(one.data);
+    }
+    give(j.node);
 }
 
 static void take_runs(unsigned char *kind, const uint16_t *run, size_t runs, int what)
@@ -941,23 +1132,40 @@ static unsigned char *make_kinds(void)
 SHARED tokenizer tokenizer_load(const char *folder, size_t vocab)
 {
     static unsigned char end_of_text[] = "<|endoftext|>";
-    char *words = path_join(&first_trouble, folder, "vocab.json");
-    char *merges = path_join(&first_trouble, folder, "merges.txt");
+    static const char *const names[2][2] = {{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}};
+    char *added = path_join(&first_trouble, folder, "added_tokens.json");
+    char *whole = path_join(&first_trouble, folder, "tokenizer.json");
     bytes text, end = {end_of_text, sizeof end_of_text - 1};
     tokenizer t;
+    int i;
 
     memset(&t, 0, sizeof t);
     t.vocab = (uint32_t)vocab;
-    text = read_file(&first_trouble, words);
-    read_vocab(&t, words, text);
-    give(text.data);
-    text = read_file(&first_trouble, merges);
-    read_merges(&t, merges, text);
-    give(text.data);
+    for (i = 0; i < 2 && !t.pair; i++) {
+        char *words = path_join(&first_trouble, folder, names[i][0]);
+        char *merges = path_join(&first_trouble, folder, names[i][1]);
+        if (!file_missing(words) && !file_missing(merges)) {
+            text = read_file(&first_trouble, words);
+            read_vocab(&t, words, text, file_missing(added) ? NULL : added);
+            give(text.data);
+            text = read_file(&first_trouble, merges);
+            read_merges(&t, merges, text);
+            give(text.data);
+        } else if (file_missing(whole) && (i == 1 || !file_missing(words) || !file_missing(merges))) {
+            fail("%s: no vocab.json and merges.txt, encoder.json and vocab.bpe, or tokenizer.json here", folder);
+        }
+        give(words);
+        give(merges);
+    }
+    if (!t.pair) {
+        text = read_file(&first_trouble, whole);
+        read_tokenizer(&t, whole, text);
+        give(text.data);
+    }
     t.end_of_text = *token_slot(&t, end);
     t.kind = make_kinds();
-    give(words);
-    give(merges);
+    give(added);
+    give(whole);
     return t;
 }
 

@@ -415,6 +415,8 @@ static void print_wrapped(size_t margin, bytes text)
 
 enum { MAX_RATIOS = 16 };
 
+static const char usual_prompt[] = "The little girl opened the door of the old house, and";
+
 typedef struct {
     const char *folder, *text, *prompt, *check, *calibrate, *calibration;
     size_t tokens;        /* NOT_GIVEN: what is usual */
@@ -531,7 +533,7 @@ static options parse_options(int argc, char **argv)
 
     memset(&o, 0, sizeof o);
     o.tokens = NOT_GIVEN;
-    o.prompt = "The little girl opened the door of the old house, and";
+    o.prompt = usual_prompt;
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             for (k = 0; k < sizeof help / sizeof *help; k++)
@@ -1011,8 +1013,8 @@ static int run_check(const options *o, const model *m, const tokenizer *t, state
 /* MAIN                                                                                    */
 /* ======================================================================================= */
 
-/* The prompt's ids. An empty one begins with the end of the text before. */
-static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t, size_t *count, size_t tokens)
+/* The prompt's ids. An empty one begins with the end of the text before; ours is cut where the context is small. */
+static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t, size_t *count, size_t *tokens)
 {
     bytes text = {NULL, 0};
     uint32_t *ids;
@@ -1027,11 +1029,15 @@ static uint32_t *prompt_ids(const options *o, const model *m, const tokenizer *t
             fail("--prompt: empty, and the vocabulary has no <|endoftext|> to begin with");
         ids[(*count)++] = t->end_of_text;
     }
+    if (o->prompt == usual_prompt && *count > m->context / 2)
+        *count = m->context / 2 ? m->context / 2 : 1;
     if (*count > m->context)
         fail("--prompt: %zu tokens, more than the model's context of %zu", *count, m->context);
-    if (tokens > m->context - *count)
+    if (o->tokens == NOT_GIVEN && *tokens > m->context - *count)
+        *tokens = m->context - *count;
+    if (*tokens > m->context - *count)
         fail("--tokens: %zu is not from 0 to %zu, which is what the context, %zu, leaves after a "
-             "prompt of %zu", tokens, m->context - *count, m->context, *count);
+             "prompt of %zu", *tokens, m->context - *count, m->context, *count);
     return ids;
 }
 
@@ -1089,7 +1095,7 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     if (b.count < 2)
         fail("%s: fewer than two tokens", o->text);
     b.tokens = o->tokens == NOT_GIVEN ? 40 : o->tokens;
-    b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count, b.tokens);
+    b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count, &b.tokens);
 
     print_model(folder, m);
     if (o->calibration) {

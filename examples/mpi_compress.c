@@ -281,7 +281,7 @@ int main(int argc, char **argv)
     tte_free(rank == 0 ? &shared : NULL);   /* elsewhere a block of give_all */
     tte_free(&own);
     tte_free(&whole);
-    close_view(&s.file);
+    source_close(&s);
     give_all();
     MPI_Finalize();
     return 0;

@@ -14,6 +14,7 @@
  *
  * A program may define before it includes this file
  *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
+ *     TENSOR_FILES_LOST          what a handler of signals does before the program ends, as a file became shorter
  *     TENSOR_FILES_TABLES        a table in any of these formats: ttembed.c, mpi_compress.c, bench
  */
 #ifndef TENSOR_FILES_H
@@ -32,19 +33,24 @@
 #include <string.h>
 #if defined(__unix__) || defined(__APPLE__)
 #define TENSOR_FILES_POSIX 1
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 #endif
 
+#include "number_types.h"
+
 #if defined(__GNUC__)
-#define SHARED static __attribute__((unused))   /* not every program uses every reader */
 #define PRINTS(format_at) __attribute__((format(printf, format_at, format_at + 1)))
 #else
-#define SHARED static
 #define PRINTS(format_at)
+#endif
+#ifndef TENSOR_FILES_LOST
+#define TENSOR_FILES_LOST ((void)0)
 #endif
 #ifndef TENSOR_FILES_FAIL
 #define TENSOR_FILES_FAIL(text) ((void)(text))
@@ -157,10 +163,21 @@ typedef struct {
     size_t size;
 } bytes;
 
+/* A file that is mapped, as it was then; a block of the list. */
+typedef struct mapped_file {
+    struct mapped_file *next;
+    const unsigned char *data;
+    size_t size;
+    int64_t at[4];               /* device, file, time of the last change: seconds, nanoseconds */
+    char path[1];
+} mapped_file;
+
+static mapped_file *mapped_files;
+
 typedef struct {
     const unsigned char *data;   /* not NULL, unless there was trouble */
     size_t size;
-    int mapped;                  /* else a block of memory */
+    mapped_file *mapped;             /* NULL: a block of memory */
 } file_view;
 
 SHARED char *path_join(trouble *why, const char *folder, const char *name)
@@ -229,31 +246,92 @@ SHARED int file_missing(const char *path)
     return !there && errno == ENOENT;
 }
 
+/* Pages of a mapped file that became shorter are gone: the system says so with SIGBUS. */
+#if defined(TENSOR_FILES_POSIX) && defined(SA_SIGINFO) && defined(SIGBUS)
+static void say(const char *text)
+{
+    if (write(2, text, strlen(text)) < 0)
+        _exit(1);
+}
+
+static void on_lost_page(int number, siginfo_t *info, void *context)
+{
+    const unsigned char *p = (const unsigned char *)info->si_addr;
+    const mapped_file *m;
+
+    (void)context;
+    for (m = mapped_files; m; m = m->next)
+        if (p >= m->data && p < m->data + m->size) {
+            TENSOR_FILES_LOST;
+            say(m->path);
+            say(": became shorter while it was read\n");
+            _exit(1);
+        }
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+static void watch_pages(void)
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_lost_page;
+    action.sa_flags = SA_SIGINFO;
+    (void)sigaction(SIGBUS, &action, NULL);
+}
+#else
+#define watch_pages() ((void)0)
+#endif
+
+#ifdef TENSOR_FILES_POSIX
+static void mapping_state(const struct stat *about, int64_t *at)
+{
+    at[0] = (int64_t)about->st_dev;
+    at[1] = (int64_t)about->st_ino;
+    at[2] = (int64_t)about->st_mtime;
+#ifdef st_mtime
+    at[3] = (int64_t)about->st_mtim.tv_nsec;
+#else
+    at[3] = 0;
+#endif
+}
+#endif
+
 /* A file's bytes without a copy, where it is a plain file and the system can do that. */
 SHARED file_view view_file(trouble *why, const char *path)
 {
-    file_view view = {NULL, 0, 0};
+    file_view view = {NULL, 0, NULL};
     bytes all;
 #ifdef TENSOR_FILES_POSIX
     const int file = open(path, O_RDONLY);
+    mapped_file *m = file < 0 ? NULL : (mapped_file *)resize_or(why, NULL, sizeof *m + strlen(path), 1);
     struct stat about;
 
-    if (file < 0) {
-        trouble_set(why, "%s: %s", path, strerror(errno));
+    if (!m) {
+        if (file < 0)
+            trouble_set(why, "%s: %s", path, strerror(errno));
+        else
+            close(file);
         return view;
     }
     if (fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0
         && (uint64_t)about.st_size <= SIZE_MAX) {
         void *data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file, 0);
         if (data != MAP_FAILED) {
-            view.data = (const unsigned char *)data;
-            view.size = (size_t)about.st_size;
-            view.mapped = 1;
+            m->data = view.data = (const unsigned char *)data;
+            m->size = view.size = (size_t)about.st_size;
+            mapping_state(&about, m->at);
+            strcpy(m->path, path);
+            m->next = mapped_files;
+            mapped_files = view.mapped = m;
+            watch_pages();
         }
     }
     close(file);
     if (view.mapped)
         return view;
+    give(m);
 #endif
     all = read_file(why, path);
     view.data = all.data;
@@ -261,67 +339,113 @@ SHARED file_view view_file(trouble *why, const char *path)
     return view;
 }
 
+/* Whether a mapped file is what it was when it was opened: what was read of it may be of both. */
+SHARED void view_check(trouble *why, const file_view *view)
+{
+#ifdef TENSOR_FILES_POSIX
+    const mapped_file *m = view->mapped;
+    struct stat about;
+    int64_t at[4];
+
+    if (!m || stat(m->path, &about) != 0)
+        return;
+    mapping_state(&about, at);
+    if (at[0] == m->at[0] && at[1] == m->at[1]
+        && (at[2] != m->at[2] || at[3] != m->at[3] || (uint64_t)about.st_size != m->size))
+        trouble_set(why, "%s: changed while it was read", m->path);
+#else
+    (void)why;
+    (void)view;
+#endif
+}
+
 SHARED void close_view(file_view *view)
 {
 #ifdef TENSOR_FILES_POSIX
-    if (view->mapped)
+    mapped_file **m = &mapped_files;
+
+    if (view->mapped) {
+        while (*m != view->mapped)
+            m = &(*m)->next;
+        *m = view->mapped->next;
         munmap((void *)(uintptr_t)view->data, view->size);
+        give(view->mapped);
+        view->data = NULL;
+    }
 #endif
-    if (!view->mapped)
-        give((void *)(uintptr_t)view->data);
+    give((void *)(uintptr_t)view->data);
     view->data = NULL;
     view->size = 0;
-    view->mapped = 0;
+    view->mapped = NULL;
+}
+
+/* ======================================================================================= */
+/* OTHER FILES: what lies under the name of a model or a table, by its first bytes         */
+/* ======================================================================================= */
+
+static int begins_with(const unsigned char *p, size_t size, const char *text, size_t length)
+{
+    return size >= length && memcmp(p, text, length) == 0;
+}
+
+/* Whether it is one of these; then the trouble says which, and what to do. */
+SHARED int file_is_other(trouble *why, const char *path, const unsigned char *p, size_t size)
+{
+    static const struct {
+        unsigned char length;
+        const char *magic, *what;
+    } others[] = {
+        {19, "version https://git", "a git-lfs pointer, not the file itself: \"git lfs pull\" fetches it"},
+        {2, "\x1f\x8b", "compressed by gzip: gzip -d unpacks it, or gzip -dc FILE | ttembed compress - OUT.tte"},
+        {3, "BZh", "compressed by bzip2: bzip2 -d unpacks it"},
+        {6, "\xfd" "7zXZ", "compressed by xz: xz -d unpacks it"},
+        {4, "\x28\xb5\x2f\xfd", "compressed by zstd: zstd -d unpacks it"},
+        {4, "PK\3\4", "a zip archive: unpack it; if PyTorch or NumPy wrote it, save the table as .safetensors or .npy "
+                      "(safetensors.torch.save_file, numpy.save)"},
+        {3, "\x80\2c", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {3, "\x80\2}", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {3, "\x80\2\x8a", "a file of PyTorch: torch.load it and save the table with safetensors.torch.save_file"},
+        {2, "\x80\3", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {2, "\x80\4", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {2, "\x80\5", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {8, "\x89HDF\r\n\x1a\n", "HDF5: save the table as .safetensors or .npy (h5py reads it)"},
+        {4, "\xba\x16\x4f\x2f", "a model of fastText: take its .vec file, or write the words and their vectors as "
+                                "text (fasttext print-word-vectors)"},
+        {7, "<<<<<<<", "marks of a git conflict in line 1: resolve it, or fetch the file again"},
+        {2, "\xff\xfe", "text in UTF-16: iconv -f UTF-16 -t UTF-8 converts it"},
+        {2, "\xfe\xff", "text in UTF-16: iconv -f UTF-16 -t UTF-8 converts it"},
+        {4, "%PDF", "a PDF"},
+        {4, "lmgg", "a model in llama.cpp's format before GGUF: convert it again"},
+        {4, "tjgg", "a model in llama.cpp's format before GGUF: convert it again"}
+    };
+    size_t i, at = begins_with(p, size, "\xef\xbb\xbf", 3) ? 3 : 0;
+
+    if (size == 0) {
+        trouble_set(why, "%s: the file is empty", path);
+        return 1;
+    }
+    for (i = 0; i < sizeof others / sizeof *others; i++)
+        if (begins_with(p, size, others[i].magic, others[i].length)) {
+            trouble_set(why, "%s: %s", path, others[i].what);
+            return 1;
+        }
+    if (size > 262 && memcmp(p + 257, "ustar", 5) == 0) {
+        trouble_set(why, "%s: a tar archive: tar -xf unpacks it", path);
+        return 1;
+    }
+    while (at < size && (p[at] == ' ' || (p[at] >= 9 && p[at] <= 13)))
+        at++;
+    if (size - at >= 6 && p[at] == '<' && (p[at + 1] == '!' || (p[at + 1] | 32) == 'h' || p[at + 1] == '?')
+        && ((p[at + 2] | 32) == 'd' || (p[at + 2] | 32) == 't' || (p[at + 2] | 32) == 'x' || p[at + 2] == '-')) {
+        trouble_set(why, "%s: a web page, not the file itself: the download went wrong, perhaps for want of a login", path);
+        return 1;
+    }
+    return 0;
 }
 
 /* ======================================================================================= */
 /* NUMBERS                                                                                 */
 /* ======================================================================================= */
-
-static uint32_t get16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t get32(const unsigned char *p)
-{
-    return get16(p) | get16(p + 2) << 16;
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
-}
-
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-SHARED int is_finite(float value)   /* by its bits: comparisons would vanish under -ffast-math */
-{
-    return (bits_of_float(value) & 0x7f800000u) != 0x7f800000u;
-}
-
-static float half_to_float(uint32_t half)
-{
-    const uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31u, rest = half & 1023u;
-
-    if (exponent == 0)   /* zero and subnormal: rest * 2^-24 */
-        return (sign ? -1.0f : 1.0f) * (float)rest * (1.0f / 16777216.0f);
-    if (exponent == 31)
-        return float_of_bits(sign | 0x7f800000u | rest << 13);
-    return float_of_bits(sign | (exponent + 112) << 23 | rest << 13);
-}
 
 /* *product *= factor; 0 when that exceeds 64 bits. */
 static int multiply_u64(uint64_t *product, uint64_t factor)
@@ -598,6 +722,7 @@ static json json_parse(trouble *why, const char *file, size_t base, const unsign
     j.base = base;
     j.text = text;
     j.size = size;
+    at = begins_with(text, size, "\xef\xbb\xbf", 3) ? 3 : 0;   /* a byte order mark */
     json_scan(&j, &at, 0);
     if (!json_bad(&j) && (at = json_space(&j, at)) != size)
         json_fail(&j, at, "more text after the end");
@@ -751,39 +876,16 @@ static size_t json_need(const json *j, size_t node, const char *key)
 
 #define TENSOR_MAX_RANK 8
 
-/* As in the table below; tensor_numbers reads those before TENSOR_READABLE, of the others only the
-   size is known. */
-typedef enum {
-    TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F64, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,
-    TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_READABLE
-} tensor_type;
-
-typedef struct {
-    const char *name;
-    int gguf;                /* its number there; -1: safetensors only */
-    uint32_t numbers, size;  /* of a block: numbers, bytes */
-} tensor_kind;
-
-static const tensor_kind tensor_kinds[] = {
-    {"F32", 0, 1, 4}, {"F16", 1, 1, 2}, {"BF16", 30, 1, 2}, {"F64", 28, 1, 8},
-    {"Q8_0", 8, 32, 34}, {"Q4_0", 2, 32, 18}, {"Q4_1", 3, 32, 20}, {"Q5_0", 6, 32, 22},
-    {"Q5_1", 7, 32, 24},
-    {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
-    /* not read */
-    {"Q8_1", 9, 32, 36}, {"Q2_K", 10, 256, 84}, {"Q3_K", 11, 256, 110}, {"Q8_K", 15, 256, 292},
-    {"IQ4_NL", 20, 32, 18}, {"IQ4_XS", 23, 256, 136},
-    {"I8", 24, 1, 1}, {"I16", 25, 1, 2}, {"I32", 26, 1, 4}, {"I64", 27, 1, 8},
-    {"U8", -1, 1, 1}, {"U16", -1, 1, 2}, {"U32", -1, 1, 4}, {"U64", -1, 1, 8}, {"BOOL", -1, 1, 1},
-    {"F8_E4M3", -1, 1, 1}, {"F8_E5M2", -1, 1, 1}
-};
-enum { TENSOR_KINDS = (int)(sizeof tensor_kinds / sizeof *tensor_kinds) };
-
 typedef struct {
     char *name;
     char dtype[16];             /* as the file calls it */
     int type;                   /* a place in tensor_kinds, or TENSOR_KINDS for an unknown one */
     size_t rank, shape[TENSOR_MAX_RANK];   /* the last index fastest */
     uint64_t begin, end;        /* bytes of the file */
+    uint64_t described;         /* GGUF: where the header has its type, and behind that its place */
+    size_t file;                /* of those of a model */
+    int alias;                  /* another name of a tensor that is in the file */
+    int transposed;             /* columns come first */
 } tensor;
 
 typedef struct {
@@ -792,6 +894,8 @@ typedef struct {
     size_t size;
     tensor *list;               /* count tensors by name */
     size_t count, room;
+    uint64_t words_at, words;   /* GGUF: where the tokens begin, and how many there are */
+    uint64_t data_at, alignment;   /* GGUF: where the tensors begin */
 } tensors;
 
 static int tensor_by_name(const void *a, const void *b)
@@ -912,103 +1016,40 @@ static int tensor_needs(trouble *why, const char *path, const tensor *t, uint64_
     return 1;
 }
 
-/* 32 numbers of 4 or 5 bits with a scale and, in the kinds that end in 1, a least value. */
-static void block_of_32(int type, const unsigned char *p, float *out)
+SHARED int ends_with(const char *text, const char *end)
 {
-    const int five = type == TENSOR_Q5_0 || type == TENSOR_Q5_1;
-    const int based = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
-    const float scale = half_to_float(get16(p)), least = based ? half_to_float(get16(p + 2)) : 0.0f;
-    const unsigned char *top = p + (based ? 4 : 2), *codes = five ? top + 4 : top;
-    const uint32_t tops = five ? get32(top) : 0;
-    const int middle = based ? 0 : five ? 16 : 8;
-    int i;
-
-    for (i = 0; i < 32; i++) {
-        const int low = i < 16 ? codes[i] & 15 : codes[i - 16] >> 4;
-        const int code = low + (int)(tops >> i & 1u) * 16;
-        out[i] = (float)(code - middle) * scale + least;
-    }
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* 256 numbers of 4 or 5 bits: eight groups, each with a scale and a least value of 6 bits. */
-static void block_of_256(int type, const unsigned char *p, float *out)
+/* The tensor with the scale of one of 8 bits, or NULL. */
+static const char *tensor_scale(const tensors *w, const tensor *t)
 {
-    const float scale = half_to_float(get16(p)), least = half_to_float(get16(p + 2));
-    const unsigned char *s = p + 4, *top = p + 16, *codes = type == TENSOR_Q5_K ? p + 48 : p + 16;
-    int group, i;
+    size_t i, length = strlen(t->name);
 
-    for (group = 0; group < 8; group++) {
-        const int late = group >= 4;
-        const int a = late ? (s[group + 4] & 15) | (s[group - 4] >> 6) << 4 : s[group] & 63;
-        const int b = late ? s[group + 4] >> 4 | (s[group] >> 6) << 4 : s[group + 4] & 63;
-        for (i = 0; i < 32; i++) {
-            const int byte = codes[group / 2 * 32 + i];
-            const int high = type == TENSOR_Q5_K ? (top[i] >> group & 1) * 16 : 0;
-            const int code = (group & 1 ? byte >> 4 : byte & 15) + high;
-            out[group * 32 + i] = scale * (float)a * (float)code - least * (float)b;
-        }
-    }
-}
-
-/* 256 numbers of 6 bits: sixteen groups, each with a signed scale. */
-static void block_of_q6(const unsigned char *p, float *out)
-{
-    const unsigned char *low = p, *high = p + 128, *scales = p + 192;
-    const float scale = half_to_float(get16(p + 208));
-    int i;
-
-    for (i = 0; i < 256; i++) {
-        const int half = i / 128, quarter = i / 32 % 4, at = i % 32;
-        const int byte = low[half * 64 + quarter % 2 * 32 + at];
-        const int bits = high[half * 32 + at] >> (2 * quarter) & 3;
-        const int code = (quarter < 2 ? byte & 15 : byte >> 4) + bits * 16 - 32;
-        out[i] = scale * (float)((scales[i / 16] ^ 128) - 128) * (float)code;
-    }
-}
-
-static float double_to_float(const unsigned char *p)
-{
-    const uint64_t bits = get64(p);
-    double value;
-
-    memcpy(&value, &bits, sizeof value);
-    return (bits >> 52 & 0x7ffu) == 0x7ffu || value > 3.4028235e38 || value < -3.4028235e38
-               ? float_of_bits(0x7f800000u) : (float)value;
-}
-
-/* `count` numbers, whole blocks, to float32. */
-static void tensor_numbers(int type, const unsigned char *p, size_t count, float *out)
-{
-    const tensor_kind *kind = &tensor_kinds[type];
-    size_t i;
-    int k;
-
-    for (i = 0; i < count; i += kind->numbers, p += kind->size)
-        switch (type) {
-        case TENSOR_F32:  out[i] = float_of_bits(get32(p)); break;
-        case TENSOR_F16:  out[i] = half_to_float(get16(p)); break;
-        case TENSOR_BF16: out[i] = float_of_bits(get16(p) << 16); break;
-        case TENSOR_F64:  out[i] = double_to_float(p); break;
-        case TENSOR_Q8_0:
-            for (k = 0; k < 32; k++)
-                out[i + (size_t)k] = half_to_float(get16(p)) * (float)((p[2 + k] ^ 128) - 128);
-            break;
-        case TENSOR_Q4_K:
-        case TENSOR_Q5_K: block_of_256(type, p, out + i); break;
-        case TENSOR_Q6_K: block_of_q6(p, out + i); break;
-        default:          block_of_32(type, p, out + i); break;
-        }
+    for (i = 0; i < w->count; i++)
+        if (strncmp(w->list[i].name, t->name, length) == 0 && strstr(w->list[i].name + length, "_scale"))
+            return w->list[i].name;
+    return NULL;
 }
 
 /* Whether tensor_rows can read it: a known type, two sides, none of them 0. */
 SHARED int tensor_is_table(trouble *why, const tensors *w, const tensor *t)
 {
-    char shape[256];
+    char shape[256], packed[256] = "";
+    const char *scale;
 
     tensor_shape_text(t, shape, sizeof shape);
-    if (t->type >= TENSOR_READABLE)
-        trouble_set(why, "%s: tensor %s: dtype %s, expected F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, "
-                    "Q5_0, Q5_1, Q4_K, Q5_K or Q6_K", w->path, t->name, t->dtype);
+    add_text(packed, sizeof packed, "%.*s.scales", (int)(strlen(t->name) - (ends_with(t->name, ".weight") ? 7 : 0)), t->name);
+    if (t->type >= TENSOR_READABLE && t->type < TENSOR_KINDS && strcmp(t->dtype, "U32") == 0 && tensors_find(w, packed))
+        trouble_set(why, "%s: tensor %s: packed by MLX (%s is there): mlx_lm.convert --dequantize, or the model it was made of",
+                    w->path, t->name, packed);
+    else if (t->type >= TENSOR_READABLE || (t->type == TENSOR_I8 && strcmp(t->name, "embeddings") != 0))
+        trouble_set(why, "%s: tensor %s: dtype %s, expected floats or a type of GGUF's blocks", w->path, t->name, t->dtype);
+    else if ((t->type == TENSOR_F8_E4M3 || t->type == TENSOR_F8_E5M2) && (scale = tensor_scale(w, t)) != NULL)
+        trouble_set(why, "%s: tensor %s: dtype %s with a scale in %s: convert it to BF16", w->path, t->name, t->dtype, scale);
+    else if (t->rank == 1)
+        trouble_set(why, "%s: tensor %s: shape [%s], one vector; expected rows x columns", w->path, t->name, shape);
     else if (t->rank != 2 || t->shape[0] == 0 || t->shape[1] == 0)
         trouble_set(why, "%s: tensor %s: shape [%s], expected rows x columns", w->path, t->name, shape);
     return !why->text[0];
@@ -1022,7 +1063,11 @@ SHARED int tensor_rows(trouble *why, const tensors *w, const tensor *t, size_t f
     const size_t cols = t->shape[1], each = cols / kind->numbers * kind->size;
     size_t i;
 
-    tensor_numbers(t->type, w->data + t->begin + (uint64_t)first * each, count * cols, out);
+    if (!t->transposed)
+        tensor_numbers(t->type, w->data + t->begin + (uint64_t)first * each, count * cols, out);
+    for (i = 0; i < count * cols && t->transposed; i++)
+        tensor_numbers(t->type, w->data + t->begin + (uint64_t)kind->size * (first + i / cols + i % cols * t->shape[0]), 1,
+                       out + i);
     for (i = 0; i < count * cols; i++)
         if (!is_finite(out[i])) {
             trouble_set(why, "%s: tensor %s: row %zu, column %zu is not finite", w->path, t->name,
@@ -1100,6 +1145,44 @@ static void safetensors_places(trouble *why, tensors *w, uint64_t data_at)
                     (unsigned long long)(w->size - at));
 }
 
+/* Tensors that were left out as they share their numbers with another one, which the metadata names, come back under
+   their own names. */
+static void safetensors_aliases(trouble *why, tensors *w, const json *header)
+{
+    const size_t meta = json_get(header, 0, "__metadata__"), tensors_there = w->count;
+    size_t k;
+
+    if (!meta || header->node[meta].kind != JSON_OBJECT)
+        return;
+    for (k = json_first(header, meta, JSON_OBJECT); k; k = json_after(header, meta, k + 1)) {
+        bytes name = json_string(header, k), of = {NULL, 0};
+        const tensor *t = NULL;
+        tensor *made;
+        if (header->node[k + 1].kind == JSON_STRING)
+            of = json_string(header, k + 1);
+        if (of.data && name.data && tensors_there) {
+            tensors there = *w;
+            there.count = tensors_there;   /* those are in order */
+            if (!tensors_find(&there, (const char *)name.data))
+                t = tensors_find(&there, (const char *)of.data);
+        }
+        if (t) {
+            const tensor copy = *t;
+            if ((made = tensors_add(why, w, (char *)name.data)) != NULL) {
+                char *own = made->name;
+                *made = copy;
+                made->name = own;
+                made->alias = 1;
+            }
+        } else {
+            give(name.data);
+        }
+        give(of.data);
+    }
+    if (!why->text[0] && w->count > tensors_there)
+        tensors_sort(why, w);
+}
+
 /* All parsers: the list is empty after a trouble; `path` and the data must outlive it. */
 SHARED tensors safetensors_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
 {
@@ -1109,13 +1192,15 @@ SHARED tensors safetensors_parse(trouble *why, const char *path, const unsigned 
     size_t k;
 
     tensors_begin(&w, path, data, size);
+    if (file_is_other(why, path, data, size))
+        return w;
     if (size < 8) {
         trouble_set(why, "%s: shorter than its 8 bytes of header length", path);
         return w;
     }
     if (length > size - 8 || length > HEADER_MAX) {
-        trouble_set(why, "%s: byte 0: a header of %llu bytes in a file of %zu", path,
-                    (unsigned long long)length, size);
+        trouble_set(why, "%s: byte 0: %s header of %llu bytes in a file of %zu", path,
+                    size > 8 && data[8] == '{' ? "truncated: a" : "not a safetensors file: a", (unsigned long long)length, size);
         return w;
     }
     header = json_parse(why, path, 8, data + 8, (size_t)length);
@@ -1127,11 +1212,13 @@ SHARED tensors safetensors_parse(trouble *why, const char *path, const unsigned 
         else if ((t = tensors_add(why, &w, (char *)name.data)) != NULL)
             safetensors_entry(&header, k + 1, 8 + length, t);
     }
-    give(header.node);
     if (!why->text[0])
         safetensors_places(why, &w, 8 + length);
     if (!why->text[0])
         tensors_sort(why, &w);
+    if (!why->text[0])
+        safetensors_aliases(why, &w, &header);
+    give(header.node);
     if (why->text[0])
         tensors_give(&w);
     return w;
@@ -1140,7 +1227,7 @@ SHARED tensors safetensors_parse(trouble *why, const char *path, const unsigned 
 /* model.safetensors.index.json: which file holds which tensor, as a list of names alone. */
 SHARED tensors index_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
 {
-    json j = json_parse(why, path, 0, data, size);
+    json j = json_parse(why, path, 0, data, file_is_other(why, path, data, size) ? 0 : size);
     const size_t map = json_need(&j, 0, "weight_map");
     tensors w;
     size_t k;
@@ -1522,6 +1609,8 @@ static void npy_shape(cursor *c, tensor *t)
         for (; c->at < c->size && c->data[c->at] >= '0' && c->data[c->at] <= '9'; c->at++) {
             side = side > UINT64_MAX / 16 ? UINT64_MAX / 16 + 1 : side * 10 + (c->data[c->at] - '0');
         }
+        if (c->at > begin && c->at < c->size && c->data[c->at] == 'L')   /* as Python 2 writes large numbers */
+            c->at++;
         if (c->at == begin || side > SIZE_MAX / 16 || t->rank == TENSOR_MAX_RANK) {
             c->at = begin;
             cursor_fail(c, "not a side of a shape, or one too many");
@@ -1564,14 +1653,14 @@ static void npy_header(cursor *c, tensor *t)
     npy_space(c);
     if (!c->why->text[0] && (c->at != c->size || seen != 7))
         cursor_fail(c, "the header lacks descr, fortran_order or shape, or goes on after its end");
-    if (!c->why->text[0] && strcmp(order, "False") != 0)
-        trouble_set(c->why, "%s: fortran_order: columns come first; save numpy.ascontiguousarray of it",
-                    c->path);
+    if (!c->why->text[0] && strcmp(order, "False") != 0 && strcmp(order, "True") != 0)
+        trouble_set(c->why, "%s: fortran_order: expected True or False", c->path);
+    t->transposed = strcmp(order, "True") == 0 && t->rank == 2;
 }
 
 SHARED tensors npy_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
 {
-    static const char *const types[] = {"<f4", "<f2", "", "<f8"};   /* as in tensor_type */
+    static const char *const types[] = {"<f4", "<f2", "<V2", "<f8"};   /* as in tensor_type; bfloat16 has no own name */
     const size_t fixed = size > 6 && data[6] == 1 ? 10 : 12;
     cursor c = {NULL, NULL, NULL, 0, 0};
     uint64_t length, need = 0;
@@ -1580,6 +1669,8 @@ SHARED tensors npy_parse(trouble *why, const char *path, const unsigned char *da
     char *name;
 
     tensors_begin(&w, path, data, size);
+    if (file_is_other(why, path, data, size))
+        return w;
     if (size < fixed || memcmp(data, "\x93NUMPY", 6) != 0 || data[6] < 1 || data[6] > 3) {
         trouble_set(why, "%s: byte 0: not a .npy file of version 1 to 3", path);
         return w;
@@ -1601,10 +1692,13 @@ SHARED tensors npy_parse(trouble *why, const char *path, const unsigned char *da
     c.at = fixed;
     c.size = fixed + (size_t)length;
     npy_header(&c, t);
+    if (t->dtype[0] == '|' && t->dtype[1] == 'V')
+        t->dtype[0] = '<';
     for (t->type = 0; t->type < 4 && strcmp(t->dtype, types[t->type]) != 0; t->type++)
         ;
-    if (!why->text[0] && (t->type == 4 || t->type == TENSOR_BF16))
-        trouble_set(why, "%s: dtype %s, expected <f4, <f2 or <f8", path, t->dtype);
+    if (!why->text[0] && t->type == 4)
+        trouble_set(why, "%s: dtype %s, expected <f4, <f2, <f8 or V2 (bfloat16): save numpy.astype(\"<f4\") of it", path,
+                    t->dtype);
     t->begin = c.size;
     t->end = size;
     if (!why->text[0] && tensor_needs(why, path, t, &need) && need != size - c.size)
@@ -1708,10 +1802,10 @@ static void gguf_skip(cursor *c, uint32_t type, int depth)
     }
 }
 
-/* The keys; of all values only the alignment matters here. */
-static uint64_t gguf_keys(cursor *c, uint64_t count)
+/* The keys; of all values only the alignment and the words matter here. */
+static uint64_t gguf_keys(cursor *c, uint64_t count, tensors *w)
 {
-    static const char wanted[] = "general.alignment";
+    static const char wanted[] = "general.alignment", words[] = "tokenizer.ggml.tokens";
     uint64_t alignment = 32, length, i;
 
     for (i = 0; i < count && !c->why->text[0]; i++) {
@@ -1723,6 +1817,11 @@ static uint64_t gguf_keys(cursor *c, uint64_t count)
             if (alignment == 0 || alignment > 1u << 20 || (alignment & (alignment - 1)))
                 cursor_fail(c, "general.alignment is no power of two up to 2^20");
         } else if (key) {
+            if (type == 9 && length == sizeof words - 1 && memcmp(key, words, length) == 0 && c->size - c->at >= 12
+                && get32(c->data + c->at) == 8) {
+                w->words_at = c->at + 12;
+                w->words = get64(c->data + c->at + 4);
+            }
             gguf_skip(c, type, 0);
         }
     }
@@ -1744,8 +1843,8 @@ static void gguf_entry(cursor *c, tensors *w)
     if ((t = tensors_add(c->why, w, name)) == NULL)
         return;
     sides = gguf_u32(c, "a tensor's shape");
-    if (sides < 1 || sides > 4) {
-        trouble_set(c->why, "%s: tensor %s: %u dimensions, expected 1 to 4", c->path, t->name, sides);
+    if (sides > 4) {
+        trouble_set(c->why, "%s: tensor %s: %u dimensions, expected at most 4", c->path, t->name, sides);
         return;
     }
     t->rank = sides;
@@ -1755,6 +1854,7 @@ static void gguf_entry(cursor *c, tensors *w)
             trouble_set(c->why, "%s: tensor %s: too large for this machine", c->path, t->name);
         t->shape[sides - 1 - i] = (size_t)side;
     }
+    t->described = c->at;
     type = gguf_u32(c, "a tensor's type");
     for (t->type = 0; t->type < TENSOR_KINDS; t->type++)
         if (tensor_kinds[t->type].gguf >= 0 && (uint32_t)tensor_kinds[t->type].gguf == type)
@@ -1769,7 +1869,7 @@ static void gguf_entry(cursor *c, tensors *w)
 /* Places count from the first aligned byte after the descriptions. */
 static void gguf_places(cursor *c, tensors *w, uint64_t alignment)
 {
-    const uint64_t data_at = (c->at + alignment - 1) / alignment * alignment;
+    const uint64_t data_at = w->data_at = (c->at + alignment - 1) / alignment * alignment;
     const uint64_t room = data_at < w->size ? w->size - data_at : 0;
     uint64_t at = data_at, need;
     size_t i;
@@ -1810,6 +1910,8 @@ SHARED tensors gguf_parse(trouble *why, const char *path, const unsigned char *d
     c.path = path;
     c.data = data;
     c.size = size;
+    if (file_is_other(why, path, data, size))
+        return w;
     if (size < 8 || memcmp(data, "GGUF", 4) != 0) {
         trouble_set(why, "%s: byte 0: not a GGUF file", path);
         return w;
@@ -1821,7 +1923,7 @@ SHARED tensors gguf_parse(trouble *why, const char *path, const unsigned char *d
                     version >> 16 ? " (a big-endian file)" : "");
     count = gguf_u64(&c, "the number of tensors");
     keys = gguf_u64(&c, "the number of keys");
-    alignment = gguf_keys(&c, keys);
+    alignment = w.alignment = gguf_keys(&c, keys, &w);
     for (i = 0; i < count && !why->text[0]; i++)
         gguf_entry(&c, &w);
     if (!why->text[0])
@@ -1834,7 +1936,7 @@ SHARED tensors gguf_parse(trouble *why, const char *path, const unsigned char *d
 }
 
 /* ======================================================================================= */
-/* WORD VECTORS: lines of a word and its numbers (GloVe); word2vec has "count dim" before  */
+/* WORD VECTORS: lines of a word and its numbers, as text or (word2vec's .bin) as float32  */
 /* ======================================================================================= */
 
 typedef struct {
@@ -1842,8 +1944,11 @@ typedef struct {
     const unsigned char *data;   /* size bytes, which must outlive this */
     size_t size;
     size_t count, dim;
+    int binary;                  /* float32 behind each word and a space */
+    int wordless;                /* lines of nothing but numbers */
+    int base64;                  /* words of Deeplearning4j: "B64:" and their bytes in base 64 */
     size_t *at;                  /* where the numbers of each row begin */
-    size_t room;
+    size_t room, begin;          /* the first row */
 } word_vectors;
 
 static int is_blank(int c)
@@ -1859,126 +1964,18 @@ static size_t line_end(const word_vectors *v, size_t at)
 
 static size_t line_begin(const word_vectors *v, size_t at)
 {
-    while (at > 0 && v->data[at - 1] != '\n')
+    while (at > v->begin && v->data[at - 1] != '\n')
         at--;
     return at;
 }
 
-/* Where the last `fields` fields before `end` begin, or `end` when something else than a word and
-   these is there. A word may hold spaces, so that fields count from the right. */
-static size_t last_fields(const word_vectors *v, size_t begin, size_t end, size_t fields)
+static size_t line_number(const word_vectors *v, size_t at)
 {
-    size_t at = end;
+    size_t line = 1, i;
 
-    for (; fields; fields--) {
-        while (at > begin && is_blank(v->data[at - 1]))
-            at--;
-        if (at == begin)
-            return end;
-        while (at > begin && !is_blank(v->data[at - 1]))
-            at--;
-    }
-    return at > begin + 1 ? at : end;
-}
-
-/* A line of two whole numbers, the first of word2vec's. */
-static int words_head(const word_vectors *v, size_t end, uint64_t *count, uint64_t *dim)
-{
-    uint64_t value[2] = {0, 0};
-    size_t at = 0, n;
-
-    for (n = 0; n < 2; n++) {
-        const size_t begin = at;
-        for (; at < end && v->data[at] >= '0' && v->data[at] <= '9'; at++)
-            if (value[n] < (uint64_t)1 << 48)
-                value[n] = value[n] * 10 + (v->data[at] - '0');
-        if (at == begin || (n == 0 && (at == end || !is_blank(v->data[at]))))
-            return 0;
-        while (at < end && is_blank(v->data[at]))
-            at++;
-    }
-    *count = value[0];
-    *dim = value[1];
-    return at == end;
-}
-
-static size_t count_fields(const word_vectors *v, size_t begin, size_t end)
-{
-    size_t fields = 0, at;
-
-    for (at = begin; at < end; at++)
-        fields += !is_blank(v->data[at]) && (at == begin || is_blank(v->data[at - 1]));
-    return fields;
-}
-
-SHARED void words_give(word_vectors *v)
-{
-    give(v->at);
-    v->at = NULL;
-    v->count = v->room = 0;
-}
-
-/* Finds the rows; numbers are read by words_rows. */
-SHARED word_vectors words_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
-{
-    word_vectors v;
-    uint64_t promised = 0, dim = 0;
-    size_t begin = 0, end, line = 0;
-    int head;
-
-    memset(&v, 0, sizeof v);
-    v.path = path;
-    v.data = data;
-    v.size = size;
-    end = line_end(&v, 0);
-    head = words_head(&v, end, &promised, &dim);
-    v.dim = head ? (size_t)(dim < INT32_MAX ? dim : 0) : count_fields(&v, 0, end);
-    v.dim -= !head && v.dim > 0;
-    if (v.dim == 0)
-        trouble_set(why, "%s: line 1: expected a word and its numbers, or \"count dimension\"", path);
-    if (head) {
-        begin = end + 1;
-        line = 1;
-    }
-    for (; begin < size && !why->text[0]; begin = end + 1) {
-        size_t numbers;
-        line++;
-        end = line_end(&v, begin);
-        if (count_fields(&v, begin, end) == 0)
-            continue;
-        numbers = last_fields(&v, begin, end, v.dim);
-        if (numbers == end) {
-            trouble_set(why, "%s: line %zu: expected a word and %zu numbers", path, line, v.dim);
-            break;
-        }
-        if (v.count == v.room) {
-            const size_t room = v.room ? v.room * 2 : 1024;
-            size_t *larger = (size_t *)resize_or(why, v.at, room, sizeof *larger);
-            if (!larger)
-                break;
-            v.at = larger;
-            v.room = room;
-        }
-        v.at[v.count++] = numbers;
-    }
-    if (!why->text[0] && (v.count == 0 || (head && v.count != promised)))
-        trouble_set(why, "%s: line 1: %llu words, but %zu follow", path, (unsigned long long)promised,
-                    v.count);
-    if (why->text[0])
-        words_give(&v);
-    return v;
-}
-
-/* The word of a row, without what separates it from its numbers. */
-SHARED const unsigned char *words_word(const word_vectors *v, size_t row, size_t *length)
-{
-    const size_t begin = line_begin(v, v->at[row]);
-    size_t end = v->at[row];
-
-    while (end > begin + 1 && is_blank(v->data[end - 1]))
-        end--;
-    *length = end - begin;
-    return v->data + begin;
+    for (i = 0; i < at; i++)
+        line += v->data[i] == '\n';
+    return line;
 }
 
 /* A decimal number at p, before end, to float32. Up to 15 digits and small powers of ten are exact in
@@ -2032,26 +2029,714 @@ static const unsigned char *decimal(const unsigned char *p, const unsigned char 
     return *stop == 0 ? p : NULL;
 }
 
+/* A number as such files have them, which may be none that is finite. */
+static int is_number(const unsigned char *p, const unsigned char *end)
+{
+    static const char *const names[] = {"nan", "inf", "infinity"};
+    const unsigned char *name = p + (p < end && (*p == '-' || *p == '+'));
+    const size_t length = (size_t)(end - name);
+    float value;
+    size_t i, k;
+
+    if (decimal(p, end, &value) == end)
+        return 1;
+    for (i = 0; i < 3; i++) {
+        for (k = 0; k < length && names[i][k] && (name[k] | 32) == names[i][k]; k++)
+            ;
+        if (k == length && !names[i][k])
+            return 1;
+    }
+    return 0;
+}
+
+typedef struct {
+    size_t begin, end, fields;   /* of the line, without what a \r is */
+    size_t numbers;              /* of its last fields, how many are numbers, up to `most` */
+    size_t at;                   /* where these begin */
+} word_line;
+
+/* Fields count from the right, as a word may hold spaces. */
+static word_line line_read(const word_vectors *v, size_t begin, size_t most)
+{
+    word_line l = {begin, line_end(v, begin), 0, 0, 0};
+    size_t at = l.end;
+    int numbers = 1;
+
+    l.at = l.end;
+    for (;;) {
+        size_t end;
+        while (at > begin && is_blank(v->data[at - 1]))
+            at--;
+        if (at == begin)
+            return l;
+        for (end = at; at > begin && !is_blank(v->data[at - 1]); at--)
+            ;
+        l.fields++;
+        numbers = numbers && l.numbers < most && is_number(v->data + at, v->data + end);
+        if (numbers) {
+            l.numbers++;
+            l.at = at;
+        }
+    }
+}
+
+/* Up to three whole numbers that fill the first line: count, dimension, and what Deeplearning4j adds. */
+static size_t words_head(const word_vectors *v, uint64_t *value)
+{
+    const size_t end = line_end(v, v->begin);
+    size_t at = v->begin, n = 0;
+
+    for (;;) {
+        size_t begin;
+        while (at < end && is_blank(v->data[at]))
+            at++;
+        if (at == end)
+            return n;
+        begin = at;
+        if (n == 3)
+            return 0;
+        for (value[n] = 0; at < end && v->data[at] >= '0' && v->data[at] <= '9'; at++)
+            if (value[n] < (uint64_t)1 << 48)
+                value[n] = value[n] * 10 + (v->data[at] - '0');
+        if (at == begin || (at < end && !is_blank(v->data[at])))
+            return 0;
+        n++;
+    }
+}
+
+/* Whether float32 stands behind the first word: bytes that no number has. */
+static int words_binary(const word_vectors *v, size_t begin, uint64_t dim)
+{
+    const size_t most = dim < 64 ? (size_t)dim * 4 : 256;
+    size_t at = begin, i;
+
+    while (at < v->size && v->data[at] != ' ' && v->data[at] != '\t' && at - begin < 4096)
+        at++;
+    if (at == v->size || v->data[at] != ' ')
+        return 0;
+    for (i = 1; i <= most && at + i < v->size; i++)
+        if (v->data[at + i] > 126 || (v->data[at + i] < 32 && !strchr("\t\r\n", v->data[at + i])) || !v->data[at + i])
+            return 1;
+    return 0;
+}
+
+static int words_add(trouble *why, word_vectors *v, size_t at)
+{
+    if (v->count == v->room) {
+        const size_t room = v->room ? v->room * 2 : 1024;
+        size_t *larger = (size_t *)resize_or(why, v->at, room, sizeof *larger);
+        if (!larger)
+            return 0;
+        v->at = larger;
+        v->room = room;
+    }
+    v->at[v->count++] = at;
+    return 1;
+}
+
+SHARED void words_give(word_vectors *v)
+{
+    give(v->at);
+    v->at = NULL;
+    v->count = v->room = 0;
+}
+
+static void words_parse_binary(trouble *why, word_vectors *v, uint64_t promised)
+{
+    size_t at = v->begin, begin;
+
+    while (v->count < promised && !why->text[0]) {
+        begin = at;
+        while (at < v->size && v->data[at] != ' ')
+            at++;
+        if (at == v->size || (v->size - at - 1) / 4 < v->dim) {
+            trouble_set(why, "%s: truncated in word %zu of %llu, at byte %zu", v->path, v->count, (unsigned long long)promised,
+                        begin);
+            return;
+        }
+        if (!words_add(why, v, at + 1))
+            return;
+        at += 1 + 4 * v->dim;
+    }
+    while (at < v->size && (v->data[at] == '\n' || v->data[at] == '\r'))
+        at++;
+    if (at != v->size)
+        trouble_set(why, "%s: %zu bytes after the last of %llu words", v->path, v->size - at, (unsigned long long)promised);
+}
+
+/* How many numbers most of the first lines have, from `begin` on; and whether they have nothing else. `dim` is what
+   the first line says, or 0. */
+static void words_width(word_vectors *v, size_t begin, uint64_t dim)
+{
+    enum { LINES = 16 };
+    size_t width[LINES] = {0}, more[LINES] = {0}, spaces[LINES] = {0}, lines = 0, plain = 0, whole = 0, points = 0;
+    size_t best = 0, of_best = 0, i, k;
+
+    while (begin < v->size && lines < LINES) {
+        const word_line l = line_read(v, begin, SIZE_MAX);
+        if (l.fields) {
+            const int all = l.numbers == l.fields, indented = all && is_blank(v->data[l.begin]);
+            const unsigned char *c = v->data + l.at;
+            while (c < v->data + l.end && *c >= '0' && *c <= '9')
+                c++;
+            whole += all && c < v->data + l.end && is_blank(*c);
+            points += all && memchr(c, '.', l.end - (size_t)(c - v->data)) != NULL;
+            plain += all && (dim ? l.fields == dim && !indented : 1);
+            more[lines] = all && !indented;   /* the first of them is a word */
+            spaces[lines] = l.fields > l.numbers + 1
+                         || (!memchr(v->data + l.begin, '\t', l.at - l.begin) && memchr(v->data + l.at, '\t', l.end - l.at));
+            width[lines++] = l.numbers;
+        }
+        begin = l.end + 1;
+    }
+    /* where numbers stand alone, whole ones before others are words, as in tables of ids */
+    v->wordless = lines && plain == lines && (dim || whole < lines || points < lines);
+    for (i = 0; i < lines && !v->wordless; i++)
+        width[i] -= more[i];
+    for (i = 0; i < lines; i++) {
+        size_t same = 0;
+        for (k = 0; k < lines; k++)
+            same += width[k] == width[i];
+        /* of as many lines, one that may have a number in its word counts less */
+        if (same > best || (same == best && width[i] < v->dim && spaces[of_best])) {
+            best = same;
+            of_best = i;
+            v->dim = width[i];
+        }
+    }
+    if (dim)
+        v->dim = dim < INT32_MAX ? (size_t)dim : 0;
+}
+
+/* What is wrong with a line, if something is; else where its numbers begin goes to *at. */
+static void words_line(trouble *why, const word_vectors *v, const word_line *l, size_t line, size_t *at)
+{
+    const unsigned char *p = v->data + l->begin, *const end = v->data + l->end;
+    const size_t size = (size_t)(end - p);
+    const int indented = is_blank(*p);
+    word_line wide = *l;
+
+    if (begins_with(p, size, "<<<<<<<", 7) || begins_with(p, size, "=======", 7) || begins_with(p, size, ">>>>>>>", 7))
+        trouble_set(why, "%s: line %zu: a mark of a git conflict: resolve it, or fetch the file again", v->path, line);
+    else if (l->numbers < v->dim || (l->fields == v->dim && !v->wordless && !indented))
+        trouble_set(why, "%s: line %zu: %zu numbers%s, expected %s%zu numbers", v->path, line,
+                    l->fields == v->dim && l->numbers == v->dim ? v->dim - 1 : l->numbers,
+                    l->fields > l->numbers + 1 && l->numbers < v->dim ? ", then something else" : "",
+                    v->wordless ? "" : "a word and ", v->dim);
+    else if (v->wordless ? l->fields != v->dim : l->fields > v->dim + 1) {
+        wide = line_read(v, l->begin, SIZE_MAX);
+        /* a word may end in numbers only behind other words, or before a tab */
+        if (wide.numbers + 1 >= wide.fields
+            && (v->wordless || !memchr(p, '\t', (size_t)(v->data + l->at - p)) || memchr(p, '\t', (size_t)(v->data + wide.at - p))))
+            trouble_set(why, "%s: line %zu: %zu numbers, expected %s%zu", v->path, line, wide.numbers,
+                        v->wordless ? "" : "a word and ", v->dim);
+    }
+    *at = l->at;
+}
+
+/* Finds the rows; numbers are read by words_rows. */
+SHARED word_vectors words_parse(trouble *why, const char *path, const unsigned char *data, size_t size)
+{
+    word_vectors v;
+    uint64_t head[3] = {0, 0, 0};
+    size_t begin, at, line, heads, rows = 0;
+
+    memset(&v, 0, sizeof v);
+    v.path = path;
+    v.data = data;
+    v.size = size;
+    v.begin = begins_with(data, size, "\xef\xbb\xbf", 3) ? 3 : 0;   /* a byte order mark */
+    if (file_is_other(why, path, data, size))
+        return v;
+    heads = words_head(&v, head);
+    begin = line_end(&v, v.begin) + 1;
+    if (heads >= 2 && begin < size && head[1] > 0 && head[1] < INT32_MAX && words_binary(&v, begin, head[1])) {
+        v.binary = 1;
+        v.dim = (size_t)head[1];
+        v.begin = begin;
+        words_parse_binary(why, &v, head[0]);
+    } else {
+        /* a first line of whole numbers is taken at its word when the second line has what it says */
+        word_line second = line_read(&v, begin < size ? begin : size, SIZE_MAX);
+        while (!second.fields && second.end < size)
+            second = line_read(&v, second.end + 1 < size ? second.end + 1 : size, SIZE_MAX);
+        if (heads == 3 && second.numbers == second.fields)   /* a table of numbers: Deeplearning4j's words are none */
+            heads = 0;
+        if (heads == 2 && second.fields == 2)   /* or a table of two columns? */
+            for (at = begin; at < size; at = line_end(&v, at) + 1)
+                rows++;
+        if (heads)
+            words_width(&v, begin, 0);   /* of most lines that follow */
+        if (heads && second.fields && (rows == 0 || rows == head[0])
+            && (heads == 1 ? second.fields > 1 : head[1] > 0 && (second.fields >= head[1] || v.dim == head[1]))) {
+            v.base64 = heads == 3;
+            words_width(&v, begin, heads > 1 ? head[1] : 0);
+        } else {
+            const word_line first = line_read(&v, v.begin, SIZE_MAX);
+            if (heads && second.fields && first.fields != second.fields)
+                trouble_set(why, "%s: line 1: says %llu numbers a row, line 2 has %zu", path, (unsigned long long)head[1],
+                            second.numbers - (second.numbers == second.fields && second.numbers > 0));
+            heads = 0;
+            begin = v.begin;
+            words_width(&v, begin, 0);
+        }
+        if (v.dim == 0 && !why->text[0])
+            trouble_set(why, "%s: line %d: expected a word and its numbers, or \"count dimension\"", path, heads ? 2 : 1);
+        v.begin = begin;
+        for (line = heads != 0; begin < size && !why->text[0]; begin = line_end(&v, begin) + 1) {
+            const word_line l = line_read(&v, begin, v.dim);
+            line++;
+            if (!l.fields)
+                continue;
+            words_line(why, &v, &l, line, &at);
+            if (why->text[0] || !words_add(why, &v, at))
+                break;
+        }
+    }
+    if (!why->text[0] && (v.count == 0 || (heads && v.count != head[0])))
+        trouble_set(why, "%s: line 1: %llu words, but %zu follow", path, (unsigned long long)head[0], v.count);
+    if (why->text[0])
+        words_give(&v);
+    return v;
+}
+
+/* The word of a row, without what separates it from its numbers. */
+SHARED const unsigned char *words_word(const word_vectors *v, size_t row, size_t *length)
+{
+    size_t begin, end = v->at[row];
+
+    if (v->binary) {
+        begin = row ? v->at[row - 1] + 4 * v->dim : v->begin;
+        end--;
+        while (begin < end && (v->data[begin] == '\n' || v->data[begin] == '\r'))
+            begin++;
+    } else {
+        begin = line_begin(v, end);
+        while (end > begin && is_blank(v->data[end - 1]))
+            end--;
+    }
+    *length = end - begin;
+    return v->data + begin;
+}
+
 /* Rows of a table of word vectors. Returns 0, or -1 and a trouble. */
 SHARED int words_rows(trouble *why, const word_vectors *v, size_t first, size_t count, float *out)
 {
-    size_t i, k;
+    size_t i, k, length;
 
     for (i = 0; i < count; i++) {
         const unsigned char *p = v->data + v->at[first + i];
-        const unsigned char *const end = v->data + line_end(v, v->at[first + i]);
+        const unsigned char *const end = v->binary ? p + 4 * v->dim : v->data + line_end(v, v->at[first + i]);
         for (k = 0; k < v->dim; k++) {
-            while (p < end && is_blank(*p))
+            float *x = &out[i * v->dim + k];
+            const unsigned char *next;
+            while (!v->binary && p < end && is_blank(*p))
                 p++;
-            p = decimal(p, end, &out[i * v->dim + k]);
-            if (!p || !is_finite(out[i * v->dim + k])) {
-                trouble_set(why, "%s: row %zu, number %zu: expected a finite decimal number", v->path,
-                            first + i, k);
+            next = v->binary ? p + 4 : decimal(p, end, x);
+            if (v->binary)
+                *x = float_of_bits(get32(p));
+            if (!next || !is_finite(*x)) {
+                const unsigned char *word = words_word(v, first + i, &length);
+                char place[48] = "";
+                if (!v->binary)
+                    add_text(place, sizeof place, "line %zu, ", line_number(v, v->at[first + i]));
+                for (next = p; next < end && !is_blank(*next); next++)
+                    ;
+                trouble_set(why, "%s: %srow %zu, \"%.*s\": number %zu is \"%.*s\", expected a finite decimal number", v->path,
+                            place, first + i, (int)(length < 60 ? length : 60), (const char *)word, k,
+                            v->binary ? 10 : (int)(next - p < 40 ? next - p : 40), v->binary ? "not finite" : (const char *)p);
                 return -1;
             }
+            p = next;
         }
     }
     return 0;
+}
+
+/* ======================================================================================= */
+/* MODELS: the tensors of a file, of the files that an index names, of a GGUF in parts     */
+/* ======================================================================================= */
+
+typedef struct {
+    char *path;
+    file_view file;
+    tensors all;
+} model_file;
+
+typedef struct {
+    char *path;            /* the file, the index, or the folder of files without an index */
+    int indexed;
+    model_file *file;      /* count of them */
+    size_t count;
+    tensors all;           /* of all files, by name; tensor.file says in which */
+    char missing[256];     /* a file that belongs to them and is not there, or "" */
+} model_files;
+
+#define NO_FILE SIZE_MAX   /* tensor.file: in a file that is not there */
+
+SHARED void model_files_close(model_files *m)
+{
+    size_t i;
+
+    for (i = 0; i < m->count; i++) {
+        tensors_give(&m->file[i].all);
+        close_view(&m->file[i].file);
+        give(m->file[i].path);
+    }
+    give(m->file);
+    tensors_give(&m->all);
+    give(m->path);
+    memset(m, 0, sizeof *m);
+}
+
+static char *text_copy(trouble *why, const char *text, size_t length)
+{
+    char *copy = (char *)resize_or(why, NULL, length + 1, 1);
+
+    if (copy) {
+        memcpy(copy, text, length);
+        copy[length] = 0;
+    }
+    return copy;
+}
+
+/* Takes over the path and the view, also after a trouble. */
+static model_file *model_add(trouble *why, model_files *m, char *path, file_view file)
+{
+    model_file *larger = path ? (model_file *)resize_or(why, m->file, m->count + 1, sizeof *larger) : NULL;
+
+    if (!larger) {
+        close_view(&file);
+        give(path);
+        return NULL;
+    }
+    m->file = larger;
+    larger += m->count++;
+    memset(larger, 0, sizeof *larger);
+    larger->path = path;
+    larger->file = file;
+    return larger;
+}
+
+/* Its tensors join those of the others, but names that are there already stay what they are. */
+static void model_join(trouble *why, model_files *m, const model_file *f)
+{
+    const size_t before = m->all.count;
+    size_t i;
+
+    for (i = 0; i < f->all.count && !why->text[0]; i++) {
+        const tensor *t = &f->all.list[i];
+        tensors there = m->all;
+        tensor *made;
+        char *name;
+        there.count = before;
+        if (tensors_find(&there, t->name) || (name = text_copy(why, t->name, strlen(t->name))) == NULL)
+            continue;
+        if ((made = tensors_add(why, &m->all, name)) != NULL) {
+            *made = *t;
+            made->name = name;
+            made->file = (size_t)(f - m->file);
+        }
+    }
+    if (!why->text[0])
+        tensors_sort(why, &m->all);
+}
+
+static void model_open_one(trouble *why, model_files *m, char *path)
+{
+    const file_view none = {NULL, 0, NULL};
+    model_file *f = model_add(why, m, path, path ? view_file(why, path) : none);
+
+    if (!f || why->text[0])
+        return;
+    f->all = f->file.size >= 4 && memcmp(f->file.data, "GGUF", 4) == 0
+                 ? gguf_parse(why, path, f->file.data, f->file.size)
+                 : safetensors_parse(why, path, f->file.data, f->file.size);
+}
+
+/* Names in a folder that end so, as a list without tensors; none where folders cannot be read. */
+static tensors folder_names(trouble *why, const char *path, const char *end)
+{
+    tensors names;
+#ifdef TENSOR_FILES_POSIX
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+
+    tensors_begin(&names, path, NULL, 0);
+    while (folder && (entry = readdir(folder)) != NULL)
+        if (entry->d_name[0] != '.' && ends_with(entry->d_name, end))
+            (void)tensors_add(why, &names, text_copy(why, entry->d_name, strlen(entry->d_name)));
+    if (folder)
+        closedir(folder);
+    if (!why->text[0])
+        tensors_sort(why, &names);
+#else
+    tensors_begin(&names, path, NULL, 0);
+    (void)why;
+    (void)end;
+#endif
+    return names;
+}
+
+/* "a, b, c" */
+static void names_text(const tensors *names, char *text, size_t size)
+{
+    size_t i;
+
+    text[0] = 0;
+    for (i = 0; i < names->count && strlen(text) + 60 < size; i++)
+        add_text(text, size, i ? ", %.50s" : "%.50s", names->list[i].name);
+    if (i < names->count)
+        add_text(text, size, ", ..");
+}
+
+static char *folder_of(trouble *why, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? text_copy(why, path, (size_t)(slash - path)) : text_copy(why, ".", 1);
+}
+
+static int is_folder(const char *path)
+{
+#ifdef TENSOR_FILES_POSIX
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+#else
+    (void)path;
+    return 0;
+#endif
+}
+
+/* The part of a sentence-transformers folder that has the table, or NULL. */
+static char *folder_module(trouble *why, const char *folder)
+{
+    char *list = path_join(why, folder, "modules.json"), *found = NULL, *inside, *file;
+    bytes text = {NULL, 0};
+    size_t k;
+    json j;
+
+    if (list && !file_missing(list))
+        text = read_file(why, list);
+    if (text.data) {
+        j = json_parse(why, list, 0, text.data, text.size);
+        for (k = json_first(&j, 0, JSON_ARRAY); k && !found; k = json_after(&j, 0, k)) {
+            const size_t place = json_get(&j, k, "path");
+            bytes name = {NULL, 0};
+            if (place)
+                name = json_string(&j, place);
+            if (!name.data)
+                continue;
+            inside = path_join(why, folder, (const char *)name.data);
+            file = inside ? path_join(why, inside, "model.safetensors") : NULL;
+            if (file && name.size && !strstr((const char *)name.data, "..") && !file_missing(file)) {
+                found = file;
+                file = NULL;
+            }
+            give(file);
+            give(inside);
+            give(name.data);
+        }
+        give(j.node);
+    }
+    give(text.data);
+    give(list);
+    return found;
+}
+
+/* What to do where a folder has no file that is read here. */
+static void explain_folder(trouble *why, const char *folder)
+{
+    static const char *const ends[] = {".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".onnx", ""};
+    char names[200];
+    size_t i;
+
+    for (i = 0; i < sizeof ends / sizeof *ends && !why->text[0]; i++) {
+        tensors there = folder_names(why, folder, ends[i]);
+        names_text(&there, names, sizeof names);
+        if (there.count && ends[i][0])
+            trouble_set(why, "%s: no .safetensors or .gguf here, but %s: save the model as safetensors, for example by "
+                        "transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(OUT)", folder, names);
+        else if (!ends[i][0])
+            trouble_set(why, "%s: no model.safetensors here%s%s", folder, there.count ? ", but " : ": the folder is empty", names);
+        tensors_give(&there);
+    }
+}
+
+/* The file that a folder stands for: its model, the index of that, a part of sentence-transformers; the folder itself
+   where it has shards without an index. In a new block; other paths as they are. */
+static char *model_path(trouble *why, const char *path)
+{
+    static const char *const usual[] = {"model.safetensors", "model.safetensors.index.json"};
+    char *inside = NULL, names[200];
+    tensors there;
+    size_t i, shards = 0, models = 0;
+
+    if (!is_folder(path))
+        return text_copy(why, path, strlen(path));
+    for (i = 0; i < 2; i++) {
+        inside = path_join(why, path, usual[i]);
+        if (!inside || !file_missing(inside))
+            return inside;
+        give(inside);
+    }
+    if ((inside = folder_module(why, path)) != NULL || why->text[0])
+        return inside;
+    there = folder_names(why, path, ".safetensors.index.json");
+    if (there.count == 1)
+        inside = path_join(why, path, there.list[0].name);
+    tensors_give(&there);
+    there = folder_names(why, path, ".safetensors");
+    for (i = 0; i < there.count; i++) {
+        shards += strstr(there.list[i].name, "-of-") != NULL;
+        models += strncmp(there.list[i].name, "adapter_", 8) != 0;
+    }
+    if (!inside && shards && shards == models)
+        inside = text_copy(why, path, strlen(path));
+    names_text(&there, names, sizeof names);
+    if (!inside && there.count && !models)
+        trouble_set(why, "%s: only %s here, which is an adapter: merge it with its model (peft: merge_and_unload)", path, names);
+    if (!inside && models > 1)
+        trouble_set(why, "%s: which file is it? %s", path, names);
+    for (i = 0; i < there.count && !inside && models == 1; i++)
+        if (strncmp(there.list[i].name, "adapter_", 8) != 0)
+            inside = path_join(why, path, there.list[i].name);
+    tensors_give(&there);
+    if (inside || why->text[0])
+        return inside;
+    there = folder_names(why, path, ".gguf");
+    if (there.count == 1 || (there.count && strstr(there.list[0].name, "-00001-of-")))
+        inside = path_join(why, path, there.list[0].name);
+    names_text(&there, names, sizeof names);
+    if (there.count && !inside)
+        trouble_set(why, "%s: which file is it? %s", path, names);
+    tensors_give(&there);
+    if (!inside && !why->text[0])
+        explain_folder(why, path);
+    return inside;
+}
+
+/* All files that an index names; m->file[0], if any, is not among them. */
+static void model_open_index(trouble *why, model_files *m, const tensors *index)
+{
+    char *folder = folder_of(why, m->path), names[200], *name;
+    size_t i, k;
+
+    for (i = 0; i < index->count && !why->text[0]; i++) {
+        const tensor *t = &index->list[i];
+        char *path = index_file(why, index, t);
+        tensor *made;
+        for (k = 0; path && k < m->count && strcmp(m->file[k].path, path) != 0; k++)
+            ;
+        if (!path)
+            break;
+        if (k == m->count && file_missing(path)) {
+            k = NO_FILE;
+            if (!m->missing[0])
+                snprintf(m->missing, sizeof m->missing, "%.250s", path);
+        } else if (k == m->count) {
+            model_open_one(why, m, path);
+            path = NULL;
+        }
+        if (!why->text[0] && k != NO_FILE && !tensors_find(&m->file[k].all, t->name))
+            trouble_set(why, "%s: tensor %s: missing, though %s says it is here", m->file[k].path, t->name, m->path);
+        give(path);
+        name = why->text[0] ? NULL : text_copy(why, t->name, strlen(t->name));
+        if (!name || (made = tensors_add(why, &m->all, name)) == NULL)
+            break;
+        if (k != NO_FILE)
+            *made = *tensors_find(&m->file[k].all, name);
+        made->name = name;
+        made->file = k;
+        made->type = k == NO_FILE ? TENSOR_KINDS : made->type;
+    }
+    if (!m->count && m->missing[0]) {
+        tensors there = folder_names(why, folder ? folder : ".", ".safetensors");
+        names_text(&there, names, sizeof names);
+        trouble_set(why, "%s: names %s, which is not there%s%s", m->path, m->missing,
+                    there.count ? "; there is " : "", names);
+        tensors_give(&there);
+    }
+    give(folder);
+}
+
+/* Of a GGUF in parts, "NAME-00001-of-00003.gguf", the other ones. */
+static void model_open_parts(trouble *why, model_files *m)
+{
+    const char *path = m->file[0].path;
+    const size_t length = strlen(path), number = length - 19;   /* "00001-of-00003.gguf" */
+    unsigned parts = 0, own = 0, i, digits = 0;
+
+    for (i = 0; length > 20 && i < 19; i++)
+        digits += path[number + i] >= '0' && path[number + i] <= '9';
+    if (digits != 10 || path[number - 1] != '-' || strncmp(path + number + 5, "-of-", 4) != 0)
+        return;
+    own = (unsigned)strtoul(path + number, NULL, 10);
+    parts = (unsigned)strtoul(path + number + 9, NULL, 10);
+    for (i = 1; i <= parts && !why->text[0]; i++) {
+        char *other = i == own ? NULL : text_copy(why, m->file[0].path, length), digit[8];
+        if (!other)
+            continue;
+        snprintf(digit, sizeof digit, "%05u", i % 100000u);
+        memcpy(other + number, digit, 5);
+        if (!file_missing(other)) {
+            model_open_one(why, m, other);
+            if (!why->text[0])
+                model_join(why, m, &m->file[m->count - 1]);
+        } else {
+            if (!m->missing[0])
+                snprintf(m->missing, sizeof m->missing, "%.250s", other);
+            give(other);
+        }
+    }
+}
+
+/* The model in a file, in what an index names, or in a folder. After a trouble it is to be closed, too. */
+SHARED model_files model_files_open(trouble *why, const char *path)
+{
+    model_files m;
+    tensors names;
+    file_view view;
+    size_t i;
+
+    memset(&m, 0, sizeof m);
+    m.path = model_path(why, path);
+    if (!m.path)
+        return m;
+    if (is_folder(m.path)) {
+        names = folder_names(why, m.path, ".safetensors");
+        for (i = 0; i < names.count && !why->text[0]; i++) {
+            model_open_one(why, &m, path_join(why, m.path, names.list[i].name));
+            if (!why->text[0])
+                model_join(why, &m, &m.file[m.count - 1]);
+        }
+        tensors_give(&names);
+        return m;
+    }
+    if (ends_with(m.path, ".json")) {
+        m.indexed = 1;
+        view = view_file(why, m.path);
+        if (view.data) {
+            names = index_parse(why, m.path, view.data, view.size);
+            if (!why->text[0])
+                model_open_index(why, &m, &names);
+            tensors_give(&names);
+        }
+        close_view(&view);
+    } else {
+        model_open_one(why, &m, text_copy(why, m.path, strlen(m.path)));
+        if (!why->text[0])
+            model_join(why, &m, &m.file[0]);
+        if (!why->text[0] && ends_with(m.path, ".gguf"))
+            model_open_parts(why, &m);
+    }
+    m.all.path = m.path;
+    return m;
+}
+
+/* The file that has a tensor of the list. */
+SHARED const model_file *model_file_of(const model_files *m, const tensor *t)
+{
+    return &m->file[t->file];
 }
 
 #ifdef TENSOR_FILES_TABLES
@@ -2062,12 +2747,6 @@ SHARED int words_rows(trouble *why, const word_vectors *v, size_t first, size_t 
 
 static const char *const layout_names[] = {"auto", "table", "token", NULL};   /* as tt_embed.h numbers them */
 static const char *const coding_names[] = {"auto", "f32", "f16", "i8", "i4", "trellis", NULL};
-
-SHARED int ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* The place of a word in a list that ends with NULL, or -1. */
 static int word_place(const char *text, const char *const *words)
@@ -2126,7 +2805,7 @@ static const char *input_name(const char *path)
 static file_view input_view(trouble *why, const char *path)
 {
     static int taken;
-    file_view view = {NULL, 0, 0};
+    file_view view = {NULL, 0, NULL};
     bytes all;
 
     if (strcmp(path, "-") != 0)
@@ -2155,10 +2834,11 @@ typedef struct {
 } source_request;
 
 typedef struct {
-    char *path;
-    file_view file;
-    tensors all;
+    char *path;                /* of the file with the table */
+    model_files m;
+    const tensors *in;         /* of that file */
     const tensor *t;           /* NULL: a table of words */
+    const tensor *mapping, *weights;   /* model2vec: of token i, row mapping[i] times weights[i]; NULL: as they stand */
     word_vectors words;
     size_t first, rows, dim;   /* of the rows that are asked for */
     size_t whole;              /* rows of the whole table */
@@ -2166,36 +2846,32 @@ typedef struct {
     trouble why;               /* of source_open, source_rows and source_weights */
 } source;
 
-/* A folder stands for the model in it. */
-static char *table_path(trouble *why, const char *path)
+/* Whether the first bytes are text: no control characters, valid UTF-8. */
+static int looks_like_text(const unsigned char *p, size_t size)
 {
-    char *inside = NULL;
-#ifdef TENSOR_FILES_POSIX
-    struct stat about;
-    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
-        inside = path_join(why, path, "model.safetensors.index.json");
-        if (inside && file_missing(inside)) {
-            give(inside);
-            inside = path_join(why, path, "model.safetensors");
-        }
-        return inside;
+    const size_t most = size < 4096 ? size : 4096;
+    uint32_t point;
+    size_t at = 0;
+
+    while (at < most) {
+        at += utf8_get(p + at, size - at, &point);
+        if (point < 32 ? !(point >= 9 && point <= 13) : point == 127)
+            return 0;
+        if (point == NOT_UTF8 && at == 1)   /* words may be of any bytes, but numbers are not */
+            return 0;
     }
-#endif
-    inside = (char *)resize_or(why, NULL, strlen(path) + 1, 1);
-    if (inside)
-        memcpy(inside, path, strlen(path) + 1);
-    return inside;
+    return size > 0;
 }
 
 /* By what is asked for, by its first bytes, by its name, and last by there being a --dim. */
-static table_kind kind_of_table(source *s, const source_request *r)
+static table_kind kind_of_table(source *s, const source_request *r, const unsigned char *p, size_t size)
 {
     static const char *const ends[] = {".safetensors", ".npy", ".gguf", ".txt", ".vec", ".index.json"};
     static const table_kind means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX};
-    const unsigned char *p = s->file.data;
-    const size_t size = s->file.size;
     const int asked = r->format ? word_place(r->format, format_names) : -1;
-    size_t i;
+    word_vectors v;
+    uint64_t head[3];
+    size_t i, line;
 
     if (asked >= 0)
         return (table_kind)asked;
@@ -2209,95 +2885,96 @@ static table_kind kind_of_table(source *s, const source_request *r)
         return NPY;
     if (size >= 4 && memcmp(p, "GGUF", 4) == 0)
         return GGUF;
-    if (size >= 4 && memcmp(p, "PK\3\4", 4) == 0)
-        trouble_set(&s->why, "%s: a zip, perhaps PyTorch's: save the table as .safetensors or .npy",
-                    s->path);
+    if (size >= 9 && p[8] == '{' && get64(p) <= size - 8)   /* a length, then JSON */
+        return SAFETENSORS;
+    if (!r->dim && file_is_other(&s->why, s->path, p, size))
+        return RAW;
     for (i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_with(s->path, ends[i]))
             return means[i];
-    if (size >= 9 && p[8] == '{' && get64(p) <= size - 8)   /* a length, then JSON */
-        return SAFETENSORS;
+    memset(&v, 0, sizeof v);
+    v.data = p;
+    v.size = size;
+    line = line_end(&v, 0) + 1;
+    if (looks_like_text(p, size)
+        || (line < size && words_head(&v, head) == 2 && head[1] > 0 && words_binary(&v, line, head[1])))
+        return p[0] == '{' ? INDEX : TEXT;
     if (!r->dim)
         trouble_set(&s->why, "%s: which format? --format tells, and --dim for raw float32", s->path);
     return RAW;
 }
 
-/* "model.embed_tokens.weight" is an embedding by the last of its names. */
+/* "model.embed_tokens.weight" is an embedding by the last of its names: its place among the usual ones, or -1. */
 static int looks_like_embedding(const char *name)
 {
-    static const char *const usual[] = {"wte", "embed_tokens", "word_embeddings", "tok_embeddings",
-                                        "token_embd", "embed_in", "embeddings", "embedding", "shared"};
-    size_t length = strlen(name), i;
-    const char *last;
+    static const char *const usual[] = {
+        "wte", "embed_tokens", "word_embeddings", "tok_embeddings", "token_embd", "token_embedding", "token_embeddings",
+        "embed_in", "shared", "embeddings", "embedding", "word_embedding", "word_emb", "tok_emb", "token_emb", "tok_embed",
+        "tokens_embed", "embedding_table", "embed", "emb", "item_embedding", NULL};
+    char last[64];
+    size_t length = strlen(name);
+    const char *from;
 
     if (ends_with(name, ".weight"))
         length -= 7;
-    for (last = name + length; last > name && last[-1] != '.'; last--)
+    for (from = name + length; from > name && from[-1] != '.' && from[-1] != '/'; from--)
         ;
-    length -= (size_t)(last - name);
-    for (i = 0; i < sizeof usual / sizeof *usual; i++)
-        if (strlen(usual[i]) == length && memcmp(last, usual[i], length) == 0)
-            return 1;
-    return 0;
+    snprintf(last, sizeof last, "%.*s", (int)(name + length - from < 63 ? name + length - from : 63), from);
+    return word_place(last, usual);
 }
 
-/* The tensor that is named, or the one that looks like an embedding, or the only one with two sides. */
-static const tensor *choose_tensor(trouble *why, const tensors *w, const char *name)
+static int looks_like_output(const char *name)
 {
+    return strcmp(name, "output.weight") == 0 || ends_with(name, "lm_head.weight") || ends_with(name, "embed_out.weight");
+}
+
+/* Whether two tensors of a model are the same numbers. */
+static int tensors_equal(const model_files *m, const tensor *a, const tensor *b)
+{
+    return a->file != NO_FILE && b->file != NO_FILE && a->type == b->type && a->type < TENSOR_KINDS && a->rank == b->rank
+        && memcmp(a->shape, b->shape, sizeof a->shape) == 0 && a->end - a->begin == b->end - b->begin
+        && memcmp(m->file[a->file].file.data + a->begin, m->file[b->file].file.data + b->begin,
+                  (size_t)(a->end - a->begin)) == 0;
+}
+
+/* The tensor that is named, or the one that looks like an embedding (or several that are the same numbers), or the
+   output's, or the only one with two sides. */
+SHARED const tensor *choose_tensor(trouble *why, const model_files *m, const char *name)
+{
+    const tensors *w = &m->all;
     const tensor *chosen = name ? tensors_find(w, name) : NULL;
     char names[400] = "";
     size_t i, found = 0;
-    int by_name;
+    int stage;
 
-    if (chosen)
-        return chosen;
-    for (by_name = 1; by_name >= 0 && !found; by_name--)   /* by its name; if none, by its shape */
+    for (stage = 0; stage < 3 && !found && !(name && chosen); stage++)
         for (i = 0; i < w->count; i++) {
             const tensor *t = &w->list[i];
-            const int two = t->rank == 2 || t->rank == 0;   /* an index does not know shapes */
-            if (!two || (by_name && !looks_like_embedding(t->name)))
+            const int known = t->file != NO_FILE;
+            if ((known && (t->rank != 2 || t->shape[0] == 0 || t->shape[1] == 0)) || (stage == 2 && m->missing[0])
+                || (stage == 0 ? looks_like_embedding(t->name) < 0 : stage == 1 && !looks_like_output(t->name)))
                 continue;
+            if (found && !name && tensors_equal(m, chosen, t)) {
+                if ((unsigned)looks_like_embedding(t->name) < (unsigned)looks_like_embedding(chosen->name))
+                    chosen = t;
+                continue;
+            }
             chosen = t;
             if (found++ == 0 || strlen(names) < 300)
                 add_text(names, sizeof names, found > 1 ? ", %.100s" : "%.100s", t->name);
         }
-    if (found == 1 && !name)
-        return chosen;
-    if (!found)
-        trouble_set(why, "%s: no tensor with two sides", w->path);
-    else if (name)
+    if (chosen && (name ? strcmp(chosen->name, name) == 0 : found == 1)) {
+        if (chosen->file != NO_FILE)
+            return chosen;
+        trouble_set(why, "%s: tensor %s is in a file that is not there, as is %s", w->path, chosen->name, m->missing);
+    } else if (!found) {
+        trouble_set(why, "%s: no tensor with two sides%s%s", w->path, m->missing[0] ? "; not there: " : "", m->missing);
+    } else if (name) {
         trouble_set(why, "%s: tensor %s: missing; perhaps it is %s", w->path, name, names);
-    else
+    } else {
         trouble_set(why, "%s: which tensor is the table? --tensor names one of %s", w->path, names);
+    }
     return NULL;
-}
-
-/* The shard that an index names for the tensor takes the place of the index. */
-static const tensor *open_shard(source *s, const char *name)
-{
-    const tensor *t = choose_tensor(&s->why, &s->all, name);
-    char *path = t ? index_file(&s->why, &s->all, t) : NULL;
-    file_view file = {NULL, 0, 0};
-    tensors shard;
-
-    memset(&shard, 0, sizeof shard);
-    if (path)
-        file = view_file(&s->why, path);
-    if (file.data)
-        shard = safetensors_parse(&s->why, path, file.data, file.size);
-    if (s->why.text[0])
-        return NULL;
-    name = t->name;
-    t = tensors_find(&shard, name);
-    if (!t)
-        trouble_set(&s->why, "%s: tensor %s: missing, though %s says it is here", path, name, s->path);
-    tensors_give(&s->all);
-    close_view(&s->file);
-    give(s->path);
-    s->path = path;
-    s->file = file;
-    s->all = shard;
-    return t;
 }
 
 /* FIRST:LAST within `whole` rows. */
@@ -2322,52 +2999,104 @@ static void choose_rows(source *s, const char *text)
     s->rows = (size_t)(last - first);
 }
 
-/* Its tensor, or its words, in a file of this format. */
+/* model2vec gives tokens shares of rows, and weights: a row for each token is what it makes of them. */
+static void source_mapping(source *s)
+{
+    const tensor *mapping = tensors_find(s->in, "mapping"), *weights = tensors_find(s->in, "weights");
+
+    if (strcmp(s->t->name, "embeddings") != 0)
+        return;
+    if (mapping && mapping->rank == 1 && mapping->shape[0] && (mapping->type == TENSOR_I64 || mapping->type == TENSOR_I32)) {
+        s->mapping = mapping;
+        s->whole = mapping->shape[0];
+    }
+    if (weights && weights->rank == 1 && weights->shape[0] == s->whole && weights->type < TENSOR_READABLE)
+        s->weights = weights;
+}
+
+/* Its tensor, or its words, in a file of this format; the first one of the model. */
 static void find_table(source *s, const source_request *r, table_kind f)
 {
     trouble *why = &s->why;
+    model_file *file = &s->m.file[0];
+    tensors names;
 
     if (f == TEXT) {
-        s->words = words_parse(why, s->path, s->file.data, s->file.size);
+        s->words = words_parse(why, s->path, file->file.data, file->file.size);
+        s->whole = s->words.count;
+        s->dim = s->words.dim;
         return;
     }
-    s->all = f == NPY ? npy_parse(why, s->path, s->file.data, s->file.size)
-           : f == GGUF ? gguf_parse(why, s->path, s->file.data, s->file.size)
-           : f == INDEX ? index_parse(why, s->path, s->file.data, s->file.size)
-           : f == RAW ? raw_parse(why, s->path, s->file.data, s->file.size, r->dim)
-                      : safetensors_parse(why, s->path, s->file.data, s->file.size);
-    if (why->text[0])
+    if (f == INDEX) {
+        names = index_parse(why, s->path, file->file.data, file->file.size);
+        s->m.indexed = 1;
+        s->m.count = 0;   /* the index is no file of it */
+        if (!why->text[0])
+            model_open_index(why, &s->m, &names);
+        tensors_give(&names);
+    } else {
+        file->all = f == NPY ? npy_parse(why, s->path, file->file.data, file->file.size)
+                  : f == GGUF ? gguf_parse(why, s->path, file->file.data, file->file.size)
+                  : f == RAW ? raw_parse(why, s->path, file->file.data, file->file.size, r->dim)
+                             : safetensors_parse(why, s->path, file->file.data, file->file.size);
+        if (!why->text[0])
+            model_join(why, &s->m, file);
+        if (!why->text[0] && f == GGUF)
+            model_open_parts(why, &s->m);
+    }
+    s->m.all.path = s->path;
+    if (!why->text[0])
+        s->t = f == NPY || f == RAW ? &s->m.all.list[0] : choose_tensor(why, &s->m, r->tensor);
+    if (!s->t)
         return;
-    s->t = f == NPY || f == RAW ? &s->all.list[0] : f == INDEX ? open_shard(s, r->tensor)
-                                                               : choose_tensor(why, &s->all, r->tensor);
-    if (s->t)
-        (void)tensor_is_table(why, &s->all, s->t);
+    s->in = &model_file_of(&s->m, s->t)->all;
+    if (tensor_is_table(why, s->in, s->t)) {
+        s->whole = s->t->shape[0];
+        s->dim = s->t->shape[1];
+        source_mapping(s);
+    }
 }
 
 /* Opens a table. Nothing is read yet but headers and, of word vectors, where the lines are; of standard
    input all. After a trouble the source is to be closed, too. */
 SHARED source source_open(const char *path, const source_request *r)
 {
-    source s;
+    const int piped = strcmp(path, "-") == 0;
     table_kind f = RAW;
+    file_view file = {NULL, 0, NULL};
+    source s;
 
     memset(&s, 0, sizeof s);
-    s.path = table_path(&s.why, input_name(path));
-    if (s.path)
-        s.file = input_view(&s.why, strcmp(path, "-") == 0 ? path : s.path);
-    if (!s.why.text[0])
-        f = kind_of_table(&s, r);
-    if (!s.why.text[0] && f == RAW && !r->dim) {
-        s.misused = 1;
-        trouble_set(&s.why, "--format raw: --dim tells how many numbers a row has");
+    s.m.path = piped ? text_copy(&s.why, input_name(path), strlen(input_name(path))) : model_path(&s.why, path);
+    s.path = s.m.path;
+    if (s.path && !piped && is_folder(s.path)) {   /* shards without an index */
+        model_files_close(&s.m);
+        s.m = model_files_open(&s.why, path);
+        s.path = s.m.path;
+        if (!s.why.text[0])
+            s.t = choose_tensor(&s.why, &s.m, r->tensor);
+        if (s.t) {
+            s.in = &model_file_of(&s.m, s.t)->all;
+            s.whole = s.t->shape[0];
+            s.dim = s.t->shape[1];
+            (void)tensor_is_table(&s.why, s.in, s.t);
+        }
+    } else if (s.path) {
+        file = input_view(&s.why, piped ? path : s.path);
+        if (!s.why.text[0])
+            f = kind_of_table(&s, r, file.data, file.size);
+        (void)model_add(&s.why, &s.m, text_copy(&s.why, s.path, strlen(s.path)), file);
+        if (!s.why.text[0] && f == RAW && !r->dim) {
+            s.misused = 1;
+            trouble_set(&s.why, "--format raw: --dim tells how many numbers a row has");
+        }
+        if (!s.why.text[0])
+            find_table(&s, r, f);
     }
-    if (!s.why.text[0])
-        find_table(&s, r, f);
     if (s.why.text[0])
         return s;
-    s.all.path = s.path;
-    s.whole = s.t ? s.t->shape[0] : s.words.count;
-    s.dim = s.t ? s.t->shape[1] : s.words.dim;
+    if (s.t)
+        s.path = model_file_of(&s.m, s.t)->path;
     if (s.dim > INT32_MAX || s.whole > UINT32_MAX)
         trouble_set(&s.why, "%s: %zu x %zu: too large", s.path, s.whole, s.dim);
     else
@@ -2377,10 +3106,8 @@ SHARED source source_open(const char *path, const source_request *r)
 
 SHARED void source_close(source *s)
 {
-    tensors_give(&s->all);
     words_give(&s->words);
-    close_view(&s->file);
-    give(s->path);
+    model_files_close(&s->m);
 }
 
 /* ======================================================================================= */
@@ -2391,9 +3118,31 @@ SHARED void source_close(source *s)
 SHARED int source_rows(void *user, size_t first, size_t count, float *dst)
 {
     source *s = (source *)user;
+    size_t i, k;
 
+    for (i = 0; i < count && s->mapping; i++) {
+        const unsigned char *p = s->in->data + s->mapping->begin
+                                 + (s->mapping->type == TENSOR_I64 ? 8 : 4) * (s->first + first + i);
+        const uint64_t row = s->mapping->type == TENSOR_I64 ? get64(p) : get32(p);
+        if (row >= s->t->shape[0]) {
+            trouble_set(&s->why, "%s: tensor mapping: token %zu has row %llu, embeddings has %zu", s->path,
+                        s->first + first + i, (unsigned long long)row, s->t->shape[0]);
+            return -1;
+        }
+        if (tensor_rows(&s->why, s->in, s->t, (size_t)row, 1, dst + i * s->dim) != 0)
+            return -1;
+    }
+    if (s->t && !s->mapping && tensor_rows(&s->why, s->in, s->t, s->first + first, count, dst) != 0)
+        return -1;
+    for (i = 0; i < count && s->weights; i++) {
+        const tensor_kind *kind = &tensor_kinds[s->weights->type];
+        float weight;
+        tensor_numbers(s->weights->type, s->in->data + s->weights->begin + (s->first + first + i) * kind->size, 1, &weight);
+        for (k = 0; k < s->dim; k++)
+            dst[i * s->dim + k] *= weight;
+    }
     if (s->t)
-        return tensor_rows(&s->why, &s->all, s->t, s->first + first, count, dst);
+        return 0;
     return words_rows(&s->why, &s->words, s->first + first, count, dst);
 }
 

@@ -28,8 +28,11 @@
 
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
+static void temps_lost(void);
+#define TENSOR_FILES_LOST temps_lost()
 #define TENSOR_FILES_TABLES
 #include "tensor_files.h"
+#include "vocabulary.h"
 
 #include <math.h>
 #include <signal.h>
@@ -129,6 +132,18 @@ NEVER_RETURNS PRINTS(1) static void misused(const char *format, ...)
     end_with(2, format, list);
 }
 
+PRINTS(1) static void note(const char *format, ...)
+{
+    va_list list;
+
+    bar_clear();
+    fprintf(stderr, "ttembed%s%s: note: ", *command_name ? " " : "", command_name);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fprintf(stderr, "\n");
+}
+
 static void check(const trouble *why)
 {
     if (why->text[0])
@@ -150,16 +165,23 @@ static void signals_wait(int wait)
     (void)sigprocmask(wait ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-/* Removes what is half written and dies of the signal, as the shell expects it, at once, also while the
-   library computes: with nothing but calls that a handler may make. */
-static void on_signal(int number)
+/* What a handler of signals may do. */
+static void temps_lost(void)
 {
-    static const char said[] = "ttembed: stopped\n";
     int i;
 
     for (i = 0; i < TEMPS; i++)
         if (temps[i].there)
             (void)unlink(temps[i].path);
+}
+
+/* Removes what is half written and dies of the signal, as the shell expects it, at once, also while the
+   library computes: with nothing but calls that a handler may make. */
+static void on_signal(int number)
+{
+    static const char said[] = "ttembed: stopped\n";
+
+    temps_lost();
     if (bar_there && write(2, "\n", 1) != 1)
         _exit(1);
     if (write(2, said, sizeof said - 1) < 0)
@@ -169,6 +191,10 @@ static void on_signal(int number)
     (void)raise(number);
 }
 #else
+static void temps_lost(void)
+{
+}
+
 static void signals_wait(int wait)
 {
     (void)wait;
@@ -301,8 +327,8 @@ static void print_json_string(const char *text)
 typedef enum {
     O_TENSOR, O_FORMAT, O_DIM, O_ROWS,
     O_RATIO, O_EPS, O_EFFORT, O_CALIBRATION, O_WEIGHTS, O_LIKE, O_LAYOUT, O_CODING, O_SHAPE, O_MAX_RANK, O_WEIGHT,
-    O_TABLE, O_VOCAB, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME,
-    O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
+    O_TABLE, O_VOCAB, O_WORST, O_BY_FREQUENCY, O_JSON, O_COUNT, O_INNER, O_RAW, O_ROW, O_NAME, O_RATIOS, O_SVG, O_TYPE,
+    O_OUTPUT, O_FORCE, O_VERBOSE, O_QUIET, O_HELP, OPTIONS
 } option_id;
 
 static const struct {
@@ -336,17 +362,21 @@ static const struct {
     {"raw", NULL, "float32 bytes instead of text"},
     {"row", "N", "the row of ROWS to take, where it has several"},
     {"name", "NAME", "the array's name in C; default: the file's"},
+    {"ratios", "A,B,..", "which ones; default 4,6,8,12,16,24,38.4"},
+    {"svg", "FILE", "a drawing, too"},
+    {"type", "NAME", "of a GGUF: F32, F16, BF16 or Q8_0; default: what it has, or Q8_0 where that cannot be written"},
+    {"output", "OUT", "-o OUT: the last argument, given as an option"},
     {"force", NULL, "overwrite what is there"},
     {"verbose", NULL, "a line of progress each second where there is no terminal"},
     {"quiet", NULL, "no progress, no summary"},
     {"help", NULL, "this text"}
 };
 
-#define BIT(option) (1u << (option))
+#define BIT(option) ((uint64_t)1 << (option))
 #define TABLE_OPTIONS (BIT(O_TENSOR) | BIT(O_FORMAT) | BIT(O_DIM) | BIT(O_ROWS))
 #define LEARN_OPTIONS (BIT(O_RATIO) | BIT(O_EPS) | BIT(O_EFFORT) | BIT(O_CALIBRATION) | BIT(O_WEIGHTS))
 #define TOKEN_OPTIONS (BIT(O_LAYOUT) | BIT(O_CODING) | BIT(O_SHAPE) | BIT(O_MAX_RANK))
-#define OUTPUT_OPTIONS (BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_HELP))
+#define OUTPUT_OPTIONS (BIT(O_OUTPUT) | BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_HELP))
 
 typedef struct command command;
 
@@ -362,7 +392,7 @@ struct command {
     void (*run)(const request *);
     int least, most;   /* arguments */
     const char *usage, *help, *example;
-    unsigned options;
+    uint64_t options;
 };
 
 static int given(const request *r, option_id o)
@@ -500,16 +530,21 @@ static void outputs_place(const output *first, const output *second)
 /* ======================================================================================= */
 
 /* Opens a table; `dim`, unless 0, is that of raw rows without --dim. */
-static source table_open(const request *r, const char *path, size_t dim)
+static source table_try(const request *r, const char *path, size_t dim)
 {
     source_request which;
-    source s;
 
     which.tensor = r->option[O_TENSOR];
     which.format = r->option[O_FORMAT];
     which.rows = r->option[O_ROWS];
     which.dim = whole_option(r, O_DIM, dim, 1, INT32_MAX);
-    s = source_open(path, &which);
+    return source_open(path, &which);
+}
+
+static source table_open(const request *r, const char *path, size_t dim)
+{
+    source s = table_try(r, path, dim);
+
     if (s.misused)
         misused("%s", s.why.text);
     check(&s.why);
@@ -581,12 +616,18 @@ static int image_rows(void *user, size_t first, size_t count, float *dst)
     return 0;
 }
 
-static void print_summary(const char *path, const tte_table *t)
+/* "OUT: wte.weight: 4,096 x 128, .." */
+static void print_summary(const char *path, const source *from, const tte_table *t)
 {
     tte_info i;
 
     (void)tte_get_info(t, &i);
-    printf("%s: %s x %s, %s bytes", path, commas(i.vocab), commas(i.dim), commas(i.bytes));
+    printf("%s: ", path);
+    if (from && from->t)
+        printf("%s%s: ", from->t->name, from->mapping ? " by mapping" : "");
+    else if (from && from->words.wordless)
+        printf("numbers without words: ");
+    printf("%s x %s, %s bytes", commas(i.vocab), commas(i.dim), commas(i.bytes));
     if (i.vocab)
         printf(", %.2f times smaller than float32, relative error %.4f", i.ratio, i.rel_error);
     if (i.weighted_error < i.rel_error || i.weighted_error > i.rel_error)
@@ -608,12 +649,6 @@ static void check_made(tte_status status, const tte_image *image, size_t vocab, 
 /* WORDS: the vocabulary beside an image, a word a line, by token id                       */
 /* ======================================================================================= */
 
-typedef struct {
-    bytes text;            /* data NULL: there is none */
-    const char **word;     /* count zero-terminated words */
-    size_t count;
-} vocabulary;
-
 /* "glove.tte" has its words in "glove.vocab". */
 static char *vocabulary_path(const char *image)
 {
@@ -625,97 +660,17 @@ static char *vocabulary_path(const char *image)
     return path;
 }
 
-/* Of an array of `tokens` words, one a line; none where there are not as many. */
-static vocabulary words_of_lines(bytes text, size_t tokens)
-{
-    vocabulary v = {text, NULL, 0};
-    size_t i;
-
-    for (i = 0; i < text.size; i++)
-        v.count += text.data[i] == '\n';
-    v.count = v.count == tokens ? tokens : 0;
-    if (v.count)
-        v.word = (const char **)take(tokens, sizeof *v.word);
-    for (i = 0, tokens = 0; tokens < v.count; tokens++) {
-        v.word[tokens] = (const char *)text.data + i;
-        while (text.data[i] != '\n')
-            i++;
-        text.data[i++] = 0;
-    }
-    return v;
-}
-
-/* {"word": id, ..}, as such or as model.vocab of a tokenizer.json. Ids may be missing, as rows that only
-   fill up a table have no words, but not beyond it. */
-static vocabulary words_of_json(trouble *why, const char *path, bytes text, size_t tokens)
-{
-    vocabulary v = {{NULL, 0}, NULL, 0};
-    json j = json_parse(why, path, 0, text.data, text.size);
-    size_t map = 0, k;
-
-    if (!why->text[0] && j.node[0].kind == JSON_OBJECT && (k = json_get(&j, 0, "model")) != 0
-        && j.node[k].kind == JSON_OBJECT)
-        map = json_need(&j, k, "vocab");
-    v.word = (const char **)take(tokens, sizeof *v.word);
-    for (v.count = 0; v.count < tokens; v.count++)
-        v.word[v.count] = NULL;
-    for (k = json_first(&j, map, JSON_OBJECT); k; k = json_after(&j, map, k + 1)) {
-        const size_t id = (size_t)json_whole(&j, k + 1, 0, tokens - 1);
-        if (!why->text[0]) {
-            give((void *)(uintptr_t)v.word[id]);
-            v.word[id] = (const char *)json_string(&j, k).data;
-        }
-    }
-    give(j.node);
-    return v;
-}
-
-static void vocabulary_close(vocabulary *v)
-{
-    size_t i;
-
-    for (i = 0; i < v->count && !v->text.data; i++)
-        give((void *)(uintptr_t)v->word[i]);
-    give(v->text.data);
-    give((void *)v->word);
-    v->text.data = NULL;
-    v->word = NULL;
-    v->count = 0;
-}
-
-/* The words in a file; none after a trouble. */
-static vocabulary vocabulary_read(trouble *why, const char *path, size_t tokens)
-{
-    vocabulary v = {{NULL, 0}, NULL, 0};
-    const bytes text = read_file(why, path);
-    size_t at = 0;
-
-    while (at < text.size && (text.data[at] == ' ' || text.data[at] == '\n' || text.data[at] == '\r'))
-        at++;
-    if (!text.data)
-        return v;
-    if (ends_with(path, ".json") && at < text.size && text.data[at] == '{') {
-        v = words_of_json(why, path, text, tokens);
-        give(text.data);
-    } else {
-        v = words_of_lines(text, tokens);
-        if (!v.count)
-            trouble_set(why, "%s: not a word for each of %zu tokens, a line each", path, tokens);
-    }
-    if (why->text[0])
-        vocabulary_close(&v);
-    return v;
-}
-
-/* The words of an image, if they lie beside it and are as many as it has tokens. */
+/* The words of an image, where they lie beside it. */
 static vocabulary vocabulary_beside(const image_in *in)
 {
     char *path = vocabulary_path(in->path);
-    vocabulary v = {{NULL, 0}, NULL, 0};
+    vocabulary v = {NULL, 0, 0, NULL, 0};
     trouble why = {""};
 
-    if (!in->piped && !file_missing(path))
+    if (!in->piped && in->info.vocab && !file_missing(path))
         v = vocabulary_read(&why, path, in->info.vocab);
+    if (why.text[0])
+        note("no words: %s", why.text);
     give(path);
     return v;
 }
@@ -724,10 +679,8 @@ static vocabulary vocabulary_beside(const image_in *in)
    compared. */
 static vocabulary vocabulary_open(const request *r, const image_in *in)
 {
-    static const char *const names[] = {"vocab.json", "tokenizer.json"};
-    vocabulary v = {{NULL, 0}, NULL, 0};
-    trouble why = {""};
-    size_t i;
+    vocabulary v = {NULL, 0, 0, NULL, 0};
+    trouble why = {""}, none = {""};   /* a file beside the table may be about something else */
 
     if (!in->info.vocab)
         return v;
@@ -737,112 +690,121 @@ static vocabulary vocabulary_open(const request *r, const image_in *in)
         return v;
     }
     v = vocabulary_beside(in);
-    for (i = 0; i < sizeof names / sizeof *names && given(r, O_TABLE) && !v.count; i++) {
-        trouble none = {""};   /* a file that may be about something else */
-        char *table = table_path(&why, r->option[O_TABLE]), *path, *slash;
-        check(&why);
-        slash = strrchr(table, '/');
-        if (slash)
-            *slash = 0;
-        path = path_join(&why, slash ? table : ".", names[i]);
-        check(&why);
-        if (!file_missing(path))
-            v = vocabulary_read(&none, path, in->info.vocab);
-        give(path);
-        give(table);
+    if (given(r, O_TABLE) && !v.count) {
+        source s = table_open(r, r->option[O_TABLE], in->info.dim);
+        v = vocabulary_of_source(&none, &s);
+        if (v.count != in->info.vocab)
+            vocabulary_close(&v);
+        source_close(&s);
     }
     return v;
 }
 
-/* A token by its id, or by its word. */
+/* A token by its id, "42" or "#42", or by its word. A number that is a word, too, is the word. */
 static uint32_t token_named(const image_in *in, const vocabulary *v, const char *name)
 {
-    uint64_t id;
-    size_t i;
+    const int marked = name[0] == '#' && name[1] != 0 && strspn(name + 1, "0123456789") == strlen(name + 1);
+    const int digits = name[0] && strspn(name, "0123456789") == strlen(name);
+    trouble why = {""};
+    word_search found;
+    uint64_t id = 0;
+    int is_id;
 
     if (!in->info.vocab)
         fail("%s: an image of no rows", in->path);
-    if (whole_number(name, in->info.vocab - 1, &id))
+    is_id = (marked || digits) && whole_number(name + marked, in->info.vocab - 1, &id);
+    if (marked && is_id)
         return (uint32_t)id;
-    if (name[0] && strspn(name, "0123456789") == strlen(name))
-        fail("%s: token %s: the ids end at %zu", in->path, name, in->info.vocab - 1);
-    for (i = 0; i < v->count; i++)
-        if (v->word[i] && strcmp(v->word[i], name) == 0)
-            return (uint32_t)i;
+    if (marked)
+        fail("%s: token %s: the ids end at #%zu", in->path, name, in->info.vocab - 1);
+    found = vocabulary_find(&why, v, name);
+    check(&why);
+    if (found.exact != NO_WORD && digits)
+        note("\"%s\" is a word, token #%zu; the token with this id is #%s", name, found.exact, name);
+    else if (found.exact != NO_WORD && found.count > 1)
+        note("\"%s\": token #%zu of %s", name, found.exact, found.listed);
+    if (found.exact != NO_WORD)
+        return (uint32_t)found.exact;
+    if (is_id)
+        return (uint32_t)id;
+    if (found.count == 1)
+        return (uint32_t)found.first;
+    if (found.count)
+        fail("%s: token %s: which one? %s", in->path, name, found.listed);
+    if (digits)
+        fail("%s: token %s: the ids end at %zu%s", in->path, name, in->info.vocab - 1,
+             v->count ? ", and it is not among the words" : "");
     if (v->count)
         fail("%s: token %s: not among the words", in->path, name);
     misused("token %s: expected a number: there are no words beside %s; --vocab names them", name,
             in->path);
 }
 
-static void write_word(const output *out, const void *word, size_t length)
+/* A new image has the words of the old ones, where all have them, and those of new rows. Before the work begins:
+   which, and whether their file may be written. */
+static vocabulary plan_words(const request *r, const image_in *in, size_t images, const source *more, const char *path)
 {
-    output_write(out, word, length);
-    output_write(out, "\n", 1);
-}
-
-/* A new image keeps the words of the old ones, where all have them, and those of new rows. Whether it
-   does, and whether that file may be written, before the work begins. */
-static int plan_words(const request *r, const image_in *in, size_t images, const source *more,
-                      const char *path)
-{
+    vocabulary all = {NULL, 0, 0, NULL, 0};
+    trouble why = {""};
     char *words_path;
-    size_t i, have = 0;
-
-    if (strcmp(path, "-") == 0 || (more && more->t))
-        return 0;
-    for (i = 0; i < images; i++) {
-        vocabulary v = vocabulary_beside(&in[i]);
-        have += v.count != 0;
-        vocabulary_close(&v);
-    }
-    if (have != images)
-        return 0;
-    words_path = vocabulary_path(path);
-    check_output(r, words_path);
-    give(words_path);
-    return 1;
-}
-
-/* All of them, in a temporary file. */
-static output write_words(const char *path, const image_in *in, size_t images, const source *more)
-{
-    const output out = output_begin(path);
     size_t i, k;
 
-    for (i = 0; i < images; i++) {
-        vocabulary v = vocabulary_beside(&in[i]);
+    if (strcmp(path, "-") == 0)
+        return all;
+    for (i = 0; i < images + (more != NULL) && (i == 0 || all.count); i++) {
+        vocabulary v = i < images ? vocabulary_beside(&in[i]) : vocabulary_of_source(&why, more);
+        const size_t before = all.count;
+        if (why.text[0])
+            note("no words: %s", why.text);
+        why.text[0] = 0;
+        if (v.count)
+            vocabulary_grow(&why, &all, v.count);
+        else
+            vocabulary_close(&all);
         for (k = 0; k < v.count; k++)
-            write_word(&out, v.word[k], strlen(v.word[k]));
+            if (vocabulary_word(&v, k))
+                vocabulary_put(&why, &all, before + k, vocabulary_word(&v, k), strlen(vocabulary_word(&v, k)));
         vocabulary_close(&v);
+        check(&why);
     }
-    for (k = 0; more && k < more->rows; k++) {
-        size_t length;
-        const unsigned char *word = words_word(&more->words, more->first + k, &length);
-        write_word(&out, word, length);
+    if (all.count) {
+        words_path = vocabulary_path(path);
+        check_output(r, words_path);
+        give(words_path);
     }
-    output_end(&out);
-    return out;
+    return all;
 }
 
-/* Puts a new image in its place, with its words where plan_words said so, and frees it. */
-static void image_save(const request *r, const char *path, tte_image *image, int planned,
-                       const image_in *in, size_t images, const source *more)
+/* Puts a new image in its place, with its words, and frees both. `from` is what was read, or NULL. */
+static void image_save(const request *r, const char *path, tte_image *image, vocabulary *planned, const source *from)
 {
-    char *words_path = planned ? vocabulary_path(path) : NULL;
+    char *words_path = planned->count ? vocabulary_path(path) : NULL;
+    trouble why = {""};
     output out, words;
     tte_table t;
+    size_t i;
 
     bar_clear();
+    for (i = 0; from && i < from->m.count; i++)
+        view_check(&why, &from->m.file[i].file);
+    check(&why);
     out = output_begin(path);
     output_write(&out, image->data, image->size);
     output_end(&out);
-    if (planned)
-        words = write_words(words_path, in, images, more);
-    outputs_place(&out, planned ? &words : NULL);
+    if (words_path) {
+        words = output_begin(words_path);
+        for (i = 0; i < planned->count; i++) {
+            const char *word = vocabulary_word(planned, i);
+            output_write(&words, word ? word : "", word ? strlen(word) : 0);
+            output_write(&words, "\n", 1);
+        }
+        output_end(&words);
+    }
+    outputs_place(&out, words_path ? &words : NULL);
     if (!given(r, O_QUIET) && strcmp(path, "-") != 0 && tte_open(&t, image->data, image->size) == TTE_OK)
-        print_summary(path, &t);
+        print_summary(path, from, &t);
     tte_free(image);
+    vocabulary_close(planned);
     give(words_path);
 }
 
@@ -901,11 +863,13 @@ static void make_of_table(const request *r,
     tte_options o;
     image_in like;
     source s;
-    int words;
+    vocabulary words;
 
     check_output(r, path);
     s = table_open(r, r->argument[0], 0);
-    words = with_words && plan_words(r, NULL, 0, &s, path);
+    memset(&words, 0, sizeof words);
+    if (with_words)
+        words = plan_words(r, NULL, 0, &s, path);
     o = read_options(r, s.first, s.rows, s.whole, s.dim);
     memset(&like, 0, sizeof like);
     if (given(r, O_LIKE)) {
@@ -920,7 +884,7 @@ static void make_of_table(const request *r,
     bar_clear();
     check(&s.why);
     check_made(status, &image, s.rows, s.dim, s.path);
-    image_save(r, path, &image, words, NULL, 0, &s);
+    image_save(r, path, &image, &words, &s);
     image_close(&like);
     source_close(&s);
 }
@@ -1012,12 +976,12 @@ static void print_token(uint32_t token, const vocabulary *v, int as_json)
 {
     printf(as_json ? "\"token\": %lu" : "%8lu", (unsigned long)token);
     if (v->count && as_json) {
-        if (v->word[token]) {
+        if (vocabulary_word(v, token)) {
             printf(", \"word\": ");
-            print_json_string(v->word[token]);
+            print_json_string(vocabulary_word(v, token));
         }
     } else if (v->count) {
-        const char *word = v->word[token] ? v->word[token] : "";
+        const char *word = vocabulary_word(v, token) ? vocabulary_word(v, token) : "";
         size_t i;
         printf("  ");
         for (i = 0; word[i]; i++)   /* words come from files */
@@ -1125,6 +1089,68 @@ static void print_info(const image_in *in, int as_json)
     print_field(as_json, "max_row_error", "%.6g", i->max_row_error);
 }
 
+/* The tensors of a file that holds no image, and which one is the table. */
+static void run_list(const request *r)
+{
+    source s = table_try(r, r->argument[0], 0);
+    const tensors *w = &s.m.all;
+    const int as_json = given(r, O_JSON);
+    char shape[256];
+    size_t i, k;
+
+    if (s.misused)
+        misused("%s", s.why.text);
+    if (!w->count && !s.words.count)
+        check(&s.why);
+    printf(as_json ? "{\n  \"file\": " : "");
+    if (as_json)
+        print_json_string(s.m.path);
+    if (as_json && !w->count)
+        printf(",\n  \"vocab\": %zu,\n  \"dim\": %zu", s.whole, s.dim);
+    else if (as_json)
+        printf(",\n  \"tensors\": [");
+    else if (!w->count)
+        printf("%s: %s x %s, %s of word vectors\n", s.m.path, commas(s.whole), commas(s.dim),
+               s.words.binary ? "float32" : s.words.wordless ? "lines without words" : "text");
+    for (i = 0; i < w->count; i++) {
+        const tensor *t = &w->list[i];
+        const int is_table = s.t && strcmp(t->name, s.t->name) == 0;
+        if (as_json) {
+            printf("%s\n    {\"name\": ", i ? "," : "");
+            print_json_string(t->name);
+            printf(", \"dtype\": \"%s\", \"shape\": [", t->file == NO_FILE ? "" : t->dtype);
+            for (k = 0; k < t->rank; k++)
+                printf(k ? ", %zu" : "%zu", t->shape[k]);
+            printf("], \"bytes\": %llu, \"table\": %s", (unsigned long long)(t->end - t->begin), is_table ? "true" : "false");
+            if (t->file != NO_FILE && s.m.count > 1) {
+                printf(", \"file\": ");
+                print_json_string(s.m.file[t->file].path);
+            }
+            printf("}");
+        } else {
+            tensor_shape_text(t, shape, sizeof shape);
+            printf("%-40s %-8s %16s %14s%s%s\n", t->name, t->file == NO_FILE ? "not there" : t->dtype, shape,
+                   commas(t->end - t->begin), t->alias ? "  another name" : "", is_table ? "  <- the table" : "");
+        }
+    }
+    printf(as_json ? (w->count ? "\n  ]\n}\n" : "\n}\n") : "");
+    if (!as_json && s.why.text[0])
+        printf("\n%s\n", s.why.text);
+    source_close(&s);
+}
+
+/* Whether there is something in this place that is no image. */
+static int is_other_file(const char *path)
+{
+    unsigned char magic[8];
+    FILE *file = strcmp(path, "-") == 0 || is_folder(path) ? NULL : fopen(path, "rb");
+    size_t got = file ? fread(magic, 1, 8, file) : 0;
+
+    if (file)
+        fclose(file);
+    return is_folder(path) || (got == 8 && memcmp(magic, "\x89TTE\r\n\x1a\n", 8) != 0);
+}
+
 static void run_info(const request *r)
 {
     const int as_json = given(r, O_JSON), by_frequency = given(r, O_BY_FREQUENCY);
@@ -1135,6 +1161,10 @@ static void run_info(const request *r)
 
     if ((worst || by_frequency) != given(r, O_TABLE))
         misused("--table FILE, the dense table, goes with --worst or --by-frequency, and they need it");
+    if (!given(r, O_TABLE) && is_other_file(r->argument[0])) {
+        run_list(r);
+        return;
+    }
     in = image_open(r->argument[0], 0);
     if (given(r, O_TABLE)) {
         source s = table_open(r, r->option[O_TABLE], in.info.dim);
@@ -1407,6 +1437,9 @@ static void run_c_array(const request *r)
     image_close(&in);
 }
 
+#include "graft.h"
+#include "sweep.h"
+
 /* ======================================================================================= */
 /* COMMANDS THAT MAKE A NEW IMAGE                                                          */
 /* ======================================================================================= */
@@ -1426,7 +1459,7 @@ static void run_append(const request *r)
     tte_status status;
     image_in in;
     source s;
-    int words;
+    vocabulary words;
 
     check_output(r, path);
     in = image_open(r->argument[0], 1);
@@ -1441,7 +1474,7 @@ static void run_append(const request *r)
     rows = source_load(&s);
     status = tte_append(&in.t, rows, s.rows, weights, &image);
     check_made(status, &image, in.info.vocab + s.rows, s.dim, s.path);
-    image_save(r, path, &image, words, &in, 1, &s);
+    image_save(r, path, &image, &words, &s);
     give(weights);
     give(rows);
     source_close(&s);
@@ -1459,7 +1492,7 @@ static void run_replace(const request *r)
     image_in in;
     float *row;
     source s;
-    int words;
+    vocabulary words;
 
     check_output(r, path);
     in = image_open(r->argument[0], 1);
@@ -1480,7 +1513,7 @@ static void run_replace(const request *r)
     row = source_load(&s);
     status = tte_replace(&in.t, token, row, weight, &image);
     check_made(status, &image, in.info.vocab, s.dim, s.path);
-    image_save(r, path, &image, words, &in, 1, NULL);
+    image_save(r, path, &image, &words, NULL);
     give(row);
     vocabulary_close(&v);
     source_close(&s);
@@ -1512,7 +1545,7 @@ static void run_merge(const request *r)
     tte_image image = {NULL, 0};
     tte_status status;
     size_t i;
-    int words;
+    vocabulary words;
 
     check_output(r, path);
     for (i = 0; i < count; i++) {
@@ -1530,7 +1563,7 @@ static void run_merge(const request *r)
             explain_merge(&in[0], &in[i]);
     }
     check_made(status, &image, 0, 0, path);
-    image_save(r, path, &image, words, in, count, NULL);
+    image_save(r, path, &image, &words, NULL);
     for (i = 0; i < count; i++)
         image_close(&in[i]);
     give(parts);
@@ -1544,7 +1577,7 @@ static void run_shrink(const request *r)
     tte_status status;
     tte_options o;
     image_in in;
-    int words;
+    vocabulary words;
 
     if (!given(r, O_RATIO) && !given(r, O_EPS) && !given(r, O_MAX_RANK))
         misused("how small? --ratio, --eps or --max-rank tells");
@@ -1556,7 +1589,7 @@ static void run_shrink(const request *r)
     status = tte_shrink(&in.t, &o, &image);
     bar_clear();
     check_made(status, &image, in.info.vocab, in.info.dim, in.path);
-    image_save(r, path, &image, words, &in, 1, NULL);
+    image_save(r, path, &image, &words, NULL);
     image_close(&in);
 }
 
@@ -1566,9 +1599,10 @@ static void run_shrink(const request *r)
 
 static const command commands[] = {
     {"compress", run_compress, 2, 2, "TABLE OUT.tte",
-     "Compresses a table. TABLE is a .safetensors file, the index of a sharded one or the folder of a\n"
-     "model, a .npy or .gguf file, word vectors as text (.txt, .vec; their words go to OUT.vocab), or\n"
-     "raw float32 with --dim. Without --tensor it is the one tensor that looks like an embedding.\n"
+     "Compresses a table. TABLE is a .safetensors or .gguf file, the index of a sharded one or the folder of\n"
+     "a model, a .npy file, word vectors as text or word2vec's .bin, or raw float32 with --dim. Without\n"
+     "--tensor it is the one tensor that looks like an embedding. Words go to OUT.vocab: those of the\n"
+     "vectors, of the GGUF, or of the tokenizer beside the model.\n"
      "\"-\" is standard input, which is held in memory, and for OUT.tte standard output.",
      "ttembed compress model.safetensors table.tte --ratio 12 --weights zipf",
      TABLE_OPTIONS | LEARN_OPTIONS | TOKEN_OPTIONS | BIT(O_LIKE) | OUTPUT_OPTIONS | BIT(O_VERBOSE)},
@@ -1583,12 +1617,27 @@ static const command commands[] = {
      "ttembed info table.tte --table model.safetensors --worst 20 --by-frequency",
      TABLE_OPTIONS | BIT(O_TABLE) | BIT(O_VOCAB) | BIT(O_WORST) | BIT(O_BY_FREQUENCY) | BIT(O_JSON)
          | BIT(O_HELP)},
+    {"list", run_list, 1, 1, "FILE",
+     "The tensors of a file, an index or a folder, and which one is the table. FILE comes as TABLE in compress.",
+     "ttembed list model.safetensors", TABLE_OPTIONS | BIT(O_JSON) | BIT(O_HELP)},
+    {"sweep", run_sweep, 1, 1, "TABLE",
+     "Bytes and errors of a table at several ratios, beside int8, 4-bit blocks and the SVD of the same bytes:\n"
+     "what to know before choosing one.",
+     "ttembed sweep model.safetensors --ratios 8,16,32 --svg sweep.svg",
+     TABLE_OPTIONS | BIT(O_RATIOS) | BIT(O_EFFORT) | BIT(O_CALIBRATION) | BIT(O_WEIGHTS) | BIT(O_JSON) | BIT(O_SVG)
+         | BIT(O_FORCE) | BIT(O_QUIET) | BIT(O_VERBOSE) | BIT(O_HELP)},
+    {"graft", run_graft, 3, 3, "IMAGE MODEL OUT",
+     "The model with its table replaced by the rows of IMAGE, so that its own runtime measures and runs it.\n"
+     "MODEL is a .safetensors or .gguf file: so is OUT, with all other tensors byte for byte. MODEL is a\n"
+     "folder, the index of shards or the first of several GGUF files: OUT is a folder. Of safetensors the\n"
+     "type stays as it is.",
+     "ttembed graft table.tte model.gguf small.gguf --type Q8_0", BIT(O_TENSOR) | BIT(O_TYPE) | OUTPUT_OPTIONS},
     {"lookup", run_lookup, 2, INT_MAX, "IMAGE TOKEN..",
-     "Rows, one a line: the token, then its numbers. A token is an id or, where the words lie beside\n"
-     "the image in FILE.vocab or --vocab has them, a word.",
+     "Rows, one a line: the token, then its numbers. A token is an id, 42 or #42, or, where the words lie\n"
+     "beside the image in FILE.vocab or --vocab has them, a word. A number that is a word, too, is the word.",
      "ttembed lookup table.tte 42 4711", BIT(O_RAW) | BIT(O_VOCAB) | BIT(O_HELP)},
     {"nearest", run_nearest, 2, 2, "IMAGE TOKEN",
-     "The tokens whose rows point in the most similar direction.",
+     "The tokens whose rows point in the most similar direction. TOKEN comes as in lookup.",
      "ttembed nearest glove.tte river --count 5", BIT(O_COUNT) | BIT(O_INNER) | BIT(O_VOCAB) | BIT(O_HELP)},
     {"verify", run_verify, 1, INT_MAX, "IMAGE..", "Reads every byte and compares checksums.",
      "ttembed verify table.tte && echo good", BIT(O_QUIET) | BIT(O_HELP)},
@@ -1655,7 +1704,7 @@ static void print_command_help(const command *c)
 /* One option at argv[i]; returns how many words it took. */
 static int read_option(request *r, char **argv, int i, int argc)
 {
-    const char *name = argv[i] + 2, *equals = strchr(name, '=');
+    const char *name = strcmp(argv[i], "-o") == 0 ? "output" : strcmp(argv[i], "-h") == 0 ? "help" : argv[i] + 2, *equals = strchr(name, '=');
     const size_t length = equals ? (size_t)(equals - name) : strlen(name);
     int o;
 
@@ -1690,20 +1739,22 @@ static request read_request(int argc, char **argv)
     if (!r.what)
         misused("%s: no such command; ttembed --help lists them", argv[1]);
     command_name = r.what->name;
-    r.argument = (const char **)take((size_t)argc, sizeof *r.argument);
+    r.argument = (const char **)take((size_t)argc + 1, sizeof *r.argument);
     for (i = 2; i < argc;) {
         if (plain || argv[i][0] != '-' || argv[i][1] == 0) {
             r.argument[r.arguments++] = argv[i++];
-        } else if (argv[i][1] != '-') {
+        } else if (argv[i][1] != '-' && strcmp(argv[i], "-o") != 0 && strcmp(argv[i], "-h") != 0) {
             misused("%s: options begin with two dashes; ttembed %s --help lists them", argv[i],
                     r.what->name);
-        } else if (argv[i][2] == 0) {
+        } else if (strcmp(argv[i], "--") == 0) {
             plain = 1;
             i++;
         } else {
             i += read_option(&r, argv, i, argc);
         }
     }
+    if (given(&r, O_OUTPUT))
+        r.argument[r.arguments++] = r.option[O_OUTPUT];
     if (!given(&r, O_HELP) && (r.arguments < r.what->least || r.arguments > r.what->most))
         misused("expected %s; ttembed %s --help tells more", r.what->usage, r.what->name);
     return r;
@@ -1720,6 +1771,8 @@ int main(int argc, char **argv)
         misused("expected a command; ttembed --help lists them");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help();
+    } else if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        printf("ttembed %d.%d.%d\n", TTE_VERSION >> 16, TTE_VERSION >> 8 & 255, TTE_VERSION & 255);
     } else {
         r = read_request(argc, argv);
         if (given(&r, O_HELP))

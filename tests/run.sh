@@ -413,7 +413,10 @@ fi
 
 if has_part docs; then program 'documentation' sh tests/test_docs.sh; fi
 if has_part demo; then program 'demo' sh tests/test_demo.sh; fi
-if has_part ttembed; then program 'ttembed' sh tests/test_ttembed.sh; fi
+if has_part ttembed; then
+    program 'ttembed' sh tests/test_ttembed.sh
+    program 'files' sh tests/test_files.sh
+fi
 
 if [ $((passed + failed)) -eq 0 ]; then
     echo 'nothing ran'

@@ -187,7 +187,7 @@ refused() { # refused WORD ARGUMENTS..
 }
 
 # damaged WHAT FILE WORD CHANGE..: the model with one file changed ("gone": taken away). Damaged
-# weights stand without config.json, so that nothing else can tell that they are.
+# weights stand beside a config.json that tells heads alone, so that nothing else can tell that they are.
 damaged() {
     what=$1
     file=$2
@@ -195,7 +195,7 @@ damaged() {
     shift 3
     copy_model
     rm "$tmp/model/$file"
-    if [ "$file" = $weights ]; then rm "$tmp/model/config.json"; fi
+    if [ "$file" = $weights ]; then echo '{"n_head": 2}' >"$tmp/model/config.json"; fi
     if [ "$1" != gone ] && ! "$tmp/patch_file" $model/"$file" "$tmp/model/$file" "$@" 2>"$tmp/err"; then
         report 1 "$what: cannot be made"
         return
@@ -213,8 +213,8 @@ weights=model.safetensors
 refused 'no/such/folder' no/such/folder
 refused "$tmp/text" "$tmp/text"
 damaged 'no weights' $weights '' gone
-damaged 'no vocabulary' vocab.json '' gone
-damaged 'no merges' merges.txt '' gone
+damaged 'no vocabulary' vocab.json 'encoder.json and vocab.bpe, or tokenizer.json' gone
+damaged 'no merges' merges.txt 'tokenizer.json' gone
 
 size=$(wc -c <$model/$weights)
 for keep in 0 1 7 8 9 100 3000 4879 4880 4881 100000 $((size / 2)) $((size - 1)); do

@@ -45,6 +45,45 @@ static void lanes_are_texts(void)
     state_give(&lanes), state_give(&plain);
 }
 
+/* Scores that are divided by the number of their layer, or not by the root of a head's width, are those of queries that
+ * are made smaller or larger. */
+static void scores_are_scaled(void)
+{
+    enum { LENGTH = 20 };
+    const float root = sqrtf((float)(WIDTH / m.heads));
+    for (int how = 0; how < 2; how++) {
+        model told = m, made = m;
+        state a = state_make(&m, 1, LENGTH), b = state_make(&m, 1, LENGTH);
+        layer each[4];
+        CHECK(m.layers == 4 && m.by_root && !m.by_layer);
+        if (how) told.by_layer = 1;
+        else told.by_root = 0;
+        made.each = each;
+        for (size_t i = 0; i < 4; i++) {
+            const float factor = how ? 1.0f / (float)(i + 1) : root;
+            each[i] = m.each[i];
+            each[i].qkv_w = (float *)test_copy(m.each[i].qkv_w, 3 * WIDTH * WIDTH * sizeof(float));
+            each[i].qkv_b = (float *)test_copy(m.each[i].qkv_b, 3 * WIDTH * sizeof(float));
+            for (size_t at = 0; at < 3 * WIDTH * WIDTH; at++)
+                if (at % (3 * WIDTH) < WIDTH) each[i].qkv_w[at] *= factor;
+            for (size_t at = 0; at < WIDTH; at++) each[i].qkv_b[at] *= factor;
+        }
+        for (size_t at = 0; at < LENGTH; at++) {
+            memcpy(a.x + at * WIDTH, m.wte + (at * 101 + 7) * WIDTH, WIDTH * sizeof(float));
+            memcpy(b.x + at * WIDTH, a.x + at * WIDTH, WIDTH * sizeof(float));
+        }
+        forward(&told, &a, 0, LENGTH);
+        forward(&made, &b, 0, LENGTH);
+        CHECK_LE(distance(a.x, b.x, LENGTH * WIDTH), 1e-5 * norm(b.x, LENGTH * WIDTH));
+        for (size_t at = 0; at < LENGTH; at++)
+            memcpy(b.x + at * WIDTH, m.wte + (at * 101 + 7) * WIDTH, WIDTH * sizeof(float));
+        forward(&m, &b, 0, LENGTH);
+        CHECK(distance(a.x, b.x, LENGTH * WIDTH) > 1e-3 * norm(b.x, LENGTH * WIDTH));
+        for (size_t i = 0; i < 4; i++) free(each[i].qkv_w), free(each[i].qkv_b);
+        state_give(&a), state_give(&b);
+    }
+}
+
 /* ---- what a model does with its table ------------------------------------------------------------------ */
 
 static double sum_of(const double *values, size_t count)
@@ -237,6 +276,7 @@ int main(int argc, char **argv)
     m = model_load("examples/tiny-gpt2");
     tok = tokenizer_load("examples/tiny-gpt2", m.vocab);
     RUN(lanes_are_texts);
+    RUN(scores_are_scaled);
     RUN(text_is_counted);
     RUN(writing_is_counted);
     RUN(draws_are_fair);

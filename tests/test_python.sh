@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_python.sh: the package of examples/python, installed by pip into a virtual environment of its own, and its tests
-# with pytest. Needs packages from an index: numpy, pytest; torch and transformers where they can be had. Ends with its
-# own count. From the environment:
+# with pytest, and tests/test_files.py: files of other libraries. Needs packages from an index: numpy, pytest; torch,
+# transformers and gguf where they can be had. Ends with its own count. From the environment:
 #   PYTHON       the interpreter; default /usr/bin/python3, or python3
 #   PYTHON_VENV  an environment to use and to keep; default a new one. What it has is not installed again
 #   NO_TORCH=1   leave torch and transformers out: they are a download of some gigabytes
@@ -38,5 +38,9 @@ report $? 'import without torch'
 if [ -n "${NO_TORCH-}" ] || ! { has 'torch, transformers' || pip install -q torch transformers; }; then
     echo 'Python: what needs torch and transformers: skipped, they are not there'
 fi
-run_pytest examples/python/tests
+# Files that other libraries write and read: gguf, safetensors, transformers.
+builds ttembed examples/ttembed.c
+has gguf || pip install -q gguf || echo 'Python: what needs gguf: skipped, it cannot be installed'
+export TTEMBED="$tmp/ttembed"
+run_pytest examples/python/tests tests/test_files.py
 finish

@@ -361,7 +361,7 @@ static void write_words(const char *path, int head, const drawn *d)
         fprintf(file, "%lu %lu\n", (unsigned long)d->rows, (unsigned long)d->cols);
     for (i = 0; i < d->rows; i++) {
         const char *const words[5] = {"w", "w", "0", "w", "gr\xc3\xbc\xc3\x9f"};
-        const char *word = i % 7 == 3 ? ". ." : words[i % 5];
+        const char *word = i % 7 == 3 ? ". .w" : words[i % 5];
         fprintf(file, "%s%lu", word, (unsigned long)i);
         for (j = 0; j < d->cols; j++)
             fprintf(file, forms[(i + j) % 4], (double)d->dense[i * d->cols + j]);

@@ -132,7 +132,7 @@ static size_t gguf_string(unsigned char *out, const char *text)
 
 static size_t make_gguf(unsigned char *out)
 {
-    const tensor_kind *kind = &tensor_kinds[rng_int(0, 12)];
+    const tensor_kind *kind = &tensor_kinds[rng_int(0, TENSOR_KINDS - 1)];
     const size_t cols = kind->numbers * (size_t)rng_int(1, 2), rows = (size_t)rng_int(1, 4);
     size_t at = 24;
     memset(out, 0, 400);

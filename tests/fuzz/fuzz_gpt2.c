@@ -57,7 +57,7 @@ static void use_tokenizer(const parts *p)
     }
     memset(&t, 0, sizeof t);
     t.vocab = (uint32_t)p->vocab;
-    read_vocab(&t, "vocab.json", p->words);
+    read_vocab(&t, "vocab.json", p->words, NULL);
     read_merges(&t, "merges.txt", p->merges);
     t.kind = kinds;
     round_trip(&t, p->text);
