@@ -118,9 +118,11 @@ GUARANTEES
    G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
        and scratch, or divides by zero, overflows a signed number or shifts too far.
        [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
-   G2  Work. tte_open takes time in proportion to the image at most, a lookup to the image's shared part and the
-       length of its record; nothing waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
-       [fuzz/fuzz_open.c fuzz_one, test_golden.c every_truncation]
+   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output.
+       Memory of append, replace, merge, shrink and `like` is bounded by the bytes of images, rows and output, time by
+       these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are all that the image holds. Nothing
+       waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
+       [fuzz/fuzz.h fuzz_check_work, fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_grow.c small_images]
    G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
        [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
 
@@ -233,8 +235,8 @@ IMAGE FORMAT, version 2
    kind 3, classes: 2^G gains, bf16; then C classes, and behind them with K > 1 that of the centroids. A class: level
      (2; for writers: weight * energy of its rows is at least 2^(level/64 - 32)), scale (bf16), number of runs (1, at
      most 24), the runs. Records of a class have the length that its runs say.
-   kind 4, basis: number of runs (1), runs of 4 bytes: rate, count, 0. They count rows of the basis, r of them, with
-     K > 0 one more before these, the mean row. Then a scale for each row, bf16; then the rows, each a record of one
+   kind 4, basis: number of runs (1), runs of 4 bytes: rate above 0, count, 0. They count rows of the basis, r of them,
+     with K > 0 one more before these, the mean row. Then a scale for each row, bf16; then the rows, each a record of one
      run of its rate and dim coefficients (h odd and dim odd: one more, which is dropped). Entry = scale * t.
    kind 5, centroids: K records of their class, the coefficients of the centroids.
    kind 2, index: for every 128 tokens a block; of n tokens (n = 128 but in the last): offset of the first record in
@@ -575,7 +577,8 @@ TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *
    `like`.
      parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps equal ranks;
             TTE_PER_TABLE: with the same basis, centroids and classes; else TTE_ERR_ARGUMENT
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (too many rows, or an image beyond the scratch of readers),
+   TTE_ERR_MEMORY. */
 TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
 
 /* A smaller image from an image, without the table: compressed anew from what t holds, with these options (ratio, eps,
@@ -1421,6 +1424,10 @@ static size_t ttei_blocks_bytes(const tte_table *t)
                     over == 0 ? 0 : ttei_block_bytes(t, over));
 }
 
+/* Whether all rows of TTE_PER_TABLE are one row: they have no bit, neither in records nor in the index, and there may be
+   any number of them. No call may take time for each. */
+static int ttei_rows_alike(const tte_table *t) { return t->layout == TTE_PER_TABLE && ttei_block_bytes(t, 1) == 0; }
+
 /* A block of the index: `offset` of its first record in section 1, and where its ids begin. */
 typedef struct ttei_rows_block {
     size_t offset, count;
@@ -1484,7 +1491,7 @@ TTEI_NOINLINE static int ttei_classes_good(const tte_table *t)
     const unsigned char *p = ttei_class_first(t);
     size_t left = t->vocab, number, i, offset = 0;
     int32_t k;
-    if (t->class_bits == 0 && t->offset_bytes == 0) return 1;  /* rows of no bytes, no class ids */
+    if (ttei_rows_alike(t)) return 1;
     for (k = 0; k < t->class_count; ++k, p += ttei_class_bytes(p))
         lengths[k] = (uint16_t)ttei_class_record(p);
     for (number = 0; left > 0; ++number) {
@@ -1576,8 +1583,7 @@ static int ttei_table_header(tte_table *t)
     t->exponent = (int32_t)(ttei_get16(p + TTEI_AT_EXPONENT) ^ 0x8000u) - 0x8000;
     if (t->dim > TTEI_DIM_MAX || t->rank < 0 || t->rank > t->dim || (centroids & (centroids - 1)) != 0 ||
         centroids > 0x10000u || centroids > 8 * (size_t)t->dim + 256 || t->exponent < -TTEI_EXPONENT_MAX ||
-        t->exponent > TTEI_EXPONENT_MAX ||
-        (t->vocab >> 16) > ttei_get_size(p + TTEI_AT_SIZE))  /* rows of no bytes: work bounded by size */
+        t->exponent > TTEI_EXPONENT_MAX)
         return 0;
     t->centroid_count = (int32_t)centroids;
     t->class_bits = (uint8_t)ttei_bit_length((size_t)t->class_count - 1);
@@ -1618,7 +1624,8 @@ static int ttei_section_classes(tte_table *t)
     return at == size;
 }
 
-/* Section 4: its runs add up to all rows, and its size is theirs. */
+/* Section 4: its runs add up to all rows, each of which has bits, so that work is in proportion to bytes; and its size
+   is theirs. */
 static int ttei_section_basis(tte_table *t)
 {
     const size_t rows = (size_t)t->basis_rows;
@@ -1631,7 +1638,7 @@ static int ttei_section_basis(tte_table *t)
     if (size < need) return 0;
     for (i = t->basis[0], run = t->basis + 1; i > 0; --i, run += TTEI_RUN_BYTES) {
         const size_t n = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
-        if (!ttei_rate_good(run[0]) || run[3] != 0 || (run[0] > 0 && run[0] < TTEI_PLAIN && bytes < 2))
+        if (!ttei_rate_good(run[0]) || run[3] != 0 || (run[0] < TTEI_PLAIN && bytes < 2))
             return 0;
         count += n;
         need = ttei_add(need, ttei_mul(n, bytes));
@@ -3025,10 +3032,8 @@ static void ttei_table_row(const tte_table *t, uint32_t token, const ttei_table_
     if (!(factor > 0)) return;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
         const size_t count = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
-        if (run[0] > 0) {
-            ttei_steps s = ttei_basis_steps(t, run[0], record);
-            ttei_rows_add(&s, count, bytes, q, (ttei_i32 *)row, room->codes);
-        }
+        ttei_steps s = ttei_basis_steps(t, run[0], record);
+        ttei_rows_add(&s, count, bytes, q, (ttei_i32 *)row, room->codes);
         record += count * bytes;
         q += count;
     }
@@ -3541,17 +3546,18 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     ttei_scan scan;
     tte_status status;
     const float lowest = ttei_f32_of(0xff800000u);  /* minus infinity */
-    size_t token, i, chunk, n;
+    size_t token, i, chunk, n, vocab;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 || k > t->vocab)
         return TTE_ERR_ARGUMENT;
+    vocab = ttei_rows_alike(t) ? k : t->vocab;
     status = ttei_scan_begin(t, query, scratch, &scan);
     if (status != TTE_OK) return status;
     for (n = 0; n < k; ++n) {
         tokens[n] = 0xffffffffu;
         scores[n] = lowest;
     }
-    for (token = 0; token < t->vocab; token += chunk) {
-        chunk = ttei_min(scan.chunk, t->vocab - token);
+    for (token = 0; token < vocab; token += chunk) {
+        chunk = ttei_min(scan.chunk, vocab - token);
         ttei_scores(t, &scan, token, chunk, scan.scores);
         for (i = 0; i < chunk; ++i) {
             const int nan = (ttei_bits_of(scan.scores[i]) & 0x7fffffffu) > 0x7f800000u;
@@ -8559,6 +8565,12 @@ static void ttei_builder_drop(ttei_builder *b)
     b->data = b->notes = NULL;
 }
 
+/* Whether rows of a model are alike, as in ttei_rows_alike: nothing is noted of them. */
+static int ttei_model_alike(const ttei_model *m)
+{
+    return m->class_count == 1 && m->classes[0].bytes == 0 && m->gain_bits == 0 && m->centroid_count < 2;
+}
+
 static int ttei_builder_adapted(const ttei_builder *b)
 {
     return b->plan != NULL && ttei_adapted(b->plan->eps > 0, b->plan->shape.modes);
@@ -8583,7 +8595,7 @@ static tte_status ttei_builder_begin(ttei_builder *b, const ttei_train_plan *pla
     b->errors = ttei_errors_none();
     for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
     if (ttei_too_many(rows)) return TTE_ERR_SHAPE;
-    b->note = plan == NULL ? 4 : ttei_builder_adapted(b) ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
+    b->note = plan == NULL ? 4 * !ttei_model_alike(model) : ttei_builder_adapted(b) ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
     b->first = ttei_header_bytes(plan != NULL ? TTE_PER_TOKEN : TTE_PER_TABLE,
                                  plan != NULL ? plan->shape.modes : 0, ttei_builder_sections(b));
     if (plan != NULL && b->note == 0)
@@ -8628,6 +8640,7 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
     b->records_size += slot->size;
     ++b->done;
     if (b->plan == NULL) {
+        if (b->note == 0) return TTE_OK;
         note[0] = slot->class_;
         note[1] = slot->gain;
         ttei_put16(note + 2, slot->centroid);
@@ -8646,28 +8659,35 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
 static tte_status ttei_builder_copy(ttei_builder *b, const tte_table *t, size_t first, size_t count)
 {
     ttei_u32 classes[2 * 65];
+    ttei_rows_block block;
+    ttei_train_record record;
     ttei_slot slot;
     size_t token;
     tte_status status = TTE_OK;
+    if (b->plan == NULL && b->note == 0) {
+        b->done += count;
+        return TTE_OK;
+    }
     memset(&slot, 0, sizeof slot);
+    memset(&block, 0, sizeof block);
     if (b->plan == NULL) ttei_class_list(t, classes);
-    for (token = first; token < first + count && status == TTE_OK; ++token) {
-        if (b->plan == NULL) {
-            const ttei_rows_block block = ttei_block_at(t, token / TTEI_BLOCK);
-            const ttei_row row = ttei_find_row(t, classes, token);
-            const size_t place = token % TTEI_BLOCK;
-            slot.class_ = (unsigned char)ttei_bits_at(block.classes, place * (size_t)t->class_bits, t->class_bits);
-            slot.gain = (unsigned char)ttei_bits_at(block.gains, place * (size_t)t->gain_bits, t->gain_bits);
-            slot.centroid = (uint16_t)row.centroid;
-            slot.size = classes[2 * slot.class_ + 1];
-            status = ttei_builder_put(b, row.record, &slot);
-        } else {
-            ttei_train_record record;
+    for (token = first; token < first + count && status == TTE_OK; ++token, record.bytes += slot.size) {
+        if (b->plan != NULL) {
             ttei_find_train(t, token, &record);
             memcpy(slot.ranks, record.ranks, sizeof slot.ranks);
             slot.size = ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, record.ranks));
-            status = ttei_builder_put(b, record.bytes, &slot);
+        } else {
+            const size_t place = token % TTEI_BLOCK;
+            if (token == first || place == 0) {
+                block = ttei_block_at(t, token / TTEI_BLOCK);
+                record.bytes = ttei_find_row(t, classes, token).record;
+            }
+            slot.class_ = (unsigned char)ttei_bits_at(block.classes, place * (size_t)t->class_bits, t->class_bits);
+            slot.gain = (unsigned char)ttei_bits_at(block.gains, place * (size_t)t->gain_bits, t->gain_bits);
+            slot.centroid = (uint16_t)ttei_centroid_at(t, &block, place);
+            slot.size = classes[2 * slot.class_ + 1];
         }
+        status = ttei_builder_put(b, record.bytes, &slot);
     }
     return status;
 }
@@ -8708,7 +8728,7 @@ static unsigned char *ttei_classes_write(const ttei_builder *b, unsigned char *p
 {
     const tte_table *t = &b->index;
     size_t first, count, offset = 0, i;
-    for (first = 0; first < b->rows; first += count) {
+    for (first = 0; b->note > 0 && first < b->rows; first += count) {
         const unsigned char *notes = b->notes + first * b->note;
         int k;
         count = ttei_min(TTEI_BLOCK, b->rows - first);
@@ -8779,6 +8799,7 @@ static void ttei_header_write(const ttei_builder *b, size_t end, unsigned char *
 static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
 {
     const ttei_shared *shared = b->shared;
+    tte_table made;
     const size_t header = b->first, used = header + b->records_size;
     size_t size[TTEI_SECTIONS + 1] = {0, 0, 0, 0, 0, 0}, end = header, at;
     unsigned char *p, *entry;
@@ -8825,11 +8846,14 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
         entry += TTEI_SECTION_BYTES;
     }
     ttei_put32(b->data + TTEI_AT_CRC, ttei_crc32(b->data + TTEI_AT_VERSION, header - TTEI_AT_VERSION));
-    out->data = b->data;
-    out->size = end;
-    b->data = NULL;
+    status = tte_open(&made, b->data, end) == TTE_OK ? TTE_OK : TTE_ERR_SHAPE;  /* readers decide what is valid */
+    if (status == TTE_OK) {
+        out->data = b->data;
+        out->size = end;
+        b->data = NULL;
+    }
     ttei_builder_drop(b);
-    return TTE_OK;
+    return status;
 }
 
 /* ---- rows to records -------------------------------------------------------------------------------------------- */

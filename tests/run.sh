@@ -350,12 +350,23 @@ if has_part variants; then
     TEST_SMALL=$small
 fi
 
-# Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs.
+# Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs. Where the compiler counts the
+# blocks that run, the work of each call is bounded, too.
+counts_work() { # counts_work FLAG
+    $CC -c -o "$tmp/work.o" tests/fuzz/work.c && echo 'extern unsigned long long fuzz_work;
+        int main(void) { return fuzz_work == 0; }' >"$tmp/empty.c" &&
+        $CC $CFLAGS "$1" -o "$tmp/empty" "$tmp/empty.c" "$tmp/work.o" && "$tmp/empty"
+}
 if has_part fuzz; then
-    how=-O2
+    counts=
+    for flag in -fsanitize-coverage=edge,trace-pc -fsanitize-coverage=trace-pc; do
+        if [ -z "$counts" ] && counts_work $flag >/dev/null 2>&1; then counts="-DFUZZ_WORK $flag"; fi
+    done
+    if [ -z "$counts" ]; then echo "work: skipped, $CC does not count blocks"; fi
+    how="-O2 $counts"
     for f in tests/fuzz/fuzz_*.c; do
         name=$(basename "$f" .c)
-        if build_c "$name" "$f" >"$tmp/log" 2>&1; then
+        if build_c "$name" "$f" ${counts:+"$tmp/work.o"} >"$tmp/log" 2>&1; then
             program "fuzz $name" "$tmp/$name" ${TEST_SEED-}
         else
             fail "fuzz $name: build"
