@@ -96,7 +96,7 @@ CONFIGURATION
    TT_EMBED_READ_ONLY         only the reader, at full speed: no compression, no SVD, no heap, no
                               stdio, no libm
    TT_EMBED_DECODE_ONLY       as that, portable code only, the smallest object, no double arithmetic
-   TT_EMBED_NO_STDIO          no tte_save and tte_load
+   TT_EMBED_NO_STDIO          no tte_write, tte_save and tte_load
    TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
    TT_EMBED_FREE(pointer)     or neither
    TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
@@ -135,7 +135,7 @@ GUARANTEES
        -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
    G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
        that does is not. [test_limits.c tables_up_to_the_limit, test_large.c rows_beyond_all_small_numbers]
-   G8  tte_save leaves the old file or the new one under its path, whole, whenever the process is killed; on
+   G8  tte_write and tte_save leave the old file or the new one under its path, whole, whenever the process is killed; on
        POSIX systems also when power fails, and after TTE_OK it is the new one, as far as the folder's file
        system can promise it. [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
    G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
@@ -306,6 +306,9 @@ METHOD
 
 #include <stddef.h>
 #include <stdint.h>
+#if !defined(TT_EMBED_NO_STDIO) && !defined(TT_EMBED_READ_ONLY) && !defined(TT_EMBED_DECODE_ONLY)
+#include <stdio.h>
+#endif
 
 #define TTE_VERSION 0x000200  /* major << 16 | minor << 8 | patch */
 
@@ -666,13 +669,21 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
-/* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), then renamed over it.
-   On POSIX systems it goes through to the disk first, and the path holds the old file or the new one,
-   whatever happens to process or power; what a killed process left behind under such a name, a later
-   tte_save of this path removes. Then the folder goes through to the disk, so that after TTE_OK the new
-   file survives a power cut, too; not where the folder may not be read or its file system cannot do that,
-   which is no error. When the disk fails only then, the status is TTE_ERR_IO and the path holds the new file.
+/* Puts the bytes of a file to `file`; returns 0, or non-zero to give up. */
+typedef int (*tte_write_fn)(void *user, FILE *file);
+
+/* Write a file whole or not at all: to a temporary file beside it (path.tte-tmp00 .. 99), which then gets its name.
+     replace  0: where something has that name the status is TTE_ERR_IO, errno EEXIST. Else a plain file is
+              replaced, its mode kept, and its owner where that is allowed; nothing else is (EISDIR, ENOTSUP)
+   On POSIX systems the bytes go through to the disk first, and the path holds the old file or the new one, whatever
+   happens to process or power, and whoever else writes it at the same time; what a killed process left behind, a later
+   call for this path removes. Then the folder goes through to the disk, so that after TTE_OK the new file survives a
+   power cut, too; not where the folder may not be read or its file system cannot do that, which is no error. When
+   the disk fails only then, the status is TTE_ERR_IO and the path holds the new file.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+TTE_API tte_status tte_write(const char *path, int replace, tte_write_fn put, void *user);
+
+/* Write an image so, in place of what has that name. Returns as tte_write. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
 /* Read an image, verify it and, where table is not NULL, open a view into it; free the image with tte_free when the view
@@ -9656,7 +9667,6 @@ tte_status tte_shrink(const tte_table *t, const tte_options *options, tte_image 
 #ifndef TT_EMBED_NO_STDIO
 
 #include <errno.h>
-#include <stdio.h>
 #if defined(__unix__) || defined(__APPLE__)
 #define TTEI_POSIX
 #include <fcntl.h>
@@ -9672,7 +9682,19 @@ int fsync(int);  /* strict C99 hides it, though the library has it */
 #endif
 #endif
 
-/* Writes a file that must not exist yet, where that can be asked for through to the disk, and renames it to
+/* The bytes of a file from `put`. Whether they are all there; else errno says why not. */
+static int ttei_put_bytes(FILE *file, tte_write_fn put, void *user)
+{
+    int good, error;
+    if (file == NULL) return 0;
+    good = put(user, file) == 0 && !ferror(file) && fflush(file) == 0;
+    error = errno;
+    if (fclose(file) != 0 && good) return 0;
+    errno = error;
+    return good;
+}
+
+/* Writes a file that must not exist yet, where that can be asked for through to the disk, and gives it its name,
    `path`. Returns 0, 1 when the name is taken, -1 on failure, with errno set and nothing left behind. */
 #ifdef TTEI_POSIX
 
@@ -9693,19 +9715,12 @@ static int ttei_lock_file(int file, const char *name)
 #endif
 }
 
-/* Removes a file that a killed process left behind: the beginning of an image that nobody holds. */
+/* Removes a file that a killed process left behind: a plain one of such a name that nobody holds. */
 static void ttei_remove_left(const char *name)
 {
-    unsigned char magic[8], head[8];
     const int file = open(name, O_RDWR | O_NONBLOCK);  /* some systems lock only what can be written */
-    ssize_t have;
     if (file < 0) return;
-    ttei_put32(magic, TTEI_MAGIC_LOW);
-    ttei_put32(magic + 4, TTEI_MAGIC_HIGH);
-    if (ttei_lock_file(file, name) > 0) {
-        have = read(file, head, sizeof head);
-        if (have >= 0 && memcmp(head, magic, (size_t)have) == 0) (void)remove(name);
-    }
+    if (ttei_lock_file(file, name) > 0) (void)remove(name);
     (void)close(file);
 }
 
@@ -9729,10 +9744,38 @@ static int ttei_folder_unable(int error)
            error == ENOSYS;
 }
 
-static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
+/* Whether `path` may be given to a new file: it is free, or a plain file's and to be replaced. */
+static int ttei_may_write(const char *path, int replace, struct stat *old)
 {
-    const unsigned char *p = (const unsigned char *)data;
+    if (stat(path, old) != 0) {
+        old->st_mode = 0;
+        return 1;
+    }
+    errno = !replace ? EEXIST : S_ISDIR(old->st_mode) ? EISDIR : ENOTSUP;
+    return replace && S_ISREG(old->st_mode);
+}
+
+/* The second name of a file makes sure that nobody else has it; where a file has but one, it is taken first. */
+static int ttei_name_file(const char *name, const char *path, int replace)
+{
+    int file;
+    if (replace) return rename(name, path);
+    if (link(name, path) == 0) {
+        (void)remove(name);
+        return 0;
+    }
+    if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS && errno != EMLINK) return -1;
+    file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (file < 0) return -1;
+    (void)close(file);
+    return rename(name, path);
+}
+
+static int ttei_write_file(char *name, const char *path, int replace, tte_write_fn put, void *user)
+{
+    struct stat old;
     int file, folder = -1, bad, error;
+    if (!ttei_may_write(path, replace, &old)) return -1;
     file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (file < 0 && errno == EEXIST) {
         ttei_remove_left(name);
@@ -9743,17 +9786,16 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
         (void)close(file);
         return 1;
     }
-    while (size > 0) {
-        ssize_t done = write(file, p, size < 0x40000000u ? size : 0x40000000u);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) break;
-        p += done;
-        size -= (size_t)done;
+    errno = 0;
+    bad = !ttei_put_bytes(fopen(name, "wb"), put, user);
+    if (!bad && old.st_mode != 0) {
+        if (chown(name, old.st_uid, old.st_gid) != 0) old.st_mode &= 0777;  /* another's rights are not ours to give */
+        (void)chmod(name, old.st_mode & 07777);
     }
-    bad = size > 0 || fsync(file) != 0;
+    bad = bad || fsync(file) != 0;
     if (!bad) {
         folder = ttei_open_folder(name);
-        bad = (folder < 0 && !ttei_folder_unable(errno)) || rename(name, path) != 0;
+        bad = (folder < 0 && !ttei_folder_unable(errno)) || ttei_name_file(name, path, replace) != 0;
     }
     error = errno;
     if (bad) {
@@ -9770,20 +9812,18 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
 
 #else
 
-static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
+static int ttei_write_file(char *name, const char *path, int replace, tte_write_fn put, void *user)
 {
-    FILE *file = fopen(name, "rb");
+    FILE *file = fopen(replace ? name : path, "rb");
     int bad, error;
     if (file != NULL) {
         (void)fclose(file);
-        return 1;
+        errno = EEXIST;
+        return replace ? 1 : -1;
     }
-    file = fopen(name, "wb");
-    if (file == NULL) return -1;
-    bad = fwrite(data, 1, size, file) != size;
-    bad = fclose(file) != 0 || bad;
+    bad = !ttei_put_bytes(fopen(name, "wb"), put, user);
     if (!bad && rename(name, path) != 0) {
-        (void)remove(path);  /* elsewhere rename may refuse to replace a file */
+        if (replace) (void)remove(path);  /* elsewhere rename may refuse to replace a file */
         bad = rename(name, path) != 0;
     }
     error = errno;
@@ -9794,28 +9834,41 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
 
 #endif
 
-tte_status tte_save(const char *path, const tte_image *image)
+tte_status tte_write(const char *path, int replace, tte_write_fn put, void *user)
 {
+    static const char suffix[] = ".tte-tmp00";
     char *name;
     size_t len;
     int attempt, written = 1, error;
-    if (path == NULL || image == NULL || image->data == NULL || image->size == 0)
-        return TTE_ERR_ARGUMENT;
+    if (path == NULL || put == NULL) return TTE_ERR_ARGUMENT;
     len = strlen(path);
-    name = (char *)TT_EMBED_MALLOC(len + 8);
+    name = (char *)TT_EMBED_MALLOC(len + sizeof suffix);
     if (name == NULL) return TTE_ERR_MEMORY;
     memcpy(name, path, len);
     for (attempt = 0; attempt < 100 && written == 1; ++attempt) {  /* 1: that name is taken */
-        memcpy(name + len, ".tmp", 4);
-        name[len + 4] = (char)('0' + attempt / 10);
-        name[len + 5] = (char)('0' + attempt % 10);
-        name[len + 6] = 0;
-        written = ttei_write_file(name, path, image->data, image->size);
+        memcpy(name + len, suffix, sizeof suffix);
+        name[len + 8] = (char)('0' + attempt / 10);
+        name[len + 9] = (char)('0' + attempt % 10);
+        written = ttei_write_file(name, path, replace, put, user);
     }
     error = errno;
     TT_EMBED_FREE(name);
     errno = error;
     return written == 0 ? TTE_OK : TTE_ERR_IO;
+}
+
+static int ttei_put_image(void *user, FILE *file)
+{
+    const tte_image *image = (const tte_image *)user;
+    return fwrite(image->data, 1, image->size, file) != image->size;
+}
+
+tte_status tte_save(const char *path, const tte_image *image)
+{
+    tte_image copy;
+    if (image == NULL || image->data == NULL || image->size == 0) return TTE_ERR_ARGUMENT;
+    copy = *image;
+    return tte_write(path, 1, ttei_put_image, &copy);
 }
 
 /* The whole of an open file, from a pipe as well; stops early when it does not begin like an image. */
