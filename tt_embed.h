@@ -135,9 +135,11 @@ GUARANTEES
        -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
    G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
        that does is not. [test_limits.c tables_up_to_the_limit, test_large.c rows_beyond_all_small_numbers]
-   G8  tte_write and tte_save leave the old file or the new one under its path, whole, whenever the process is killed; on
-       POSIX systems also when power fails, and after TTE_OK it is the new one, as far as the folder's file
-       system can promise it. [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
+   G8  tte_write and tte_save leave the old file or the new one under its path, whole, whenever the process is killed and
+       whoever else writes there; on POSIX systems also when power fails, and after TTE_OK it is the new one, as far as
+       the folder's file system can promise it. Only plain files are replaced, and only where that is asked for.
+       [test_faults.c killed_at_any_moment, test_faults.c each_call_fails, test_faults.c disk_before_name,
+       test_faults.c three_at_a_time, test_faults.c without_replacing, test_faults.c only_plain_files]
    G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
        threads may share one table, each with scratch of its own. [test_threads.c readers_share_a_view]
    G10 The same input gives the same image with one toolchain, whatever the number of threads. An image

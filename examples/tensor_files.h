@@ -720,19 +720,21 @@ static size_t json_after(const json *j, size_t node, size_t child)
     return j->node[child].next < j->node[node].next ? j->node[child].next : 0;
 }
 
-/* The value of a key of an object, or 0. */
+/* The value of a key of an object, or 0. Two of one key would mean different things to different readers. */
 static size_t json_get(const json *j, size_t node, const char *key)
 {
-    size_t k;
+    size_t k, value = 0;
 
     for (k = json_first(j, node, JSON_OBJECT); k; k = json_after(j, node, k + 1)) {
         bytes name = json_string(j, k);
         const int same = name.data && strcmp((const char *)name.data, key) == 0;
         give(name.data);
+        if (same && value)
+            json_fail(j, j->node[k].begin, "a key for the second time");
         if (same)
-            return k + 1;
+            value = k + 1;
     }
-    return 0;
+    return json_bad(j) ? 0 : value;
 }
 
 /* The same, but the key must be there. */
@@ -1728,7 +1730,7 @@ static void gguf_entry(cursor *c, tensors *w)
     if (t->type < TENSOR_KINDS)
         snprintf(t->dtype, sizeof t->dtype, "%s", tensor_kinds[t->type].name);
     else
-        snprintf(t->dtype, sizeof t->dtype, "type %u", type % 1000000u);
+        snprintf(t->dtype, sizeof t->dtype, "type %lu", (unsigned long)type & 0xfffffffful);
     t->begin = gguf_u64(c, "a tensor's place");
 }
 
@@ -1958,7 +1960,7 @@ static const unsigned char *decimal(const unsigned char *p, const unsigned char 
     uint64_t digits = 0;
     int count = 0, power = 0, point = 0, any = 0;
     double x;
-    char text[64], *stop;
+    char text[1100], *stop;   /* the decimals of a double are not longer */
 
     p += p < end && (*p == '-' || *p == '+');
     for (; p < end && ((*p >= '0' && *p <= '9') || (*p == '.' && !point)); p++) {

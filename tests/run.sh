@@ -368,6 +368,7 @@ if has_part fuzz; then
         name=$(basename "$f" .c)
         if build_c "$name" "$f" ${counts:+"$tmp/work.o"} >"$tmp/log" 2>&1; then
             program "fuzz $name" "$tmp/$name" ${TEST_SEED-}
+            sed -n 's/^fuzz_[a-z0-9]*: \([0-9]* inputs\)/    \1/p' "$tmp/out"
         else
             fail "fuzz $name: build"
         fi

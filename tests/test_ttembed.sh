@@ -640,6 +640,16 @@ if $python -c 'import json' 2>/dev/null; then
     report $? 'info --json of three rows, parsed'
 fi
 
+# Decimals as long as some writers make them; a key of JSON that comes twice.
+zeros=0000000000000000000000000000000000000000000000000000000000000000000000
+printf 'a 0.5%s 1%s.0e-70\nb 2 3\n' "$zeros" "$zeros" >"$tmp/long.txt"
+tool compress "$tmp/long.txt" "$tmp/long.tte" --quiet --coding f32 --shape 2 --max-rank 1 &&
+    tool lookup "$tmp/long.tte" 0 && grep -q ' 0\.5 1$' "$tmp/out"
+report $? 'decimals of 70 places'
+twice='{"w":{"dtype":"F32","shape":[1,2],"shape":[2,1],"data_offsets":[0,8]}}'
+{ printf '\106\0\0\0\0\0\0\0%s' "$twice" && printf '\0\0\0\0\0\0\0\0'; } >"$tmp/twice.safetensors"
+refused 1 'a key for the second time' compress "$tmp/twice.safetensors" "$no"
+
 # A limit of 64 blocks on the size of a file, which is less than each of these needs.
 limited() { # limited ARGUMENTS..: the last one is the file to be written
     rm -f "$tmp"/no.*
