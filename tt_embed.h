@@ -96,7 +96,7 @@ CONFIGURATION
    TT_EMBED_READ_ONLY         only the reader, at full speed: no compression, no SVD, no heap, no
                               stdio, no libm
    TT_EMBED_DECODE_ONLY       as that, portable code only, the smallest object, no double arithmetic
-   TT_EMBED_NO_STDIO          no tte_save and tte_load
+   TT_EMBED_NO_STDIO          no tte_write, tte_save and tte_load
    TT_EMBED_MALLOC(size),     the allocator, default malloc and free of <stdlib.h>; define both
    TT_EMBED_FREE(pointer)     or neither
    TT_EMBED_ASSERT(condition) checks of the library's own reasoning, default none
@@ -118,9 +118,11 @@ GUARANTEES
    G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
        and scratch, or divides by zero, overflows a signed number or shifts too far.
        [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
-   G2  Work. tte_open takes time in proportion to the image at most, a lookup to the image's shared part and the
-       length of its record; nothing waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
-       [fuzz/fuzz_open.c fuzz_one, test_golden.c every_truncation]
+   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output.
+       Memory of append, replace, merge, shrink and `like` is bounded by the bytes of images, rows and output, time by
+       these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are all that the image holds. Nothing
+       waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
+       [fuzz/fuzz.h fuzz_check_work, fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_grow.c small_images]
    G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
        [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
 
@@ -133,9 +135,11 @@ GUARANTEES
        -ffast-math makes comparisons say otherwise. [test_table.c not_finite, test_svd.c not_finite]
    G7  Sizes are computed with 64-bit or checked arithmetic; what does not fit is refused, and the largest
        that does is not. [test_limits.c tables_up_to_the_limit, test_large.c rows_beyond_all_small_numbers]
-   G8  tte_save leaves the old file or the new one under its path, whole, whenever the process is killed; on
-       POSIX systems also when power fails, and after TTE_OK it is the new one, as far as the folder's file
-       system can promise it. [test_faults.c killed_at_any_moment, test_faults.c disk_before_name]
+   G8  tte_write and tte_save leave the old file or the new one under its path, whole, whenever the process is killed and
+       whoever else writes there; on POSIX systems also when power fails, and after TTE_OK it is the new one, as far as
+       the folder's file system can promise it. Only plain files are replaced, and only where that is asked for.
+       [test_faults.c killed_at_any_moment, test_faults.c each_call_fails, test_faults.c disk_before_name,
+       test_faults.c three_at_a_time, test_faults.c without_replacing, test_faults.c only_plain_files]
    G9  Threads. Reading calls are pure functions of a const tte_table and the caller's scratch: any number of
        threads may share one table, each with scratch of its own. [test_threads.c readers_share_a_view]
    G10 The same input gives the same image with one toolchain, whatever the number of threads. An image
@@ -233,7 +237,7 @@ IMAGE FORMAT, version 2
    kind 3, classes: 2^G gains, bf16; then C classes, and behind them with K > 1 that of the centroids. A class: level
      (2; for writers: weight * energy of its rows is at least 2^(level/64 - 32) where they have outliers, 2^(level/64 - 96)
      elsewhere), scale (bf16), number of runs (1, at most 24), the runs. Records of a class have the length that its runs say.
-   kind 4, basis: number of runs (1), runs of 4 bytes: rate, count, 0. They count rows of the basis, r of them, with
+   kind 4, basis: number of runs (1), runs of 4 bytes: rate above 0, count, 0. They count rows of the basis, r of them, with
      K > 0 one more before these, the mean row. Then a scale for each row, bf16; then the rows, each a record of one
      run of its rate and dim coefficients (h odd and dim odd: one more, which is dropped). Entry = scale * t.
    kind 5, centroids: K records of their class, the coefficients of the centroids.
@@ -308,6 +312,9 @@ METHOD
 
 #include <stddef.h>
 #include <stdint.h>
+#if !defined(TT_EMBED_NO_STDIO) && !defined(TT_EMBED_READ_ONLY) && !defined(TT_EMBED_DECODE_ONLY)
+#include <stdio.h>
+#endif
 
 #define TTE_VERSION 0x000200  /* major << 16 | minor << 8 | patch */
 
@@ -579,7 +586,8 @@ TTE_API tte_status tte_replace(const tte_table *t, uint32_t token, const float *
    `like`.
      parts  in, `count` tables with equal dim, coding, shape, max_rank and eps, and without eps equal ranks;
             TTE_PER_TABLE: with the same basis, centroids and classes; else TTE_ERR_ARGUMENT
-   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE, TTE_ERR_MEMORY. */
+   Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_SHAPE (too many rows, or an image beyond the scratch of readers),
+   TTE_ERR_MEMORY. */
 TTE_API tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out);
 
 /* A smaller image from an image, without the table: compressed anew from what t holds, with these options (ratio, eps,
@@ -667,13 +675,21 @@ TTE_API tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k,
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
-/* Write an image to `path`: to a temporary file beside it (path.tmp00 .. path.tmp99), then renamed over it.
-   On POSIX systems it goes through to the disk first, and the path holds the old file or the new one,
-   whatever happens to process or power; what a killed process left behind under such a name, a later
-   tte_save of this path removes. Then the folder goes through to the disk, so that after TTE_OK the new
-   file survives a power cut, too; not where the folder may not be read or its file system cannot do that,
-   which is no error. When the disk fails only then, the status is TTE_ERR_IO and the path holds the new file.
+/* Puts the bytes of a file to `file`; returns 0, or non-zero to give up. */
+typedef int (*tte_write_fn)(void *user, FILE *file);
+
+/* Write a file whole or not at all: to a temporary file beside it (path.tte-tmp00 .. 99), which then gets its name.
+     replace  0: where something has that name the status is TTE_ERR_IO, errno EEXIST. Else a plain file is
+              replaced, its mode kept, and its owner where that is allowed; nothing else is (EISDIR, ENOTSUP)
+   On POSIX systems the bytes go through to the disk first, and the path holds the old file or the new one, whatever
+   happens to process or power, and whoever else writes it at the same time; what a killed process left behind, a later
+   call for this path removes. Then the folder goes through to the disk, so that after TTE_OK the new file survives a
+   power cut, too; not where the folder may not be read or its file system cannot do that, which is no error. When
+   the disk fails only then, the status is TTE_ERR_IO and the path holds the new file.
    Returns TTE_OK, TTE_ERR_ARGUMENT, TTE_ERR_MEMORY, TTE_ERR_IO. */
+TTE_API tte_status tte_write(const char *path, int replace, tte_write_fn put, void *user);
+
+/* Write an image so, in place of what has that name. Returns as tte_write. */
 TTE_API tte_status tte_save(const char *path, const tte_image *image);
 
 /* Read an image, verify it and, where table is not NULL, open a view into it; free the image with tte_free when the view
@@ -1425,6 +1441,10 @@ static size_t ttei_blocks_bytes(const tte_table *t)
                     over == 0 ? 0 : ttei_block_bytes(t, over));
 }
 
+/* Whether all rows of TTE_PER_TABLE are one row: they have no bit, neither in records nor in the index, and there may be
+   any number of them. No call may take time for each. */
+static int ttei_rows_alike(const tte_table *t) { return t->layout == TTE_PER_TABLE && ttei_block_bytes(t, 1) == 0; }
+
 /* A block of the index: `offset` of its first record in section 1, and where its ids begin. */
 typedef struct ttei_rows_block {
     size_t offset, count;
@@ -1488,7 +1508,7 @@ TTEI_NOINLINE static int ttei_classes_good(const tte_table *t)
     const unsigned char *p = ttei_class_first(t);
     size_t left = t->vocab, number, i, offset = 0;
     int32_t k;
-    if (t->class_bits == 0 && t->offset_bytes == 0) return 1;  /* rows of no bytes, no class ids */
+    if (ttei_rows_alike(t)) return 1;
     for (k = 0; k < t->class_count; ++k, p += ttei_class_bytes(p))
         lengths[k] = (uint16_t)ttei_class_record(p);
     for (number = 0; left > 0; ++number) {
@@ -1580,8 +1600,7 @@ static int ttei_table_header(tte_table *t)
     t->exponent = (int32_t)(ttei_get16(p + TTEI_AT_EXPONENT) ^ 0x8000u) - 0x8000;
     if (t->dim > TTEI_DIM_MAX || t->rank < 0 || t->rank > t->dim || (centroids & (centroids - 1)) != 0 ||
         centroids > 0x10000u || centroids > 8 * (size_t)t->dim + 256 || t->exponent < -TTEI_EXPONENT_MAX ||
-        t->exponent > TTEI_EXPONENT_MAX ||
-        (t->vocab >> 16) > ttei_get_size(p + TTEI_AT_SIZE))  /* rows of no bytes: work bounded by size */
+        t->exponent > TTEI_EXPONENT_MAX)
         return 0;
     t->centroid_count = (int32_t)centroids;
     t->class_bits = (uint8_t)ttei_bit_length((size_t)t->class_count - 1);
@@ -1622,7 +1641,8 @@ static int ttei_section_classes(tte_table *t)
     return at == size;
 }
 
-/* Section 4: its runs add up to all rows, and its size is theirs. */
+/* Section 4: its runs add up to all rows, each of which has bits, so that work is in proportion to bytes; and its size
+   is theirs. */
 static int ttei_section_basis(tte_table *t)
 {
     const size_t rows = (size_t)t->basis_rows;
@@ -1635,7 +1655,7 @@ static int ttei_section_basis(tte_table *t)
     if (size < need) return 0;
     for (i = t->basis[0], run = t->basis + 1; i > 0; --i, run += TTEI_RUN_BYTES) {
         const size_t n = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], (size_t)t->dim);
-        if (!ttei_rate_good(run[0]) || run[3] != 0 || (run[0] > 0 && run[0] < TTEI_PLAIN && bytes < 2))
+        if (!ttei_rate_good(run[0]) || run[3] != 0 || (run[0] < TTEI_PLAIN && bytes < 2))
             return 0;
         count += n;
         need = ttei_add(need, ttei_mul(n, bytes));
@@ -3029,10 +3049,8 @@ static void ttei_table_row(const tte_table *t, uint32_t token, const ttei_table_
     if (!(factor > 0)) return;
     for (r = 0; r < t->basis[0]; ++r, run += TTEI_RUN_BYTES) {
         const size_t count = ttei_get16(run + 1), bytes = ttei_basis_row_bytes(run[0], dim);
-        if (run[0] > 0) {
-            ttei_steps s = ttei_basis_steps(t, run[0], record);
-            ttei_rows_add(&s, count, bytes, q, (ttei_i32 *)row, room->codes);
-        }
+        ttei_steps s = ttei_basis_steps(t, run[0], record);
+        ttei_rows_add(&s, count, bytes, q, (ttei_i32 *)row, room->codes);
         record += count * bytes;
         q += count;
     }
@@ -3545,17 +3563,18 @@ tte_status tte_top_k(const tte_table *t, const float *query, uint32_t k, uint32_
     ttei_scan scan;
     tte_status status;
     const float lowest = ttei_f32_of(0xff800000u);  /* minus infinity */
-    size_t token, i, chunk, n;
+    size_t token, i, chunk, n, vocab;
     if (t == NULL || query == NULL || tokens == NULL || scores == NULL || scratch == NULL || k == 0 || k > t->vocab)
         return TTE_ERR_ARGUMENT;
+    vocab = ttei_rows_alike(t) ? k : t->vocab;
     status = ttei_scan_begin(t, query, scratch, &scan);
     if (status != TTE_OK) return status;
     for (n = 0; n < k; ++n) {
         tokens[n] = 0xffffffffu;
         scores[n] = lowest;
     }
-    for (token = 0; token < t->vocab; token += chunk) {
-        chunk = ttei_min(scan.chunk, t->vocab - token);
+    for (token = 0; token < vocab; token += chunk) {
+        chunk = ttei_min(scan.chunk, vocab - token);
         ttei_scores(t, &scan, token, chunk, scan.scores);
         for (i = 0; i < chunk; ++i) {
             const int nan = (ttei_bits_of(scan.scores[i]) & 0x7fffffffu) > 0x7f800000u;
@@ -8629,6 +8648,12 @@ static void ttei_builder_drop(ttei_builder *b)
     b->data = b->notes = NULL;
 }
 
+/* Whether rows of a model are alike, as in ttei_rows_alike: nothing is noted of them. */
+static int ttei_model_alike(const ttei_model *m)
+{
+    return m->class_count == 1 && m->classes[0].bytes == 0 && m->gain_bits == 0 && m->centroid_count < 2;
+}
+
 static int ttei_builder_adapted(const ttei_builder *b)
 {
     return b->plan != NULL && ttei_adapted(b->plan->eps > 0, b->plan->shape.modes);
@@ -8653,7 +8678,7 @@ static tte_status ttei_builder_begin(ttei_builder *b, const ttei_train_plan *pla
     b->errors = ttei_errors_none();
     for (k = 0; k <= TTE_MAX_MODES; ++k) b->largest[k] = 1;
     if (ttei_too_many(rows)) return TTE_ERR_SHAPE;
-    b->note = plan == NULL ? 4 : ttei_builder_adapted(b) ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
+    b->note = plan == NULL ? 4 * !ttei_model_alike(model) : ttei_builder_adapted(b) ? ttei_index_entry(&plan->shape, plan->max_rank) : 0;
     b->first = ttei_header_bytes(plan != NULL ? TTE_PER_TOKEN : TTE_PER_TABLE,
                                  plan != NULL ? plan->shape.modes : 0, ttei_builder_sections(b));
     if (plan != NULL && b->note == 0)
@@ -8698,6 +8723,7 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
     b->records_size += slot->size;
     ++b->done;
     if (b->plan == NULL) {
+        if (b->note == 0) return TTE_OK;
         note[0] = slot->class_;
         note[1] = slot->gain;
         ttei_put16(note + 2, slot->centroid);
@@ -8716,28 +8742,35 @@ static tte_status ttei_builder_put(ttei_builder *b, const unsigned char *record,
 static tte_status ttei_builder_copy(ttei_builder *b, const tte_table *t, size_t first, size_t count)
 {
     ttei_u32 classes[2 * 65];
+    ttei_rows_block block;
+    ttei_train_record record;
     ttei_slot slot;
     size_t token;
     tte_status status = TTE_OK;
+    if (b->plan == NULL && b->note == 0) {
+        b->done += count;
+        return TTE_OK;
+    }
     memset(&slot, 0, sizeof slot);
+    memset(&block, 0, sizeof block);
     if (b->plan == NULL) ttei_class_list(t, classes);
-    for (token = first; token < first + count && status == TTE_OK; ++token) {
-        if (b->plan == NULL) {
-            const ttei_rows_block block = ttei_block_at(t, token / TTEI_BLOCK);
-            const ttei_row row = ttei_find_row(t, classes, token);
-            const size_t place = token % TTEI_BLOCK;
-            slot.class_ = (unsigned char)ttei_bits_at(block.classes, place * (size_t)t->class_bits, t->class_bits);
-            slot.gain = (unsigned char)ttei_bits_at(block.gains, place * (size_t)t->gain_bits, t->gain_bits);
-            slot.centroid = (uint16_t)row.centroid;
-            slot.size = classes[2 * slot.class_ + 1];
-            status = ttei_builder_put(b, row.record, &slot);
-        } else {
-            ttei_train_record record;
+    for (token = first; token < first + count && status == TTE_OK; ++token, record.bytes += slot.size) {
+        if (b->plan != NULL) {
             ttei_find_train(t, token, &record);
             memcpy(slot.ranks, record.ranks, sizeof slot.ranks);
             slot.size = ttei_record_bytes(t->coding, t->shape.modes, ttei_core_sum(&t->shape, record.ranks));
-            status = ttei_builder_put(b, record.bytes, &slot);
+        } else {
+            const size_t place = token % TTEI_BLOCK;
+            if (token == first || place == 0) {
+                block = ttei_block_at(t, token / TTEI_BLOCK);
+                record.bytes = ttei_find_row(t, classes, token).record;
+            }
+            slot.class_ = (unsigned char)ttei_bits_at(block.classes, place * (size_t)t->class_bits, t->class_bits);
+            slot.gain = (unsigned char)ttei_bits_at(block.gains, place * (size_t)t->gain_bits, t->gain_bits);
+            slot.centroid = (uint16_t)ttei_centroid_at(t, &block, place);
+            slot.size = classes[2 * slot.class_ + 1];
         }
+        status = ttei_builder_put(b, record.bytes, &slot);
     }
     return status;
 }
@@ -8778,7 +8811,7 @@ static unsigned char *ttei_classes_write(const ttei_builder *b, unsigned char *p
 {
     const tte_table *t = &b->index;
     size_t first, count, offset = 0, i;
-    for (first = 0; first < b->rows; first += count) {
+    for (first = 0; b->note > 0 && first < b->rows; first += count) {
         const unsigned char *notes = b->notes + first * b->note;
         int k;
         count = ttei_min(TTEI_BLOCK, b->rows - first);
@@ -8849,6 +8882,7 @@ static void ttei_header_write(const ttei_builder *b, size_t end, unsigned char *
 static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
 {
     const ttei_shared *shared = b->shared;
+    tte_table made;
     const size_t header = b->first, used = header + b->records_size;
     size_t size[TTEI_SECTIONS + 1] = {0, 0, 0, 0, 0, 0}, end = header, at;
     unsigned char *p, *entry;
@@ -8895,11 +8929,14 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
         entry += TTEI_SECTION_BYTES;
     }
     ttei_put32(b->data + TTEI_AT_CRC, ttei_crc32(b->data + TTEI_AT_VERSION, header - TTEI_AT_VERSION));
-    out->data = b->data;
-    out->size = end;
-    b->data = NULL;
+    status = tte_open(&made, b->data, end) == TTE_OK ? TTE_OK : TTE_ERR_SHAPE;  /* readers decide what is valid */
+    if (status == TTE_OK) {
+        out->data = b->data;
+        out->size = end;
+        b->data = NULL;
+    }
     ttei_builder_drop(b);
-    return TTE_OK;
+    return status;
 }
 
 /* ---- rows to records -------------------------------------------------------------------------------------------- */
@@ -9702,7 +9739,6 @@ tte_status tte_shrink(const tte_table *t, const tte_options *options, tte_image 
 #ifndef TT_EMBED_NO_STDIO
 
 #include <errno.h>
-#include <stdio.h>
 #if defined(__unix__) || defined(__APPLE__)
 #define TTEI_POSIX
 #include <fcntl.h>
@@ -9718,7 +9754,19 @@ int fsync(int);  /* strict C99 hides it, though the library has it */
 #endif
 #endif
 
-/* Writes a file that must not exist yet, where that can be asked for through to the disk, and renames it to
+/* The bytes of a file from `put`. Whether they are all there; else errno says why not. */
+static int ttei_put_bytes(FILE *file, tte_write_fn put, void *user)
+{
+    int good, error;
+    if (file == NULL) return 0;
+    good = put(user, file) == 0 && !ferror(file) && fflush(file) == 0;
+    error = errno;
+    if (fclose(file) != 0 && good) return 0;
+    errno = error;
+    return good;
+}
+
+/* Writes a file that must not exist yet, where that can be asked for through to the disk, and gives it its name,
    `path`. Returns 0, 1 when the name is taken, -1 on failure, with errno set and nothing left behind. */
 #ifdef TTEI_POSIX
 
@@ -9739,19 +9787,12 @@ static int ttei_lock_file(int file, const char *name)
 #endif
 }
 
-/* Removes a file that a killed process left behind: the beginning of an image that nobody holds. */
+/* Removes a file that a killed process left behind: a plain one of such a name that nobody holds. */
 static void ttei_remove_left(const char *name)
 {
-    unsigned char magic[8], head[8];
     const int file = open(name, O_RDWR | O_NONBLOCK);  /* some systems lock only what can be written */
-    ssize_t have;
     if (file < 0) return;
-    ttei_put32(magic, TTEI_MAGIC_LOW);
-    ttei_put32(magic + 4, TTEI_MAGIC_HIGH);
-    if (ttei_lock_file(file, name) > 0) {
-        have = read(file, head, sizeof head);
-        if (have >= 0 && memcmp(head, magic, (size_t)have) == 0) (void)remove(name);
-    }
+    if (ttei_lock_file(file, name) > 0) (void)remove(name);
     (void)close(file);
 }
 
@@ -9775,10 +9816,38 @@ static int ttei_folder_unable(int error)
            error == ENOSYS;
 }
 
-static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
+/* Whether `path` may be given to a new file: it is free, or a plain file's and to be replaced. */
+static int ttei_may_write(const char *path, int replace, struct stat *old)
 {
-    const unsigned char *p = (const unsigned char *)data;
+    if (stat(path, old) != 0) {
+        old->st_mode = 0;
+        return 1;
+    }
+    errno = !replace ? EEXIST : S_ISDIR(old->st_mode) ? EISDIR : ENOTSUP;
+    return replace && S_ISREG(old->st_mode);
+}
+
+/* The second name of a file makes sure that nobody else has it; where a file has but one, it is taken first. */
+static int ttei_name_file(const char *name, const char *path, int replace)
+{
+    int file;
+    if (replace) return rename(name, path);
+    if (link(name, path) == 0) {
+        (void)remove(name);
+        return 0;
+    }
+    if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS && errno != EMLINK) return -1;
+    file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (file < 0) return -1;
+    (void)close(file);
+    return rename(name, path);
+}
+
+static int ttei_write_file(char *name, const char *path, int replace, tte_write_fn put, void *user)
+{
+    struct stat old;
     int file, folder = -1, bad, error;
+    if (!ttei_may_write(path, replace, &old)) return -1;
     file = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (file < 0 && errno == EEXIST) {
         ttei_remove_left(name);
@@ -9789,17 +9858,16 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
         (void)close(file);
         return 1;
     }
-    while (size > 0) {
-        ssize_t done = write(file, p, size < 0x40000000u ? size : 0x40000000u);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) break;
-        p += done;
-        size -= (size_t)done;
+    errno = 0;
+    bad = !ttei_put_bytes(fopen(name, "wb"), put, user);
+    if (!bad && old.st_mode != 0) {
+        if (chown(name, old.st_uid, old.st_gid) != 0) old.st_mode &= 0777;  /* another's rights are not ours to give */
+        (void)chmod(name, old.st_mode & 07777);
     }
-    bad = size > 0 || fsync(file) != 0;
+    bad = bad || fsync(file) != 0;
     if (!bad) {
         folder = ttei_open_folder(name);
-        bad = (folder < 0 && !ttei_folder_unable(errno)) || rename(name, path) != 0;
+        bad = (folder < 0 && !ttei_folder_unable(errno)) || ttei_name_file(name, path, replace) != 0;
     }
     error = errno;
     if (bad) {
@@ -9816,20 +9884,18 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
 
 #else
 
-static int ttei_write_file(char *name, const char *path, const void *data, size_t size)
+static int ttei_write_file(char *name, const char *path, int replace, tte_write_fn put, void *user)
 {
-    FILE *file = fopen(name, "rb");
+    FILE *file = fopen(replace ? name : path, "rb");
     int bad, error;
     if (file != NULL) {
         (void)fclose(file);
-        return 1;
+        errno = EEXIST;
+        return replace ? 1 : -1;
     }
-    file = fopen(name, "wb");
-    if (file == NULL) return -1;
-    bad = fwrite(data, 1, size, file) != size;
-    bad = fclose(file) != 0 || bad;
+    bad = !ttei_put_bytes(fopen(name, "wb"), put, user);
     if (!bad && rename(name, path) != 0) {
-        (void)remove(path);  /* elsewhere rename may refuse to replace a file */
+        if (replace) (void)remove(path);  /* elsewhere rename may refuse to replace a file */
         bad = rename(name, path) != 0;
     }
     error = errno;
@@ -9840,28 +9906,41 @@ static int ttei_write_file(char *name, const char *path, const void *data, size_
 
 #endif
 
-tte_status tte_save(const char *path, const tte_image *image)
+tte_status tte_write(const char *path, int replace, tte_write_fn put, void *user)
 {
+    static const char suffix[] = ".tte-tmp00";
     char *name;
     size_t len;
     int attempt, written = 1, error;
-    if (path == NULL || image == NULL || image->data == NULL || image->size == 0)
-        return TTE_ERR_ARGUMENT;
+    if (path == NULL || put == NULL) return TTE_ERR_ARGUMENT;
     len = strlen(path);
-    name = (char *)TT_EMBED_MALLOC(len + 8);
+    name = (char *)TT_EMBED_MALLOC(len + sizeof suffix);
     if (name == NULL) return TTE_ERR_MEMORY;
     memcpy(name, path, len);
     for (attempt = 0; attempt < 100 && written == 1; ++attempt) {  /* 1: that name is taken */
-        memcpy(name + len, ".tmp", 4);
-        name[len + 4] = (char)('0' + attempt / 10);
-        name[len + 5] = (char)('0' + attempt % 10);
-        name[len + 6] = 0;
-        written = ttei_write_file(name, path, image->data, image->size);
+        memcpy(name + len, suffix, sizeof suffix);
+        name[len + 8] = (char)('0' + attempt / 10);
+        name[len + 9] = (char)('0' + attempt % 10);
+        written = ttei_write_file(name, path, replace, put, user);
     }
     error = errno;
     TT_EMBED_FREE(name);
     errno = error;
     return written == 0 ? TTE_OK : TTE_ERR_IO;
+}
+
+static int ttei_put_image(void *user, FILE *file)
+{
+    const tte_image *image = (const tte_image *)user;
+    return fwrite(image->data, 1, image->size, file) != image->size;
+}
+
+tte_status tte_save(const char *path, const tte_image *image)
+{
+    tte_image copy;
+    if (image == NULL || image->data == NULL || image->size == 0) return TTE_ERR_ARGUMENT;
+    copy = *image;
+    return tte_write(path, 1, ttei_put_image, &copy);
 }
 
 /* The whole of an open file, from a pipe as well; stops early when it does not begin like an image. */

@@ -610,7 +610,7 @@ static void run_calibrate(const options *o, const char *folder, const model *m, 
     snprintf(number[1], sizeof number[1], "%g", CALIBRATION_POWER);
     snprintf(number[2], sizeof number[2], "%.6f", mixture);
     snprintf(number[3], sizeof number[3], "%g", CALIBRATION_FLOOR);
-    calibration_write(&first_trouble, o->calibrate, &c, m->vocab, m->width, about);
+    calibration_write(&first_trouble, o->calibrate, o->force, &c, m->vocab, m->width, about);
     printf("%s: from %zu tokens %s%s\nnext: ./ttembed compress %s table.tte --ratio 16 --calibration %s\n",
            o->calibrate, tokens, o->text ? "of " : "", about[5], folder, o->calibrate);
     calibration_give(&c);
@@ -1138,6 +1138,7 @@ int main(int argc, char **argv)
     model m;
     state s;
 
+    guard_streams();
     if (atexit(give_all))
         fail("atexit: no place");
     bar_start();

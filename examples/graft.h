@@ -17,29 +17,40 @@ typedef struct {
     size_t copies, files; /* tensors and files that were changed */
 } graft;
 
+/* Functions that write return 0, or -1, and then save() says why: they do not end the program. */
+
+static int graft_bytes(FILE *out, const void *data, uint64_t size)
+{
+    const block_out all = {data, (size_t)size};
+
+    return put_block((void *)&all, out);
+}
+
 /* The decoded rows in the type of the new tensor. */
-static void graft_rows(const graft *g, const output *out)
+static int graft_rows(const graft *g, FILE *out)
 {
     const size_t dim = g->in->info.dim, vocab = g->in->info.vocab;
     const tensor_kind *kind = &tensor_kinds[g->type];
     const size_t each = dim / kind->numbers * kind->size;
-    float *rows = take_floats(BATCH, dim);
-    unsigned char *packed = (unsigned char *)take(BATCH, each);
+    float *rows = (float *)resize_or(&save_trouble, NULL, BATCH, dim * sizeof(float));
+    unsigned char *packed = (unsigned char *)resize_or(&save_trouble, NULL, BATCH, each);
     size_t done, now, i;
+    int bad = !rows || !packed;
 
-    for (done = 0; done < vocab; done += now) {
+    for (done = 0; done < vocab && !bad; done += now) {
         now = vocab - done < BATCH ? vocab - done : BATCH;
         if (image_rows(g->in, done, now, rows) != 0)
-            fail("%s: cannot be read", g->in->path);
-        for (i = 0; i < now * dim; i++)
+            trouble_set(&save_trouble, "%s: cannot be read", g->in->path);
+        for (i = 0; i < now * dim && !save_trouble.text[0]; i++)
             if (g->type == TENSOR_F16 && (float_to_half(rows[i]) & 0x7fffu) == 0x7c00u)
-                fail("%s: tensor %s: row %zu has %g, beyond what F16 holds", out->path, g->t->name, done + i / dim,
-                     (double)rows[i]);
+                trouble_set(&save_trouble, "%s: tensor %s: row %zu has %g, beyond what F16 holds", saved_path, g->t->name,
+                            done + i / dim, (double)rows[i]);
         numbers_encode(g->type, rows, now * dim, packed);
-        output_write(out, packed, now * each);
+        bad = save_trouble.text[0] || graft_bytes(out, packed, now * each);
     }
     give(packed);
     give(rows);
+    return bad ? -1 : 0;
 }
 
 static int graft_replaces(const graft *g, const tensor *t)
@@ -55,24 +66,30 @@ static void put_number_at(unsigned char *p, uint64_t value, int bytes_of)
         p[i] = (unsigned char)(value >> 8 * i & 255u);
 }
 
-static void pad_to(const output *out, uint64_t *at, uint64_t alignment)
+static void pad_to(FILE *out, uint64_t *at, uint64_t alignment)
 {
     for (; *at % alignment; ++*at)
-        output_write(out, "", 1);
+        (void)fputc(0, out);
 }
 
 /* The tensors in the order of their places. The header of GGUF is written again, as places move. */
-static void graft_file(graft *g, const model_file *f, const output *out)
+static int graft_file(graft *g, const model_file *f, FILE *out)
 {
     const int gguf = f->all.alignment != 0;
     const uint64_t new_size = (uint64_t)g->in->info.vocab * (g->in->info.dim / tensor_kinds[g->type].numbers)
                             * tensor_kinds[g->type].size;
     const size_t file = (size_t)(f - g->m->file);
-    tensor *list = (tensor *)take(f->all.count, sizeof *list);
-    unsigned char *head = gguf ? (unsigned char *)take((size_t)f->all.data_at, 1) : NULL;
+    tensor *list = (tensor *)resize_or(&save_trouble, NULL, f->all.count, sizeof *list);
+    unsigned char *head = gguf ? (unsigned char *)resize_or(&save_trouble, NULL, (size_t)f->all.data_at, 1) : NULL;
     uint64_t at = 0, end;
     size_t count = 0, i;
+    int bad;
 
+    if (save_trouble.text[0]) {
+        give(head);
+        give(list);
+        return -1;
+    }
     for (i = 0; i < f->all.count; i++)
         if (!f->all.list[i].alias) {
             list[count] = f->all.list[i];
@@ -90,15 +107,15 @@ static void graft_file(graft *g, const model_file *f, const output *out)
         at = (at + f->all.alignment - 1) / f->all.alignment * f->all.alignment;
     }
     at = gguf ? f->all.data_at : count ? list[0].begin : f->file.size;
-    output_write(out, gguf ? head : f->file.data, (size_t)at);
-    for (i = 0; i < count; i++) {
+    bad = graft_bytes(out, gguf ? head : f->file.data, at);
+    for (i = 0; i < count && !bad; i++) {
         end = i + 1 < count ? list[i + 1].begin : f->file.size;
         if (graft_replaces(g, &list[i])) {
-            graft_rows(g, out);
+            bad = graft_rows(g, out);
             at += new_size;
             g->copies++;
         } else {
-            output_write(out, f->file.data + list[i].begin, (size_t)(end - list[i].begin));
+            bad = graft_bytes(out, f->file.data + list[i].begin, end - list[i].begin);
             at += end - list[i].begin;
         }
         if (gguf && i + 1 < count)
@@ -106,39 +123,45 @@ static void graft_file(graft *g, const model_file *f, const output *out)
     }
     give(head);
     give(list);
+    return bad;
 }
 
-/* The file at `from` to `to`: changed where it holds the table, else as it is. */
+/* A file that is copied: changed where it holds the table, else as it is. */
+typedef struct {
+    graft *g;
+    const model_file *f;   /* NULL: as it is .. */
+    file_view view;        /* .. here */
+} graft_out;
+
+static int put_graft(void *user, FILE *out)
+{
+    const graft_out *o = (const graft_out *)user;
+    const int bad = o->f ? graft_file(o->g, o->f, out) : graft_bytes(out, o->view.data, o->view.size);
+
+    view_check(&save_trouble, o->f ? &o->f->file : &o->view);
+    return bad || save_trouble.text[0] ? -1 : 0;
+}
+
 static void graft_copy(graft *g, const char *from, const char *to)
 {
-    const model_file *f = NULL;
-    file_view view = {NULL, 0, NULL};
+    graft_out out = {g, NULL, {NULL, 0, NULL}};
     trouble why = {""};
-    output out;
     size_t i, k;
 
-    for (i = 0; i < g->m->count && !f; i++)
+    for (i = 0; i < g->m->count && !out.f; i++)
         if (strcmp(g->m->file[i].path, from) == 0)
             for (k = 0; k < g->m->file[i].all.count; k++) {
                 tensor t = g->m->file[i].all.list[k];
                 t.file = i;
                 if (graft_replaces(g, &t))
-                    f = &g->m->file[i];
+                    out.f = &g->m->file[i];
             }
-    if (!f)
-        view = view_file(&why, from);
+    if (!out.f)
+        out.view = view_file(&why, from);
     check(&why);
-    out = output_begin(to);
-    if (f)
-        graft_file(g, f, &out);
-    else
-        output_write(&out, view.data, view.size);
-    view_check(&why, f ? &f->file : &view);
-    check(&why);
-    output_end(&out);
-    outputs_place(&out, NULL);
-    g->files += f != NULL;
-    close_view(&view);
+    save(g->r, to, put_graft, &out);
+    g->files += out.f != NULL;
+    close_view(&out.view);
 }
 
 #ifdef TENSOR_FILES_POSIX

@@ -231,6 +231,7 @@ int main(int argc, char **argv)
     request r;
     source s;
 
+    guard_streams();
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);

@@ -95,16 +95,25 @@ static double *sweep_sum(source *t, sweep_sums *s)
     return values;
 }
 
-static void sweep_svg(const request *r, const char *path, const source *t, const sweep_point *p, size_t count)
+/* What a drawing shows. */
+typedef struct {
+    const source *t;
+    const sweep_point *p;
+    size_t count;
+} sweep_drawing;
+
+static int put_svg(void *user, FILE *out)
 {
     static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
     static const char *const methods[] = {"one train", "SVD float16", "int8 rows", "4-bit blocks"};
+    const sweep_drawing *d = (const sweep_drawing *)user;
+    const source *t = d->t;
+    const sweep_point *p = d->p;
+    const size_t count = d->count;
     double left = 1e9, right = 1.0, top = 0.0;
-    output out;
     size_t i, m;
     int tick;
 
-    check_output(r, path);
     for (i = 0; i < count; i++)
         if (p[i].error >= 0.0) {
             const double ratio = (double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of;
@@ -116,38 +125,36 @@ static void sweep_svg(const request *r, const char *path, const source *t, const
     top = top > 0.0 ? top * 1.05 : 1.0;
 #define SWEEP_X(ratio) (70.0 + 500.0 * log((ratio) / left) / log(right / left))
 #define SWEEP_Y(error) (330.0 - 290.0 * (error) / top)
-    out = output_begin(path);
-    fprintf(out.file, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 400\" font-family=\"sans-serif\" "
+    fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 400\" font-family=\"sans-serif\" "
             "font-size=\"13\">\n<rect width=\"640\" height=\"400\" fill=\"white\"/>\n"
             "<path d=\"M70 40V330H580\" fill=\"none\" stroke=\"black\"/>\n"
             "<text x=\"325\" y=\"372\" text-anchor=\"middle\">times smaller than float32</text>\n"
             "<text x=\"18\" y=\"185\" text-anchor=\"middle\" transform=\"rotate(-90 18 185)\">relative error</text>\n");
     for (tick = 0; tick <= 4; tick++)
-        fprintf(out.file, "<text x=\"64\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n<path d=\"M70 %.1fH580\" stroke=\"#ddd\"/>\n",
+        fprintf(out, "<text x=\"64\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n<path d=\"M70 %.1fH580\" stroke=\"#ddd\"/>\n",
                 SWEEP_Y(top * tick / 4.0) + 4.0, top * tick / 4.0, SWEEP_Y(top * tick / 4.0));
     for (i = 0; i < count; i++)
         if (p[i].asked > 0.0 && p[i].error >= 0.0 && strcmp(p[i].method, methods[0]) == 0)
-            fprintf(out.file, "<text x=\"%.1f\" y=\"348\" text-anchor=\"middle\">%g</text>\n",
+            fprintf(out, "<text x=\"%.1f\" y=\"348\" text-anchor=\"middle\">%g</text>\n",
                     SWEEP_X((double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of), p[i].asked);
     for (m = 0; m < 4; m++) {
         int points = 0;
-        fprintf(out.file, "<text x=\"%u\" y=\"24\" fill=\"%s\">%s</text>\n", (unsigned)(80 + 130 * m), colours[m], methods[m]);
+        fprintf(out, "<text x=\"%u\" y=\"24\" fill=\"%s\">%s</text>\n", (unsigned)(80 + 130 * m), colours[m], methods[m]);
         for (i = 0; i < count; i++)
             if (p[i].error >= 0.0 && strcmp(p[i].method, methods[m]) == 0) {
                 const double ratio = (double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of;
-                fprintf(out.file, "%s%.1f %.1f", points++ ? "L" : "<path fill=\"none\" stroke-width=\"2\" d=\"M", SWEEP_X(ratio),
+                fprintf(out, "%s%.1f %.1f", points++ ? "L" : "<path fill=\"none\" stroke-width=\"2\" d=\"M", SWEEP_X(ratio),
                         SWEEP_Y(p[i].error));
             }
         if (points)
-            fprintf(out.file, "\" stroke=\"%s\"/>\n", colours[m]);
+            fprintf(out, "\" stroke=\"%s\"/>\n", colours[m]);
         for (i = 0; i < count; i++)
             if (p[i].error >= 0.0 && strcmp(p[i].method, methods[m]) == 0)
-                fprintf(out.file, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n",
+                fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n",
                         SWEEP_X((double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of), SWEEP_Y(p[i].error), colours[m]);
     }
-    fprintf(out.file, "</svg>\n");
-    output_end(&out);
-    outputs_place(&out, NULL);
+    fprintf(out, "</svg>\n");
+    return ferror(out) ? -1 : 0;
 }
 
 static void sweep_print(const source *t, const sweep_point *p, size_t count, int as_json)
@@ -246,8 +253,13 @@ static void run_sweep(const request *r)
     p[count].bytes_of = t.rows * ((t.dim + 31) / 32 * 18);
     p[count].error = s.square > 0.0 ? sqrt(s.int4 / s.square) : 0.0;
     p[count++].asked = 0.0;
-    if (given(r, O_SVG))
-        sweep_svg(r, r->option[O_SVG], &t, p, count);
+    if (given(r, O_SVG)) {
+        sweep_drawing drawing;
+        drawing.t = &t;
+        drawing.p = p;
+        drawing.count = count;
+        save(r, r->option[O_SVG], put_svg, &drawing);
+    }
     sweep_print(&t, p, count, given(r, O_JSON));
     give(values);
     give(s.gram);

@@ -14,7 +14,6 @@
  *
  * A program may define before it includes this file
  *     TENSOR_FILES_FAIL(text)    called with the first trouble of a parser; it need not return
- *     TENSOR_FILES_LOST          what a handler of signals does before the program ends, as a file became shorter
  *     TENSOR_FILES_TABLES        a table in any of these formats: ttembed.c, mpi_compress.c, bench
  */
 #ifndef TENSOR_FILES_H
@@ -48,9 +47,6 @@
 #define PRINTS(format_at) __attribute__((format(printf, format_at, format_at + 1)))
 #else
 #define PRINTS(format_at)
-#endif
-#ifndef TENSOR_FILES_LOST
-#define TENSOR_FILES_LOST ((void)0)
 #endif
 #ifndef TENSOR_FILES_FAIL
 #define TENSOR_FILES_FAIL(text) ((void)(text))
@@ -262,7 +258,6 @@ static void on_lost_page(int number, siginfo_t *info, void *context)
     (void)context;
     for (m = mapped_files; m; m = m->next)
         if (p >= m->data && p < m->data + m->size) {
-            TENSOR_FILES_LOST;
             say(m->path);
             say(": became shorter while it was read\n");
             _exit(1);
@@ -322,7 +317,7 @@ SHARED file_view view_file(trouble *why, const char *path)
             m->data = view.data = (const unsigned char *)data;
             m->size = view.size = (size_t)about.st_size;
             mapping_state(&about, m->at);
-            strcpy(m->path, path);
+            memcpy(m->path, path, strlen(path) + 1);
             m->next = mapped_files;
             mapped_files = view.mapped = m;
             watch_pages();
@@ -845,19 +840,21 @@ static size_t json_after(const json *j, size_t node, size_t child)
     return j->node[child].next < j->node[node].next ? j->node[child].next : 0;
 }
 
-/* The value of a key of an object, or 0. */
+/* The value of a key of an object, or 0. Two of one key would mean different things to different readers. */
 static size_t json_get(const json *j, size_t node, const char *key)
 {
-    size_t k;
+    size_t k, value = 0;
 
     for (k = json_first(j, node, JSON_OBJECT); k; k = json_after(j, node, k + 1)) {
         bytes name = json_string(j, k);
         const int same = name.data && strcmp((const char *)name.data, key) == 0;
         give(name.data);
+        if (same && value)
+            json_fail(j, j->node[k].begin, "a key for the second time");
         if (same)
-            return k + 1;
+            value = k + 1;
     }
-    return 0;
+    return json_bad(j) ? 0 : value;
 }
 
 /* The same, but the key must be there. */
@@ -1284,7 +1281,7 @@ SHARED char *index_file(trouble *why, const tensors *w, const tensor *t)
 }
 
 /* ======================================================================================= */
-/* OUTPUT: a new file, whole or not at all                                                 */
+/* OUTPUT: before a file is written, which tte_write does                                  */
 /* ======================================================================================= */
 
 /* Before the work begins: may this file be written? Anything there needs `force`, and only a plain file is
@@ -1311,63 +1308,18 @@ SHARED void output_check(trouble *why, const char *path, int force)
         trouble_set(why, "%s: is there already; --force overwrites it", path);
 }
 
-/* A file of its own under a name that is new, "PATH.tmp00" or the next; NULL and errno when there is none. */
-SHARED FILE *output_open(const char *path, char *name, size_t size)
+/* At the start of a program: where standard input, output or error is closed, the next file that is opened must not
+   get its number and what is printed. What is put there instead refuses to be read, or written, as a closed one does. */
+SHARED void guard_streams(void)
 {
-    FILE *file = NULL;
-    int attempt;
-
-    errno = ENAMETOOLONG;
-    if (strlen(path) + 16 > size)
-        return NULL;
-    errno = EEXIST;
-    for (attempt = 0; attempt < 100 && !file && errno == EEXIST; attempt++) {
-        snprintf(name, size, "%s.tmp%02d", path, attempt);
 #ifdef TENSOR_FILES_POSIX
-        {
-            const int made = open(name, O_WRONLY | O_CREAT | O_EXCL, 0666);
-            if (made < 0)
-                continue;
-            close(made);
-        }
-#endif
-        file = fopen(name, "wb");
-        if (!file) {
-            const int number = errno;
-            (void)remove(name);
-            errno = number;
-            break;
-        }
-    }
-    return file;
-}
+    int stream;
 
-/* Whether all of it is on the disk; if not, errno says why. */
-SHARED int output_close(FILE *file, const char *name)
-{
-    int good = fflush(file) == 0 && !ferror(file);
-
-    good = fclose(file) == 0 && good;
-#ifdef TENSOR_FILES_POSIX
-    if (good) {
-        const int again = open(name, O_WRONLY);
-        good = again >= 0 && fsync(again) == 0;
-        if (again >= 0)
-            close(again);
-    }
-#else
-    (void)name;
+    for (stream = 0; stream < 3; stream++)
+        if (fcntl(stream, F_GETFD) == -1 && errno == EBADF
+            && open("/dev/null", stream == 1 ? O_RDONLY : O_WRONLY) != stream)
+            _exit(1);
 #endif
-    return good;
-}
-
-/* Only then it takes the place of what was there; if not, errno says why. */
-SHARED int output_rename(const char *name, const char *path)
-{
-#ifndef TENSOR_FILES_POSIX
-    (void)remove(path);   /* elsewhere rename may refuse to replace a file */
-#endif
-    return rename(name, path) == 0;
 }
 
 /* ======================================================================================= */
@@ -1489,10 +1441,19 @@ static void put_floats(FILE *file, const float *x, size_t count)
             fputc((int)(bits_of_float(x[i]) >> byte & 255u), file);
 }
 
-/* `about` says from what it was made: keys and values in turn, then NULL. The header is padded with spaces,
-   so that the numbers begin at a multiple of 8. */
-static void put_calibration(FILE *file, const calibration *c, size_t vocab, size_t dim, const char *const *about)
+/* What calibration_write writes. */
+typedef struct {
+    const calibration *c;
+    size_t vocab, dim;
+    const char *const *about;
+} calibration_file;
+
+/* A tte_write_fn. The header is padded with spaces, so that the numbers begin at a multiple of 8. */
+SHARED int put_calibration(void *user, FILE *file)
 {
+    const calibration_file *f = (const calibration_file *)user;
+    const calibration *c = f->c;
+    const size_t vocab = f->vocab, dim = f->dim;
     const size_t metric = c->metric ? 4 * dim * dim : 0, all = metric + (c->row_weight ? 4 * vocab : 0);
     long end;
     size_t length;
@@ -1501,9 +1462,9 @@ static void put_calibration(FILE *file, const calibration *c, size_t vocab, size
     for (i = 0; i < 8; i++)
         fputc(0, file);
     fputs("{\"__metadata__\":{", file);
-    for (i = 0; about[i]; i++) {
+    for (i = 0; f->about[i]; i++) {
         fputs(i % 2 ? ":" : i ? "," : "", file);
-        put_json_string(file, about[i]);
+        put_json_string(file, f->about[i]);
     }
     fputc('}', file);
     if (metric)
@@ -1517,29 +1478,31 @@ static void put_calibration(FILE *file, const calibration *c, size_t vocab, size
     put_floats(file, c->metric, dim * dim);
     put_floats(file, c->row_weight, vocab);
     length = end > 8 ? (size_t)end - 8 : 0;
-    (void)fseek(file, 0, SEEK_SET);
+    if (fseek(file, 0, SEEK_SET))
+        return -1;
     for (i = 0; i < 8; i++)
         fputc((int)((uint64_t)length >> (8 * i) & 255u), file);
+    return 0;
 }
 
-/* A file that is there stays as it is unless all of the new one is on the disk. */
-SHARED void calibration_write(trouble *why, const char *path, const calibration *c, size_t vocab, size_t dim,
+#if defined(TT_EMBED_H) && !defined(TT_EMBED_NO_STDIO)   /* tte_write */
+/* `about` says from what it was made: keys and values in turn, then NULL. A file that is there is replaced with `force`,
+   and stays as it is unless all of the new one is on the disk. */
+SHARED void calibration_write(trouble *why, const char *path, int force, const calibration *c, size_t vocab, size_t dim,
                               const char *const *about)
 {
-    char name[4096];
-    FILE *file = output_open(path, name, sizeof name);
-    int bad = !file, number = errno;
+    calibration_file f;
 
-    if (file) {
-        put_calibration(file, c, vocab, dim, about);
-        bad = !output_close(file, name) || !output_rename(name, path);
-        number = errno;
-        if (bad)
-            (void)remove(name);
-    }
-    if (bad)
-        trouble_set(why, "%s: %s", path, strerror(number));
+    f.c = c;
+    f.vocab = vocab;
+    f.dim = dim;
+    f.about = about;
+    errno = 0;
+    if (tte_write(path, force, put_calibration, &f) != TTE_OK)
+        trouble_set(why, "%s: %s", path, errno ? strerror(errno) : "out of memory");
 }
+
+#endif
 
 /* ======================================================================================= */
 /* NPY: a magic, the length of a header, a Python dictionary, the numbers                  */
@@ -1862,7 +1825,7 @@ static void gguf_entry(cursor *c, tensors *w)
     if (t->type < TENSOR_KINDS)
         snprintf(t->dtype, sizeof t->dtype, "%s", tensor_kinds[t->type].name);
     else
-        snprintf(t->dtype, sizeof t->dtype, "type %u", type % 1000000u);
+        snprintf(t->dtype, sizeof t->dtype, "type %lu", (unsigned long)type & 0xfffffffful);
     t->begin = gguf_u64(c, "a tensor's place");
 }
 
@@ -1989,7 +1952,7 @@ static const unsigned char *decimal(const unsigned char *p, const unsigned char 
     uint64_t digits = 0;
     int count = 0, power = 0, point = 0, any = 0;
     double x;
-    char text[64], *stop;
+    char text[1100], *stop;   /* the decimals of a double are not longer */
 
     p += p < end && (*p == '-' || *p == '+');
     for (; p < end && ((*p >= '0' && *p <= '9') || (*p == '.' && !point)); p++) {

@@ -10,7 +10,7 @@
  * plain float32; tensor_files.h reads them. They are mapped and read row by row, so that a table may be
  * larger than memory; "-" is standard input. Errors are one line on stderr; the exit status is
  * 0, 1 for a failure, 2 for a command that makes no sense. No file is overwritten without --force, and none
- * is left half written: new ones get a temporary name first, which Ctrl-C removes, too.
+ * is left half written: tte_write gives new ones a temporary name first, which Ctrl-C removes, too.
  *
  * In reading order: terminal and signals, numbers as text, commands and options, writing files, tables and
  * images, words; compress and train; commands that read (info, lookup, nearest, verify, export, c-array);
@@ -28,8 +28,6 @@
 
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
-static void temps_lost(void);
-#define TENSOR_FILES_LOST temps_lost()
 #define TENSOR_FILES_TABLES
 #include "tensor_files.h"
 #include "vocabulary.h"
@@ -53,11 +51,10 @@ static void temps_lost(void);
 static const char *command_name = "";   /* of the command that runs, for messages */
 static volatile sig_atomic_t bar_there; /* a bar stands on the line of the terminal */
 
-#define TEMPS 2   /* an image and its words */
-static struct {   /* files to remove unless they get their own names */
-    char path[4096];
-    volatile sig_atomic_t there;
-} temps[TEMPS];
+static const char *saved_path;          /* the file that is being written .. */
+static trouble save_trouble;            /* .. and why it cannot be, where errno does not say it */
+static volatile sig_atomic_t saving;    /* .. which has to be given up first .. */
+static volatile sig_atomic_t stopped;   /* .. after this signal */
 
 static struct {
     int on, lines;       /* a bar on a terminal; or a line a second */
@@ -84,17 +81,6 @@ static int is_terminal(int stream)   /* 0: stdin, 1: stdout, 2: stderr */
 #endif
 }
 
-static void temps_remove(void)
-{
-    int i;
-
-    for (i = 0; i < TEMPS; i++) {
-        if (temps[i].there)
-            (void)remove(temps[i].path);
-        temps[i].there = 0;
-    }
-}
-
 static void bar_clear(void)
 {
     if (bar_there)
@@ -113,7 +99,6 @@ NEVER_RETURNS static void end_with(int status, const char *format, va_list list)
             *c = '?';
     fflush(stdout);
     bar_clear();
-    temps_remove();
     fprintf(stderr, "ttembed%s%s: %s\n", *command_name ? " " : "", command_name, line);
     exit(status);
 }
@@ -153,51 +138,25 @@ static void check(const trouble *why)
 #ifdef TENSOR_FILES_POSIX
 static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
 
-/* Whether signals have to wait, while a file is made or put in its place. */
-static void signals_wait(int wait)
-{
-    sigset_t set;
-    size_t i;
-
-    sigemptyset(&set);
-    for (i = 0; i < sizeof stops / sizeof *stops; i++)
-        sigaddset(&set, stops[i]);
-    (void)sigprocmask(wait ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
-}
-
-/* What a handler of signals may do. */
-static void temps_lost(void)
-{
-    int i;
-
-    for (i = 0; i < TEMPS; i++)
-        if (temps[i].there)
-            (void)unlink(temps[i].path);
-}
-
-/* Removes what is half written and dies of the signal, as the shell expects it, at once, also while the
-   library computes: with nothing but calls that a handler may make. */
+/* Dies of the signal, as the shell expects it, at once, also while the library computes: with nothing but calls that a
+   handler may make. A file that is being written is given up first: see put_block. */
 static void on_signal(int number)
 {
     static const char said[] = "ttembed: stopped\n";
+    sigset_t set;
 
-    temps_lost();
+    stopped = number;
+    if (saving)
+        return;
     if (bar_there && write(2, "\n", 1) != 1)
         _exit(1);
     if (write(2, said, sizeof said - 1) < 0)
         _exit(1);
     (void)signal(number, SIG_DFL);
-    signals_wait(0);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
     (void)raise(number);
-}
-#else
-static void temps_lost(void)
-{
-}
-
-static void signals_wait(int wait)
-{
-    (void)wait;
 }
 #endif
 
@@ -298,6 +257,17 @@ static const char *commas(uint64_t n)
         n /= 10;
     } while (n);
     return end;
+}
+
+/* A number as text, in one of four places that are used in turn; null in JSON where it is not finite. */
+static const char *number_text(int as_json, int digits, double x)
+{
+    static char place[4][32];
+    static int turn;
+    char *text = place[turn = (turn + 1) % 4];
+
+    snprintf(text, sizeof place[0], "%.*g", digits, x);
+    return as_json && !(x - x == 0.0) ? "null" : text;
 }
 
 /* A string as JSON wants it; bytes beyond ASCII go through when they are UTF-8, else become '?'. */
@@ -468,61 +438,51 @@ static void check_output(const request *r, const char *path)
     check(&why);
 }
 
-typedef struct {
-    const char *path;   /* "-": standard output */
-    FILE *file;
-    int temp;           /* a place in temps */
-} output;
-
-/* A new file under a temporary name beside its own. */
-static output output_begin(const char *path)
+/* A new file, or standard output, of what `put` writes. It must return, whatever happens: a file that is not whole
+   goes away only then. */
+static void save(const request *r, const char *path, tte_write_fn put, void *user)
 {
-    output out = {path, stdout, 0};
+    tte_status status;
 
-    if (strcmp(path, "-") == 0)
-        return out;
-    out.temp = temps[0].there != 0;
-    signals_wait(1);
-    out.file = output_open(path, temps[out.temp].path, sizeof temps[0].path);
-    temps[out.temp].there = out.file != NULL;
-    signals_wait(0);
-    if (!out.file)
-        fail("%s: %s", path, strerror(errno));
-    return out;
-}
-
-static void output_write(const output *out, const void *data, size_t size)
-{
-    if (size && fwrite(data, 1, size, out->file) != size)
-        fail("%s: %s", out->path, strerror(errno));
-}
-
-static void output_end(const output *out)
-{
-    if (out->file == stdout)
+    errno = 0;
+    if (strcmp(path, "-") == 0) {
+        saved_path = "standard output";
+        if (put(user, stdout) != 0) {
+            check(&save_trouble);
+            fail("standard output: %s", strerror(errno));
+        }
         finish_output();
-    else if (!output_close(out->file, temps[out->temp].path))
-        fail("%s: %s", out->path, strerror(errno));
-}
-
-/* It takes the place of what was there. */
-static void output_place(const output *out)
-{
-    if (out->file == stdout)
         return;
-    if (!output_rename(temps[out->temp].path, out->path))
-        fail("%s: %s", out->path, strerror(errno));
-    temps[out->temp].there = 0;
+    }
+    saved_path = path;
+    saving = 1;
+    status = tte_write(path, given(r, O_FORCE), put, user);
+    saving = 0;
+#ifdef TENSOR_FILES_POSIX
+    if (stopped)
+        on_signal((int)stopped);
+#endif
+    check(&save_trouble);
+    if (status != TTE_OK)
+        fail("%s: %s", saved_path, errno ? strerror(errno) : tte_status_text(status));
 }
 
-/* One file, or an image and its words: both or none, as far as a file system can do that. */
-static void outputs_place(const output *first, const output *second)
+typedef struct {
+    const void *data;
+    size_t size;
+} block_out;
+
+static int put_block(void *user, FILE *file)
 {
-    signals_wait(1);
-    output_place(first);
-    if (second)
-        output_place(second);
-    signals_wait(0);
+    const block_out *b = (const block_out *)user;
+    size_t done, now;
+
+    for (done = 0; done < b->size; done += now) {
+        now = b->size - done < (1u << 20) ? b->size - done : 1u << 20;
+        if (stopped || fwrite((const unsigned char *)b->data + done, 1, now, file) != now)
+            return -1;
+    }
+    return 0;
 }
 
 /* ======================================================================================= */
@@ -775,12 +735,46 @@ static vocabulary plan_words(const request *r, const image_in *in, size_t images
     return all;
 }
 
+/* An image and its words: both or none, as far as a file system can do that. */
+typedef struct {
+    block_out image;
+    const vocabulary *words;
+    const char *words_path;   /* NULL: no words */
+    int force;
+} image_out;
+
+static int put_words(void *user, FILE *file)
+{
+    const vocabulary *v = (const vocabulary *)user;
+    size_t i;
+
+    for (i = 0; i < v->count; i++) {
+        const char *word = vocabulary_word(v, i);
+        const block_out line = {word ? word : "", word ? strlen(word) : 0}, end = {"\n", 1};
+        if (put_block((void *)&line, file) != 0 || put_block((void *)&end, file) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int put_image(void *user, FILE *file)
+{
+    image_out *out = (image_out *)user;
+
+    if (put_block(&out->image, file) != 0 || fflush(file) != 0)
+        return -1;
+    if (!out->words_path)
+        return 0;
+    saved_path = out->words_path;
+    return tte_write(out->words_path, out->force, put_words, (void *)out->words) == TTE_OK ? 0 : -1;
+}
+
 /* Puts a new image in its place, with its words, and frees both. `from` is what was read, or NULL. */
 static void image_save(const request *r, const char *path, tte_image *image, vocabulary *planned, const source *from)
 {
     char *words_path = planned->count ? vocabulary_path(path) : NULL;
     trouble why = {""};
-    output out, words;
+    image_out out;
     tte_table t;
     size_t i;
 
@@ -788,19 +782,12 @@ static void image_save(const request *r, const char *path, tte_image *image, voc
     for (i = 0; from && i < from->m.count; i++)
         view_check(&why, &from->m.file[i].file);
     check(&why);
-    out = output_begin(path);
-    output_write(&out, image->data, image->size);
-    output_end(&out);
-    if (words_path) {
-        words = output_begin(words_path);
-        for (i = 0; i < planned->count; i++) {
-            const char *word = vocabulary_word(planned, i);
-            output_write(&words, word ? word : "", word ? strlen(word) : 0);
-            output_write(&words, "\n", 1);
-        }
-        output_end(&words);
-    }
-    outputs_place(&out, words_path ? &words : NULL);
+    out.image.data = image->data;
+    out.image.size = image->size;
+    out.words = planned;
+    out.words_path = words_path;
+    out.force = given(r, O_FORCE);
+    save(r, path, put_image, &out);
     if (!given(r, O_QUIET) && strcmp(path, "-") != 0 && tte_open(&t, image->data, image->size) == TTE_OK)
         print_summary(path, from, &t);
     tte_free(image);
@@ -1000,8 +987,11 @@ static void print_worst(const loss *sorted, size_t count, const vocabulary *v, i
         if (as_json)
             printf("%s\n    {", i ? "," : "");
         print_token(sorted[i].token, v, as_json);
-        printf(as_json ? ", \"error\": %.6g, \"norm\": %.6g}" : "  %.4f  %.6g\n", sorted[i].error,
-               sorted[i].norm);
+        if (as_json)
+            printf(", \"error\": %s, \"norm\": %s}", number_text(1, 6, sorted[i].error),
+                   number_text(1, 6, sorted[i].norm));
+        else
+            printf("  %.4f  %.6g\n", sorted[i].error, sorted[i].norm);
     }
     if (as_json)
         printf("]");
@@ -1010,13 +1000,15 @@ static void print_worst(const loss *sorted, size_t count, const vocabulary *v, i
 /* Tenths of the ids: in BPE vocabularies, the frequent tokens first. */
 static void print_deciles(const loss *all, size_t rows, int as_json)
 {
-    size_t tenth, i;
+    size_t tenth, i, shown = 0;
 
     printf("%s", as_json ? ",\n  \"deciles\": ["
                          : "\n              tokens   error  mean of rows   worst row\n");
     for (tenth = 0; tenth < 10; tenth++) {
         const size_t first = rows * tenth / 10, last = rows * (tenth + 1) / 10;
         double error = 0.0, square = 0.0, mean = 0.0, worst = 0.0;
+        if (last == first)
+            continue;   /* fewer rows than tenths */
         for (i = first; i < last; i++) {
             const double norm = all[i].norm > 0.0 ? all[i].norm : 1.0;
             error += all[i].error * norm * all[i].error * norm;
@@ -1026,9 +1018,10 @@ static void print_deciles(const loss *all, size_t rows, int as_json)
         }
         error = square > 0.0 ? sqrt(error / square) : sqrt(error);
         if (as_json)
-            printf("%s\n    {\"first\": %zu, \"last\": %zu, \"error\": %.6g, \"mean\": %.6g, "
-                   "\"worst\": %.6g}", tenth ? "," : "", first, last - 1, error, mean, worst);
-        else if (last > first)
+            printf("%s\n    {\"first\": %zu, \"last\": %zu, \"error\": %s, \"mean\": %s, \"worst\": %s}",
+                   shown++ ? "," : "", first, last - 1, number_text(1, 6, error), number_text(1, 6, mean),
+                   number_text(1, 6, worst));
+        else
             printf("%9zu - %8zu  %.4f        %.4f      %.4f\n", first, last - 1, error, mean, worst);
     }
     if (as_json)
@@ -1082,11 +1075,11 @@ static void print_info(const image_in *in, int as_json)
     read_parts(in, parts);
     for (k = 0; k < PARTS; k++)
         print_field(as_json, part_names[k], "%llu", (unsigned long long)parts[k]);
-    print_field(as_json, "ratio", "%.9g", i->ratio);
-    print_field(as_json, "mean_numbers", "%.9g", i->mean_numbers);
-    print_field(as_json, "rel_error", "%.6g", i->rel_error);
-    print_field(as_json, "weighted_error", "%.6g", i->weighted_error);
-    print_field(as_json, "max_row_error", "%.6g", i->max_row_error);
+    print_field(as_json, "ratio", "%s", number_text(as_json, 9, i->ratio));
+    print_field(as_json, "mean_numbers", "%s", number_text(as_json, 9, i->mean_numbers));
+    print_field(as_json, "rel_error", "%s", number_text(as_json, 6, i->rel_error));
+    print_field(as_json, "weighted_error", "%s", number_text(as_json, 6, i->weighted_error));
+    print_field(as_json, "max_row_error", "%s", number_text(as_json, 6, i->max_row_error));
 }
 
 /* The tensors of a file that holds no image, and which one is the table. */
@@ -1308,8 +1301,16 @@ static void run_verify(const request *r)
     }
 }
 
+/* A dense table to be written: as .npy, or with a name as safetensors. */
+typedef struct {
+    image_in *in;
+    const char *name;
+    float *rows;             /* BATCH of them */
+    unsigned char *packed;
+} dense_out;
+
 /* Version 1 of .npy: the header ends at a multiple of 64 bytes. */
-static void write_npy_header(const output *out, const image_in *in)
+static void put_npy_header(FILE *file, const image_in *in)
 {
     char head[128];
     int length;
@@ -1319,27 +1320,44 @@ static void write_npy_header(const output *out, const image_in *in)
     memset(head + 10 + length, ' ', sizeof head - 10 - (size_t)length);
     memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);   /* 118 more bytes */
     head[127] = '\n';
-    output_write(out, head, sizeof head);
+    (void)fwrite(head, 1, sizeof head, file);
 }
 
-static void write_safetensors_header(const output *out, const image_in *in, const char *name)
+static void put_safetensors_header(FILE *file, const image_in *in, const char *name)
 {
-    const uint64_t size = (uint64_t)in->info.vocab * in->info.dim * 4;
-    const size_t room = strlen(name) + 200;
-    char *text = (char *)take(room, 1);
-    unsigned char head[8] = {0};
-    size_t length, i;
+    static const char text[] = "{\"%s\": {\"dtype\": \"F32\", \"shape\": [%zu, %zu], \"data_offsets\": [0, %llu]}}";
+    const unsigned long long size = (unsigned long long)in->info.vocab * in->info.dim * 4;
+    const int length = snprintf(NULL, 0, text, name, in->info.vocab, in->info.dim, size);
+    const int padded = (length + 7) / 8 * 8;
+    int i;
 
-    snprintf(text, room, "{\"%s\": {\"dtype\": \"F32\", \"shape\": [%zu, %zu], "
-             "\"data_offsets\": [0, %llu]}}", name, in->info.vocab, in->info.dim,
-             (unsigned long long)size);
-    for (length = strlen(text); length % 8; length++)
-        text[length] = ' ';
     for (i = 0; i < 8; i++)
-        head[i] = (unsigned char)((uint64_t)length >> (8 * i) & 255u);
-    output_write(out, head, 8);
-    output_write(out, text, length);
-    give(text);
+        fputc((int)((uint64_t)padded >> (8 * i) & 255u), file);
+    fprintf(file, text, name, in->info.vocab, in->info.dim, size);
+    fprintf(file, "%*s", padded - length, "");
+}
+
+static int put_dense(void *user, FILE *file)
+{
+    const dense_out *d = (const dense_out *)user;
+    const tte_info *info = &d->in->info;
+    size_t done, now, i;
+
+    if (d->name)
+        put_safetensors_header(file, d->in, d->name);
+    else
+        put_npy_header(file, d->in);
+    for (done = 0; done < info->vocab; done += now) {
+        now = info->vocab - done < BATCH ? info->vocab - done : BATCH;
+        if (stopped || image_rows(d->in, done, now, d->rows) != 0)
+            return -1;
+        for (i = 0; i < now * info->dim; i++)
+            put_f32(d->packed + 4 * i, d->rows[i]);
+        if (fwrite(d->packed, 4, now * info->dim, file) != now * info->dim)
+            return -1;
+        (void)bar_show(NULL, (double)(done + now) / (double)info->vocab);
+    }
+    return 0;
 }
 
 static void run_export(const request *r)
@@ -1347,41 +1365,28 @@ static void run_export(const request *r)
     const char *path = r->argument[1];
     const char *name = given(r, O_TENSOR) ? r->option[O_TENSOR] : "embedding.weight";
     const int npy = ends_with(path, ".npy");
-    unsigned char *packed;
-    size_t done, now, i;
     image_in in;
-    float *rows;
-    output out;
+    dense_out out;
+    size_t i;
 
     if (!npy && !ends_with(path, ".safetensors"))
         misused("%s: expected a name that ends in .npy or .safetensors", path);
     for (i = 0; name[i]; i++)
         if ((unsigned char)name[i] < 32 || name[i] == '"' || name[i] == '\\')
             misused("--tensor %s: quotes, backslashes and control characters are not for names", name);
+    if (strcmp(name, "__metadata__") == 0)
+        misused("--tensor __metadata__: safetensors has another use for that name");
     check_output(r, path);
     in = image_open(r->argument[0], 1);
-    rows = take_floats(BATCH, in.info.dim);
-    packed = (unsigned char *)take_floats(BATCH, in.info.dim);
+    out.in = &in;
+    out.name = npy ? NULL : name;
+    out.rows = take_floats(BATCH, in.info.dim);
+    out.packed = (unsigned char *)take_floats(BATCH, in.info.dim);
     bar_start(given(r, O_QUIET), given(r, O_VERBOSE), in.info.vocab);
-    out = output_begin(path);
-    if (npy)
-        write_npy_header(&out, &in);
-    else
-        write_safetensors_header(&out, &in, name);
-    for (done = 0; done < in.info.vocab; done += now) {
-        now = in.info.vocab - done < BATCH ? in.info.vocab - done : BATCH;
-        if (image_rows(&in, done, now, rows) != 0)
-            fail("%s: cannot be read", in.path);
-        for (i = 0; i < now * in.info.dim; i++)
-            put_f32(packed + 4 * i, rows[i]);
-        output_write(&out, packed, 4 * now * in.info.dim);
-        (void)bar_show(NULL, (double)(done + now) / (double)in.info.vocab);
-    }
-    output_end(&out);
-    outputs_place(&out, NULL);
+    save(r, path, put_dense, &out);
     bar_clear();
-    give(packed);
-    give(rows);
+    give(out.packed);
+    give(out.rows);
     if (!given(r, O_QUIET))
         printf("%s: %s x %s float32\n", path, commas(in.info.vocab), commas(in.info.dim));
     image_close(&in);
@@ -1410,27 +1415,39 @@ static char *array_name(const request *r, const char *path)
     return name;
 }
 
+typedef struct {
+    const image_in *in;
+    const char *name;
+} array_out;
+
+static int put_array(void *user, FILE *file)
+{
+    const array_out *a = (const array_out *)user;
+    const tte_info *info = &a->in->info;
+    size_t i;
+
+    fprintf(file, "/* A table of %zu x %zu, %.2f times smaller than float32.\n", info->vocab, info->dim, info->ratio);
+    fprintf(file, "   tte_open(&table, %s, sizeof %s) reads it where it lies. */\n\n"
+            "static const unsigned char %s[%zu] = {", a->name, a->name, a->name, info->bytes);
+    for (i = 0; i < info->bytes && !stopped; i++)
+        fprintf(file, i % 20 ? "%u," : "\n    %u,", (unsigned)a->in->file.data[i]);
+    fprintf(file, "\n};\n");
+    return stopped || ferror(file) ? -1 : 0;
+}
+
 static void run_c_array(const request *r)
 {
     const char *path = r->argument[1];
     image_in in;
+    array_out out;
     char *name;
-    output out;
-    size_t i;
 
     check_output(r, path);
     in = image_open(r->argument[0], 1);
     name = array_name(r, in.path);
-    out = output_begin(path);
-    fprintf(out.file, "/* A table of %zu x %zu, %.2f times smaller than float32.\n", in.info.vocab,
-            in.info.dim, in.info.ratio);
-    fprintf(out.file, "   tte_open(&table, %s, sizeof %s) reads it where it lies. */\n\n"
-            "static const unsigned char %s[%zu] = {", name, name, name, in.info.bytes);
-    for (i = 0; i < in.info.bytes; i++)
-        fprintf(out.file, i % 20 ? "%u," : "\n    %u,", (unsigned)in.file.data[i]);
-    fprintf(out.file, "\n};\n");
-    output_end(&out);
-    outputs_place(&out, NULL);
+    out.in = &in;
+    out.name = name;
+    save(r, path, put_array, &out);
     if (!given(r, O_QUIET) && strcmp(path, "-") != 0)
         printf("%s: %s[%zu]\n", path, name, in.info.bytes);
     give(name);
@@ -1764,6 +1781,7 @@ int main(int argc, char **argv)
 {
     request r;
 
+    guard_streams();
     catch_signals();
     if (atexit(give_all))
         fail("atexit: no place");

@@ -260,11 +260,11 @@ static inline plan random_plan(int dim, int vocab)
     rows = p.rank + (p.centroids > 0);
     for (int i = 0; i < rows; i++)
         p.basis_scale[i] = bf16_of((rng_int(0, 5) == 0 ? -1 : 1) * 0.01 * exp(rng_normal()));
-    for (int left = rows; left > 0; p.basis.runs++) { /* a rate only where its circle is long enough */
+    for (int left = rows; left > 0; p.basis.runs++) { /* a rate of the trellis only where its circle is long enough */
         run_list one = random_list(dim, 1);
         run *r = &p.basis.of[p.basis.runs];
         one.of[0].count = dim + (is_pair(one.of[0]) && dim % 2);
-        if (one.runs == 0 || (bits_of(&one, 0) > 0 && bits_of(&one, 0) < 16))
+        if (one.runs == 0 || (one.of[0].rate < PLAIN && bits_of(&one, 0) < 16))
             one.of[0].rate = PLAIN + rng_int(2, 14);
         r->rate = one.of[0].rate, r->spread = 0;
         r->count = p.basis.runs == 9 ? left : rng_int(1, left);

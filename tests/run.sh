@@ -141,7 +141,7 @@ reading='tte_status_text tte_core_len tte_reconstruct_len tte_reconstruct tte_in
     tte_open tte_verify tte_get_info tte_scratch_len tte_lookup tte_lookup_batch tte_inner_tokens tte_logits tte_top_k'
 writing='tte_core_cap tte_decompose_work tte_decompose tte_svd_f32_work tte_svd_f32 tte_svd_f64_work
     tte_svd_f64 tte_compress tte_compress_rows tte_train tte_free tte_append tte_replace tte_merge tte_shrink'
-files='tte_save tte_load'
+files='tte_write tte_save tte_load'
 memory='memcpy memset memmove memcmp bcmp strlen'
 
 # Exactly these functions are public, and nothing is variable. (Functions in two versions have a resolver.)
@@ -381,13 +381,25 @@ if has_part variants; then
     TEST_SMALL=$small
 fi
 
-# Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs.
+# Two seconds of each fuzzer's own generator; tests/fuzz/README.md has the long runs. Where the compiler counts the
+# blocks that run, the work of each call is bounded, too.
+counts_work() { # counts_work FLAG
+    $CC -c -o "$tmp/work.o" tests/fuzz/work.c && echo 'extern unsigned long long fuzz_work;
+        int main(void) { return fuzz_work == 0; }' >"$tmp/empty.c" &&
+        $CC $CFLAGS "$1" -o "$tmp/empty" "$tmp/empty.c" "$tmp/work.o" && "$tmp/empty"
+}
 if has_part fuzz; then
-    how=-O2
+    counts=
+    for flag in -fsanitize-coverage=edge,trace-pc -fsanitize-coverage=trace-pc; do
+        if [ -z "$counts" ] && counts_work $flag >/dev/null 2>&1; then counts="-DFUZZ_WORK $flag"; fi
+    done
+    if [ -z "$counts" ]; then echo "work: skipped, $CC does not count blocks"; fi
+    how="-O2 $counts"
     for f in tests/fuzz/fuzz_*.c; do
         name=$(basename "$f" .c)
-        if build_c "$name" "$f" >"$tmp/log" 2>&1; then
+        if build_c "$name" "$f" ${counts:+"$tmp/work.o"} >"$tmp/log" 2>&1; then
             program "fuzz $name" "$tmp/$name" ${TEST_SEED-}
+            sed -n 's/^fuzz_[a-z0-9]*: \([0-9]* inputs\)/    \1/p' "$tmp/out"
         else
             fail "fuzz $name: build"
         fi

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_files.sh: files as people have them, a line each: what examples/ttembed.c and gpt2_demo.c read of them, with the
 # right numbers and words, or the one line that they say. Ends with its own count. TEST_SMALL=1 leaves the demo out.
+# shellcheck disable=SC2059   # files are written as formats of printf, for their escapes
 
 cd "$(dirname "$0")/.." || exit 1
 test_name=files

@@ -2,35 +2,13 @@
  * progress, with callbacks that fail, and with memory that runs out. */
 #include "counted_heap.h"
 
-/* Bytes held and the most of them at one time, beside what counted_heap.h counts: a size before each block. */
-static struct { size_t bytes, peak; } held;
-enum { BEFORE = 64 };
-
-static void *measured_malloc(size_t size)
-{
-    unsigned char *block = size + BEFORE > size ? (unsigned char *)counted_malloc(size + BEFORE) : NULL;
-    if (block == NULL) return NULL;
-    *(size_t *)(void *)block = size;
-    held.bytes += size;
-    held.peak = held.bytes > held.peak ? held.bytes : held.peak;
-    return block + BEFORE;
-}
-
-static void measured_free(void *pointer)
-{
-    unsigned char *block = (unsigned char *)pointer;
-    if (block != NULL) held.bytes -= *(size_t *)(void *)(block - BEFORE);
-    counted_free(block != NULL ? block - BEFORE : NULL);
-}
-
-#undef TT_EMBED_MALLOC
-#undef TT_EMBED_FREE
-#define TT_EMBED_MALLOC(size) measured_malloc(size)
-#define TT_EMBED_FREE(pointer) measured_free(pointer)
 #define TT_EMBED_IMPLEMENTATION
 #include "../tt_embed.h"
 #include "harness.h"
 #include "tables.h"
+#include "bytes.h"
+#include "made.h"
+#include <time.h>
 
 /* ---- every way to an image --------------------------------------------------------------------- */
 
@@ -242,9 +220,9 @@ static void memory_is_bounded(void)
     for (int kind = 0; kind < 2; kind++) {
         tte_options options = kind == 0 ? table_options(40, 0) : make_options(TTE_I4, 1, 0, NULL);
         tte_image image = sentinel_image();
-        held.peak = held.bytes;
+        heap.peak = heap.bytes;
         require(tte_compress_rows(rows_of_numbers, &dim, vocab, dim, &options, &image), "tte_compress_rows");
-        CHECK_LE((double)held.peak, 64e6 + 80.0 * (double)(dim * dim) + (kind == 0 ? 1 : 2) * (double)image.size);
+        CHECK_LE((double)heap.peak, 64e6 + 80.0 * (double)(dim * dim) + (kind == 0 ? 1 : 2) * (double)image.size);
         tte_free(&image);
     }
 }
@@ -439,6 +417,47 @@ static void shrunk(void)
     free_ways(w);
 }
 
+/* ---- small images that promise much ---------------------------------------------------------------- */
+
+/* Rows without a bit, of which a header may promise any number; then the widest model that so many bytes hold, half a bit
+ * an entry. No call takes time or memory beyond what G2 promises. */
+static void small_images(void)
+{
+    enum { MUCH = 512 };
+    static plan p[2];
+    float row[MUCH] = {0, 1, -2}, scores[3], *scratch;
+    for (int kind = 0; kind < 2; kind++) {
+        tte_image image, out = sentinel_image();
+        unsigned char *bytes;
+        uint32_t best[3];
+        tte_table t, twice[2];
+        clock_t start;
+        p[kind].dim = kind == 0 ? 4 : MUCH, p[kind].rank = kind == 0 ? 0 : MUCH, p[kind].vocab = kind == 0 ? 1 : 8;
+        p[kind].state_bits = 12, p[kind].classes = 1, p[kind].gain[0] = p[kind].scale[0] = 0x3F80;
+        for (int i = 0; i < MUCH; i++) p[kind].basis_scale[i] = 0x3C00;
+        p[kind].basis.runs = kind, p[kind].basis.of[0].rate = 1, p[kind].basis.of[0].count = p[kind].rank;
+        image = write_image(&p[kind]), bytes = (unsigned char *)image.data;
+        if (kind == 0) put_number(bytes + 24, 8, 0xFFFFFFFFu), seal_image(bytes, image.size, 0);
+        start = clock(), heap.peak = heap.bytes = 0;
+        t = twice[0] = twice[1] = open_image(&image), scratch = new_floats(tte_scratch_len(&t));
+        CHECK_STATUS(tte_top_k(&t, row, 3, best, scores, scratch), TTE_OK);
+        CHECK(best[0] == 0 && best[1] == 1 && best[2] == 2 && scores[2] == 0);
+        CHECK_STATUS(tte_append(&t, row, 1, NULL, &out), kind == 0 ? TTE_ERR_SHAPE : TTE_OK);
+        if (kind == 0) CHECK(is_sentinel(&out));
+        else tte_free(&out);
+        out = sentinel_image();
+        CHECK_STATUS(tte_merge(twice, 2, &out), kind == 0 ? TTE_ERR_SHAPE : TTE_OK);
+        if (kind > 0) tte_free(&out);
+        CHECK_STATUS(tte_replace(&t, 7, row, 0, &out), TTE_OK);
+        CHECK(out.size == image.size);
+        tte_free(&out);
+        CHECK_LE((double)heap.peak, 1024.0 * (double)image.size + 4e6);
+        CHECK_LE((double)(clock() - start) / CLOCKS_PER_SEC, kind == 0 ? 1 : 30);
+        free(scratch), free(image.data);
+    }
+    CHECK(heap.live == 0);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void refused_calls(void)
@@ -546,6 +565,7 @@ int main(int argc, char **argv)
     RUN(appended_outliers);
     RUN(replaced_rows);
     RUN(shrunk);
+    RUN(small_images);
     RUN(refused_calls);
     RUN(images_that_do_not_fit);
     return test_end();

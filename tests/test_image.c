@@ -305,9 +305,11 @@ static int contradict(plan *p, int what)
     case 13: *b = pair, b->count = 0; break;
     case 14: p->basis.runs = 1; break;
     case 15: *r = none, second->count = p->rank + 1; break;
+    case 16: b->rate = 0; break;                  /* rows of the basis without bits */
+    case 17: p->basis.of[1].rate = 0; break;
     default:
-        if (what - 16 >= 28) return 0;
-        (what % 2 ? r : b)->rate = bad_rates[(what - 16) / 2];
+        if (what - 18 >= 28) return 0;
+        (what % 2 ? r : b)->rate = bad_rates[(what - 18) / 2];
     }
     return 1;
 }

@@ -163,7 +163,7 @@ refused 1 'rank 2: .*row 299, column 23 is not finite' "$tmp/nan.npy" "$no" $few
 refused 1 'rank 0: .*row 299, column 23 is not finite' "$tmp/nan.npy" "$no"
 mkdir "$tmp/folder.tte"
 refused 1 'rank 0: .*folder.tte' "$tmp/t.npy" "$tmp/folder.tte" --force
-for file_left in "$tmp"/folder.tte.tmp*; do [ ! -e "$file_left" ] || rm -rf "$tmp/folder.tte"; done
+for file_left in "$tmp"/folder.tte.tte-tmp*; do [ ! -e "$file_left" ] || rm -rf "$tmp/folder.tte"; done
 [ -d "$tmp/folder.tte" ]
 report $? 'an output that cannot be replaced: no temporary file is left'
 

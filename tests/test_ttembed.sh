@@ -136,7 +136,7 @@ fi
 # ---- what must be refused: one line that names the culprit, nothing written ------------------------
 
 nothing_left() { # neither the file that was not to be written nor a temporary one
-    for file_left in "$tmp"/no.* "$tmp"/*.tmp[0-9]*; do
+    for file_left in "$tmp"/no.* "$tmp"/*.tte-tmp*; do
         if [ -e "$file_left" ]; then return 1; fi
     done
 }
@@ -629,6 +629,28 @@ else
     echo '/dev/full: skipped, there is none'
 fi
 
+# JSON of a table of fewer rows than tenths, one of them zeros.
+printf 'a 0 0\nb 1 2\nc 3 -1\n' >"$tmp/three.txt"
+tool compress "$tmp/three.txt" "$tmp/three.tte" --quiet --coding f32 --shape 2 --max-rank 1 &&
+    tool info "$tmp/three.tte" --json --table "$tmp/three.txt" --by-frequency --worst 9 &&
+    [ "$(grep -c '"first"' "$tmp/out")" -eq 3 ] && ! grep -q ': -*\(nan\|inf\)' "$tmp/out" &&
+    grep -q '"first": 2, "last": 2,' "$tmp/out"
+report $? 'info --json of three rows'
+if $python -c 'import json' 2>/dev/null; then
+    $python -c 'import json, sys; json.load(open(sys.argv[1]))' "$tmp/out"
+    report $? 'info --json of three rows, parsed'
+fi
+
+# Decimals as long as some writers make them; a key of JSON that comes twice.
+zeros=0000000000000000000000000000000000000000000000000000000000000000000000
+printf 'a 0.5%s 1%s.0e-70\nb 2 3\n' "$zeros" "$zeros" >"$tmp/long.txt"
+tool compress "$tmp/long.txt" "$tmp/long.tte" --quiet --coding f32 --shape 2 --max-rank 1 &&
+    tool lookup "$tmp/long.tte" 0 && grep -q ' 0\.5 1$' "$tmp/out"
+report $? 'decimals of 70 places'
+twice='{"w":{"dtype":"F32","shape":[1,2],"shape":[2,1],"data_offsets":[0,8]}}'
+{ printf '\106\0\0\0\0\0\0\0%s' "$twice" && printf '\0\0\0\0\0\0\0\0'; } >"$tmp/twice.safetensors"
+refused 1 'a key for the second time' compress "$tmp/twice.safetensors" "$no"
+
 # A limit of 64 blocks on the size of a file, which is less than each of these needs.
 limited() { # limited ARGUMENTS..: the last one is the file to be written
     rm -f "$tmp"/no.*
@@ -643,6 +665,36 @@ limited compress "$model" "$no"
 limited export "$tmp/gpt2.tte" "$tmp/no.npy"
 limited c-array "$tmp/gpt2.tte" "$tmp/no.h"
 limited shrink "$tmp/gpt2.tte" --ratio 16 "$no"
+
+# Streams that are closed: the new file does not get their numbers, and the exit status tells whether all that was to be
+# said has been said.
+rm -f "$tmp"/no.*
+"$tmp/ttembed" compress "$model" "$no" --verbose >/dev/null 2>&- && tool verify "$no"
+report $? 'standard error is closed'
+"$tmp/ttembed" compress "$model" "$no" --force --quiet <&- >&- 2>&- && tool verify "$no"
+report $? 'all three are closed'
+"$tmp/ttembed" info "$no" >&- 2>"$tmp/err"
+[ $? -eq 1 ] && grep -q 'standard output' "$tmp/err"
+report $? 'standard output is closed'
+
+# A file that is replaced keeps its mode; what is no plain file stays; what a killed process left is removed.
+chmod 640 "$no" && echo rest >"$no.tte-tmp00" && tool compress "$model" "$no" --force &&
+    [ "$(find "$no" -perm 640)" = "$no" ] && [ ! -e "$no.tte-tmp00" ]
+report $? 'the mode is kept, the rest of another is removed'
+rm -f "$tmp"/no.*
+if mkfifo "$no" 2>/dev/null; then
+    tool compress "$model" "$no" --force
+    [ $? -eq 1 ] && grep -q 'no plain file' "$tmp/err" && [ -p "$no" ]
+    report $? 'a pipe is not replaced'
+    rm -f "$no"
+fi
+for writer in 1 2 3; do   # of whom one gets the name
+    "$tmp/ttembed" compress "$model" "$no" --quiet 2>"$tmp/err.$writer" && echo "$writer" >>"$tmp/won" &
+done
+wait
+[ "$(wc -l <"$tmp/won")" -eq 1 ] && [ "$(cat "$tmp"/err.? | grep -c 'there already\|File exists')" -eq 2 ] &&
+    tool verify "$no" && rm "$no" "$tmp/no.vocab" && nothing_left
+report $? 'three writers of one file'
 
 # A table of 61 megabytes with 30 of memory: its rows come from the mapped file. To append them all at
 # once is too much, which shows that the limit holds.
@@ -680,7 +732,7 @@ if "$tmp/files" signal 2 /bin/sh -c 'echo >&2; sleep 5' 2>/dev/null | grep -q 's
     for attempt in 1 2 3; do   # it may be done before the signal comes
         rm -f "$tmp/no.npy"
         "$tmp/ttembed" export "$tmp/tall.tte" "$tmp/no.npy" >"$tmp/out" 2>"$tmp/err" &
-        while [ ! -e "$tmp/no.npy.tmp00" ] && kill -0 $! 2>/dev/null; do :; done
+        while [ ! -e "$tmp/no.npy.tte-tmp00" ] && kill -0 $! 2>/dev/null; do :; done
         kill -15 $! 2>/dev/null
         wait $!
         status=$?

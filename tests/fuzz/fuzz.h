@@ -155,6 +155,38 @@ static inline void fuzz_repair(unsigned char *image, size_t size, int what)
     seal_image(image, size, what == FUZZ_HEADER);
 }
 
+/* ---- work and memory: what a call may take ----------------------------------------------------- */
+
+#ifdef FUZZ_WORK
+extern unsigned long long fuzz_work; /* work.c */
+#else
+static unsigned long long fuzz_work;
+#endif
+static struct { double work, memory; } fuzz_most; /* of all calls, a byte */
+
+static inline void fuzz_meter(void)
+{
+    fuzz_work = 0;
+#ifndef TT_EMBED_READ_ONLY
+    heap.peak = heap.bytes;
+#endif
+}
+
+/* The call since fuzz_meter is bounded by its image, input and output of so many bytes: in blocks of code, times
+ * `factor`, and in memory beside them. */
+static inline void fuzz_check_work(double bytes, double factor)
+{
+    const double work = (double)fuzz_work - 3e5;
+    double memory = 0;
+#ifndef TT_EMBED_READ_ONLY
+    memory = (double)heap.peak - (double)heap.bytes - 8e6;
+#endif
+    if (work > fuzz_most.work * bytes * factor) fuzz_most.work = work / (bytes * factor);
+    if (memory > fuzz_most.memory * bytes) fuzz_most.memory = memory / bytes;
+    CHECK_LE(work, 400 * bytes * factor);
+    CHECK_LE(memory, 4096 * bytes);
+}
+
 /* ---- running ---------------------------------------------------------------------------------- */
 
 static inline double fuzz_clock(void) { return (double)clock() / CLOCKS_PER_SEC; }
@@ -215,8 +247,9 @@ static void inputs_of_the_seed(void)
             fprintf(stderr, "%s: input %llu of seed %llu\n", test.name, (unsigned long long)number,
                     (unsigned long long)test.seed);
     }
-    printf("%s: %llu inputs, the slowest %.0f ms (input %llu)\n", test.name, (unsigned long long)number,
-           1000 * most, (unsigned long long)slowest);
+    printf("%s: %llu inputs, the slowest %.0f ms (input %llu); at most %.0f blocks and %.0f bytes of memory a byte\n",
+           test.name, (unsigned long long)number, 1000 * most, (unsigned long long)slowest, fuzz_most.work,
+           fuzz_most.memory);
 }
 
 static inline int fuzz_from_stdin(void)

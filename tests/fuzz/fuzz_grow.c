@@ -58,6 +58,14 @@ static tte_status grow(int call, unsigned how, const tte_table *a, const tte_tab
     return status;
 }
 
+/* Bytes of the images, the rows and the new image; the rows of tte_shrink are all that the image holds. */
+static double bytes_of(int call, unsigned how, const tte_table *a, const tte_table *b, const tte_image *out)
+{
+    const tte_info info = get_info(a), other = get_info(b);
+    const double rows = call == SHRUNK ? (double)info.vocab : call == MERGED || call == MERGED_THREE ? 0 : how % 4 + 1;
+    return (double)(info.bytes + other.bytes + (is_sentinel(out) ? 0 : out->size)) + 4 * rows * (double)info.dim;
+}
+
 /* The new image is a good one, and has as many rows as it should. */
 static void check_grown(int call, unsigned how, const tte_table *a, const tte_table *b, tte_image *image)
 {
@@ -97,7 +105,10 @@ static void fuzz_one(const unsigned char *data, size_t size)
         if (!two) b = a;
         if (info.dim <= 256 && info.vocab <= 300) {
             tte_image image = sentinel_image();
-            tte_status status = grow(call, how, &a, &b, &image);
+            tte_status status;
+            fuzz_meter();
+            status = grow(call, how, &a, &b, &image);
+            fuzz_check_work(bytes_of(call, how, &a, &b, &image), (double)info.dim + (info.layout == TTE_PER_TABLE && first[192] > 12 ? (double)(1 << first[192]) : 4096));
             CHECK(status != TTE_ERR_MEMORY && status != TTE_ERR_IO && status != TTE_ERR_CANCELLED
                   && status != TTE_ERR_FORMAT && status != TTE_ERR_CHECKSUM);
             CHECK(heap.live == (status == TTE_OK));

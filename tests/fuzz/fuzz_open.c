@@ -16,12 +16,16 @@ static void fuzz_one(const unsigned char *data, size_t size)
 {
     unsigned char *image;
     tte_table t;
+    tte_status status;
     if (size < 1)
         return;
     image = (unsigned char *)test_copy(data + 1, size - 1);
     fuzz_repair(image, size - 1, data[0] % FUZZ_REPAIRS);
     memset(&t, 0xA5, sizeof t);
-    if (tte_open(&t, image, size - 1) == TTE_OK)
+    fuzz_meter();
+    status = tte_open(&t, image, size - 1);
+    fuzz_check_work((double)size, 1);
+    if (status == TTE_OK)
         fuzz_read_everything(&t);
     else
         CHECK(is_untouched(&t, sizeof t));

@@ -159,9 +159,13 @@ static inline void fuzz_scores(const tte_table *t, const tte_info *info, const f
     size_t k = info->vocab < 9 ? info->vocab : 9;
     uint32_t *best = (uint32_t *)test_alloc(k * sizeof *best);
     float *scores = new_floats(k), *out = new_floats(count), *all = new_floats(info->vocab);
+    fuzz_meter();
     CHECK(tte_logits(t, query, 0, (uint32_t)info->vocab, all, scratch) == TTE_OK);
+    fuzz_check_work((double)(info->bytes + 4 * (info->dim + info->vocab)), 1);
     CHECK(tte_logits(t, query, (uint32_t)first, (uint32_t)count, out, scratch) == TTE_OK);
+    fuzz_meter();
     CHECK(tte_top_k(t, query, (uint32_t)k, best, scores, scratch) == TTE_OK);
+    fuzz_check_work((double)(info->bytes + 4 * info->dim), 1);
     for (size_t i = 0; i < k; i++) {
         CHECK(best[i] < info->vocab);
         CHECK(i == 0 || scores[i - 1] > scores[i] || (scores[i - 1] == scores[i] && best[i - 1] < best[i])
@@ -178,7 +182,10 @@ static inline void fuzz_read_everything(const tte_table *t)
     const size_t count = 11;
     uint32_t *tokens;
     float *row, *rows, *scratch, inner;
-    tte_status status = tte_verify(t);
+    tte_status status;
+    fuzz_meter();
+    status = tte_verify(t);
+    fuzz_check_work((double)info.bytes, 1);
     CHECK(status == TTE_OK || status == TTE_ERR_CHECKSUM);
     CHECK(tte_scratch_len(t) <= 16 * info.dim + 1024);
     if (!fuzz_is_small(t))
@@ -189,9 +196,13 @@ static inline void fuzz_read_everything(const tte_table *t)
         tokens = (uint32_t *)test_alloc(count * sizeof *tokens), rows = new_floats(count * info.dim);
         for (size_t i = 0; i < count; i++)
             tokens[i] = (uint32_t)(i < 8 ? (info.vocab - 1) * i / 7 : (i * 0x9E3779B1u) % info.vocab);
+        fuzz_meter();
         CHECK(tte_lookup_batch(t, tokens, count, rows, scratch) == TTE_OK);
+        fuzz_check_work((double)count * (double)(info.bytes + 4 * info.dim), 1);
         for (size_t i = 0; i < count; i++) {
+            fuzz_meter();
             CHECK(tte_lookup(t, tokens[i], row, scratch) == TTE_OK);
+            fuzz_check_work((double)(info.bytes + 4 * info.dim), 1);
             CHECK(same_floats(row, rows + i * info.dim, info.dim));
             CHECK(tte_inner_tokens(t, tokens[i], tokens[(i + 1) % count], &inner, scratch) == TTE_OK);
         }
