@@ -4,6 +4,7 @@
  *     cc -O2 -o gpt2_demo examples/gpt2_demo.c -lm        (from the repository's root)
  *     ./gpt2_demo                                         the small GPT-2 that comes along
  *     ./gpt2_demo DIR                                     any Hugging Face GPT-2 folder
+ *     ./gpt2_demo --quick DIR                             the same, roughly: a large one in two minutes
  *     ./gpt2_demo --calibrate OUT.safetensors DIR         where that model looks, for ttembed
  *     ./gpt2_demo --help                                  every option
  *
@@ -130,6 +131,17 @@ NEVER_RETURNS static void fail(const char *format, ...)
     bar_clear();
     fprintf(stderr, "gpt2_demo: %s\n", line);
     exit(1);
+}
+
+/* Colour for who looks, and plain text for programs and files. */
+static int is_coloured(void)
+{
+#ifdef DEMO_POSIX
+    const char *const terminal = getenv("TERM"), *const no = getenv("NO_COLOR");
+    return isatty(STDOUT_FILENO) && terminal && strcmp(terminal, "dumb") != 0 && !(no && *no);
+#else
+    return 0;
+#endif
 }
 
 /* What was printed must have arrived: a full disk is an error, too. */
@@ -421,7 +433,7 @@ typedef struct {
     const char *folder, *text, *prompt, *check, *calibrate, *calibration;
     size_t tokens;        /* NOT_GIVEN: what is usual */
     float ratio[MAX_RATIOS];
-    int ratios, force;
+    int ratios, force, quick, json;
 } options;
 
 #define NOT_GIVEN SIZE_MAX
@@ -444,7 +456,10 @@ static const char *const help[] = {
     "                      (40); with --calibrate how many it writes (16384)\n"
     "  --ratio R           ask for R times smaller than float32, above 1 to 10000; up to 16\n"
     "                      times (8, 16 and 38.4)\n"
-    "  --calibration FILE  from an earlier --calibrate, instead of writing now\n",
+    "  --calibration FILE  from an earlier --calibrate, instead of writing now\n"
+    "  --quick             a first look: 512 tokens of the text, a calibration of 1024,\n"
+    "                      the ratio 16 and effort 1\n"
+    "  --json              one JSON object on standard output instead of text\n",
     "  --calibrate FILE    make a calibration for ttembed compress, mpi_compress and\n"
     "                      --calibration, and stop\n"
     "  --force             overwrite that file\n"
@@ -512,6 +527,8 @@ static void check_options(options *o)
 {
     static const float usual[] = {8.0f, 16.0f, 38.4f};
 
+    if ((o->quick || o->json) && (o->check || o->calibrate))
+        fail("%s: has no place beside %s", o->quick ? "--quick" : "--json", o->check ? "--check" : "--calibrate");
     if (o->calibrate && (o->check || o->calibration))
         fail("--calibrate: makes a file and stops, so %s has no place beside it",
              o->check ? "--check" : "--calibration");
@@ -519,7 +536,9 @@ static void check_options(options *o)
         fail("--tokens: how many the model writes, but it is to read --text %s", o->text);
     if (o->calibrate && o->tokens == 0)
         fail("--tokens: 0 make no calibration");
-    if (o->ratios == 0) {
+    if (o->ratios == 0 && o->quick) {
+        o->ratio[o->ratios++] = 16.0f;
+    } else if (o->ratios == 0) {
         memcpy(o->ratio, usual, sizeof usual);
         o->ratios = 3;
     }
@@ -543,6 +562,10 @@ static options parse_options(int argc, char **argv)
         }
         if (strcmp(argv[i], "--force") == 0) {
             o.force = 1;
+        } else if (strcmp(argv[i], "--quick") == 0) {
+            o.quick = 1;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            o.json = 1;
         } else if (argv[i][0] == '-') {
             if (i + 1 == argc)
                 fail("%s: no such option, or one that needs a value; see --help", argv[i]);
@@ -564,6 +587,8 @@ static options parse_options(int argc, char **argv)
 /* ======================================================================================= */
 
 #define LARGE 10000000u   /* parameters from which on writing takes minutes */
+#define QUICK_WRITTEN ((size_t)1024)   /* tokens that --quick writes, and reads */
+#define QUICK_READ ((size_t)512)
 
 /* From a text that the model reads, or (path NULL) from `tokens` that it writes. */
 static calibration make_calibration(const model *m, const tokenizer *t, const char *path, size_t *tokens,
@@ -637,6 +662,7 @@ typedef struct {
     size_t count;
     const uint32_t *prompt;
     size_t prompt_count, tokens;
+    int effort, json, coloured, rows;   /* rows: printed so far */
 } bench;
 
 /* What one row of the list came to; without a row size is 0. */
@@ -687,7 +713,7 @@ static setting rounded_setting(const char *name, int bits, size_t group, size_t 
     return s;
 }
 
-static setting train_setting(float ratio, const calibration *c)
+static setting train_setting(float ratio, const calibration *c, int effort)
 {
     setting s;
 
@@ -695,20 +721,87 @@ static setting train_setting(float ratio, const calibration *c)
     snprintf(s.name, sizeof s.name, "one train, %s%.6gx", c ? "calibrated, " : "", (double)ratio);
     s.tte.layout = TTE_PER_TABLE;
     s.tte.ratio = ratio;
+    s.tte.effort = effort;
     s.tte.row_weight = c ? c->row_weight : NULL;
     s.tte.metric = c ? c->metric : NULL;
     return s;
 }
 
+/* A number that JSON has no word for becomes null. */
+static void json_real(const char *name, double x)
+{
+    if (fabs(x) <= 1e300)
+        printf(", \"%s\": %.9g", name, x);
+    else
+        printf(", \"%s\": null", name);
+}
+
+/* Text as a JSON string; what is not UTF-8 becomes the replacement character. */
+static void json_text(bytes text)
+{
+    char *clean = (char *)take(3 * text.size + 1, 1), *to = clean;
+    size_t at, length;
+    uint32_t c;
+
+    for (at = 0; at < text.size; at += length) {
+        length = utf8_get(text.data + at, text.size - at, &c);
+        if (c == NOT_UTF8 || c == 0) {
+            memcpy(to, "\xef\xbf\xbd", 3);
+            to += 3;
+        } else {
+            memcpy(to, text.data + at, length);
+            to += length;
+        }
+    }
+    *to = 0;
+    put_json_string(stdout, clean);
+    give(clean);
+}
+
+/* One row of the list; `why` there is none, or NULL. */
+static void print_row(bench *b, const char *name, const outcome *came, double error, double dense, const char *why)
+{
+    const double all = 4.0 * (double)b->m->vocab * (double)b->m->width;
+    const double times = dense > 0.0 ? came->perplexity / dense : 1.0;
+    char size[32];
+
+    bar_clear();
+    commas(came->size, size, sizeof size);
+    if (b->json) {
+        printf("%s    {\"name\": ", b->rows++ ? ",\n" : "");
+        put_json_string(stdout, name);
+        if (why) {
+            printf(", \"problem\": ");
+            put_json_string(stdout, why);
+        } else {
+            printf(", \"bytes\": %zu", came->size);
+            json_real("ratio", all / (double)came->size);
+            json_real("error", error);
+            json_real("perplexity", came->perplexity);
+            json_real("times_dense", times);
+        }
+        putchar('}');
+    } else {
+        const char *const on = b->coloured && strstr(name, "calibrated") ? "\033[1;32m" : "";
+
+        if (why)
+            printf("%-29s  %s\n", name, why);
+        else
+            printf("%s%-29s%13s%10.2f%12.4f%15.3f%s\n", on, name, size, all / (double)came->size, error, times,
+                   *on ? "\033[0m" : "");
+    }
+    fflush(stdout);
+}
+
 /* Measures one setting and prints its row, or the library's word on why there is none. `dense`: the
    perplexity that others are multiples of, 0 for the dense table itself. */
-static outcome run_setting(const bench *b, const setting *how, double dense)
+static outcome run_setting(bench *b, const setting *how, double dense)
 {
     const model *m = b->m;
     const table head = table_dense(m->head, m->vocab, m->width);
     const int tied = m->head == m->wte;
     outcome came = {0, 0.0};
-    char why[128], size[32];
+    char why[128];
     const float *output;
     table t;
 
@@ -717,8 +810,7 @@ static outcome run_setting(const bench *b, const setting *how, double dense)
     } else if (how->tte.layout == TTE_LAYOUT_AUTO) {
         t = table_dense(m->wte, m->vocab, m->width);
     } else if (!table_compressed(m, how->tte, &t, why, sizeof why)) {
-        bar_clear();
-        printf("%-29s  %s\n", how->name, why);
+        print_row(b, how->name, &came, 0.0, dense, why);
         return came;
     }
     output = tied ? t.rows : m->head;
@@ -727,20 +819,14 @@ static outcome run_setting(const bench *b, const setting *how, double dense)
         *how->voice = continuation(m, b->s, b->tok, &t, tied ? &t : &head, b->prompt, b->prompt_count,
                                    b->tokens);
     came.size = t.size;
-    commas(t.size, size, sizeof size);
-    bar_clear();
-    printf("%-29s%13s%10.2f%12.4f%15.3f\n", how->name, size,
-           4.0 * (double)m->vocab * (double)m->width / (double)t.size,
-           relative_error(m->wte, t.rows, m->vocab * m->width),
-           dense > 0.0 ? came.perplexity / dense : 1.0);
-    fflush(stdout);
+    print_row(b, how->name, &came, relative_error(m->wte, t.rows, m->vocab * m->width), dense, NULL);
     table_give(&t);
     return came;
 }
 
 /* Dense, rounded, the paper's two, then one train plain and calibrated at each ratio. `came` gets the last
    plain, calibrated and, at [2], the dense outcome of the ratio that also writes. */
-static void run_list(const bench *b, const options *o, const calibration *c, bytes *voices, outcome *came)
+static void run_list(bench *b, const options *o, const calibration *c, bytes *voices, outcome *came)
 {
     const size_t width = b->m->width;
     const int spoken = o->ratios > 1 ? 1 : 0, rows = 5 + 2 * o->ratios;
@@ -748,7 +834,8 @@ static void run_list(const bench *b, const options *o, const calibration *c, byt
     outcome now;
     int i;
 
-    printf("%-29s%13s%10s%12s%15s\n%-29s%13s%10s%12s%15s\n", "", "", "times", "relative", "perplexity,",
+    if (!b->json)
+        printf("%-29s%13s%10s%12s%15s\n%-29s%13s%10s%12s%15s\n", "", "", "times", "relative", "perplexity,",
            "token table", "bytes", "smaller", "error", "times dense");
     for (i = 0; i < rows; i++) {
         const int at = (i - 5) / 2, calibrated = (i - 5) % 2;
@@ -756,7 +843,7 @@ static void run_list(const bench *b, const options *o, const calibration *c, byt
         bar_span((double)i / (double)rows, (double)(i + 1) / (double)rows);
         how = i == 1 ? rounded_setting("int8 rows", 8, width, 4) : i == 2 ? rounded_setting("4-bit blocks", 4, 32, 2)
             : i == 3 ? paper_setting(width, 1) : i == 4 ? paper_setting(width, 4)
-            : i > 4 ? train_setting(o->ratio[at], calibrated ? c : NULL) : how;
+            : i > 4 ? train_setting(o->ratio[at], calibrated ? c : NULL, b->effort) : how;
         how.voice = i == 0 ? &voices[0] : i > 4 && at == spoken && calibrated ? &voices[1] : NULL;
         now = run_setting(b, &how, i ? came[2].perplexity : 0.0);
         if (i == 0)
@@ -1074,13 +1161,69 @@ static void print_end(const options *o, const char *folder, const outcome *came)
            (double)o->ratio[o->ratios > 1], o->calibration ? o->calibration : "c.safetensors");
 }
 
+/* What the figures are of. */
+static void print_source(const options *o, const char *text, size_t count, size_t written)
+{
+    char number[32];
+
+    commas(written, number, sizeof number);
+    if (o->calibration)
+        printf("Calibrated with %s.\n", o->calibration);
+    else
+        printf("Calibrated with %s tokens that the model has just written itself.\n", number);
+    commas(count, number, sizeof number);
+    printf("Perplexity of %s, %s tokens.\n\n", text, number);
+}
+
+/* The prompt, and what the model writes after it. */
+static void print_texts(const options *o, bytes prompt, const bytes *voices)
+{
+    printf("\nprompt\n    ");
+    print_wrapped(4, prompt);
+    printf("dense float32\n    ");
+    print_wrapped(4, voices[0]);
+    printf("one train, calibrated, %.6gx\n    ", (double)o->ratio[o->ratios > 1]);
+    print_wrapped(4, voices[1]);
+}
+
+static void print_json_head(const options *o, const char *folder, const model *m, const char *text, size_t count,
+                            size_t written)
+{
+    printf("{\"model\": ");
+    put_json_string(stdout, folder);
+    printf(",\n  \"layers\": %zu, \"width\": %zu, \"vocab\": %zu, \"parameters\": %zu, \"tied\": %s,\n"
+           "  \"calibration\": {", m->layers, m->width, m->vocab, (size_t)m->parameters,
+           m->head == m->wte ? "true" : "false");
+    if (o->calibration) {
+        printf("\"file\": ");
+        put_json_string(stdout, o->calibration);
+    } else {
+        printf("\"written_tokens\": %zu", written);
+    }
+    printf("},\n  \"text\": {\"name\": ");
+    put_json_string(stdout, text);
+    printf(", \"tokens\": %zu},\n  \"tables\": [\n", count);
+}
+
+/* Without tokens the continuations are empty. */
+static void print_json_end(const options *o, bytes prompt, const bytes *voices)
+{
+    printf("\n  ],\n  \"continuations\": {\"prompt\": ");
+    json_text(prompt);
+    printf(", \"dense\": ");
+    json_text(voices[0]);
+    printf(",\n    \"compressed\": ");
+    json_text(voices[1]);
+    printf(", \"ratio\": %.6g}}\n", (double)o->ratio[o->ratios > 1]);
+}
+
 static void run_bench(const options *o, const char *folder, const model *m, const tokenizer *t, state *s)
 {
     const bytes text = o->text ? read_file(&first_trouble, o->text) : story_text();
-    size_t written = m->parameters < LARGE ? CALIBRATION_TOKENS : CALIBRATION_TOKENS / 4;
+    size_t written = o->quick ? QUICK_WRITTEN : m->parameters < LARGE ? CALIBRATION_TOKENS : CALIBRATION_TOKENS / 4;
+    const char *const name = o->text ? o->text : "the story in the source";
     bytes voices[2] = {{NULL, 0}, {NULL, 0}}, prompt_text;
     outcome came[3];
-    char number[32];
     uint32_t *ids, *prompt;
     calibration c;
     double mixture;
@@ -1094,33 +1237,34 @@ static void run_bench(const options *o, const char *folder, const model *m, cons
     b.ids = ids = encode(t, text, &b.count);
     if (b.count < 2)
         fail("%s: fewer than two tokens", o->text);
+    if (o->quick && b.count > QUICK_READ)
+        b.count = QUICK_READ;
+    b.effort = o->quick ? 1 : 0;
+    b.json = o->json;
+    b.coloured = !o->json && is_coloured();
     b.tokens = o->tokens == NOT_GIVEN ? 40 : o->tokens;
     b.prompt = prompt = prompt_ids(o, m, t, &b.prompt_count, &b.tokens);
 
-    print_model(folder, m);
-    if (o->calibration) {
+    if (!o->json)
+        print_model(folder, m);
+    if (o->calibration)
         c = calibration_read(&first_trouble, o->calibration, m->vocab, m->width);
-        printf("Calibrated with %s.\n", o->calibration);
-    } else {
+    else
         c = make_calibration(m, t, NULL, &written, &mixture);
-        commas(written, number, sizeof number);
-        printf("Calibrated with %s tokens that the model has just written itself.\n", number);
-    }
-    commas(b.count, number, sizeof number);
-    printf("Perplexity of %s, %s tokens.\n\n", o->text ? o->text : "the story in the source", number);
+    if (o->json)
+        print_json_head(o, folder, m, name, b.count, written);
+    else
+        print_source(o, name, b.count, written);
     bar_start();
     run_list(&b, o, &c, voices, came);
-    if (b.tokens) {
-        prompt_text = decode(t, prompt, b.prompt_count);
-        printf("\nprompt\n    ");
-        print_wrapped(4, prompt_text);
-        printf("dense float32\n    ");
-        print_wrapped(4, voices[0]);
-        printf("one train, calibrated, %.6gx\n    ", (double)o->ratio[o->ratios > 1]);
-        print_wrapped(4, voices[1]);
-        give(prompt_text.data);
-    }
-    print_end(o, folder, came);
+    prompt_text = decode(t, prompt, b.prompt_count);
+    if (o->json)
+        print_json_end(o, prompt_text, voices);
+    else if (b.tokens)
+        print_texts(o, prompt_text, voices);
+    if (!o->json)
+        print_end(o, folder, came);
+    give(prompt_text.data);
     calibration_give(&c);
     give(voices[0].data);
     give(voices[1].data);

@@ -36,7 +36,7 @@ if [ -n "$quick" ]; then
     TEST_SMALL=1
     export TEST_SMALL
 elif [ -z "${TEST_PARTS-}${TEST_ONLY-}" ]; then
-    echo 'all tests take about 12 minutes on one core; sh tests/run.sh --quick takes less than one'
+    echo 'all tests take about 10 minutes on one core; sh tests/run.sh --quick takes less than one'
 fi
 c99="-std=c99 $warnings"
 cxx11="-x c++ -std=c++11 $warnings"

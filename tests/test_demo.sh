@@ -101,6 +101,45 @@ report $? 'the list'
 
 fi
 
+# ---- a first look, and for programs --------------------------------------------------------------------
+
+demo --quick --tokens 8 && grep -q '^Calibrated with 1,024 tokens' "$tmp/out" &&
+    grep -q '^Perplexity of the story in the source, 512 tokens' "$tmp/out" &&
+    [ "$(grep -c '[0-9] *[0-9.]* *0\.[0-9]\{4\} *[0-9.]*$' "$tmp/out")" -eq 7 ] &&
+    grep -q '^one train, calibrated, 16x ' "$tmp/out" && awk 'length($0) > 80 { exit 1 }' "$tmp/out" &&
+    ! LC_ALL=C grep -q "$(printf '\033')" "$tmp/out"
+report $? '--quick'
+bytes=$(sed -n 's/^one train, calibrated, 16x *\([0-9,]*\) .*/\1/p' "$tmp/out" | tr -d ,)
+
+# The same figures, strings that hold anything; what cannot be made is said in its place.
+demo --quick --json --tokens 8 --ratio 5000 --ratio 16 --prompt "$(printf 'A \\ "\001\303\244')" &&
+    [ "$(grep -c '^    {"name": ' "$tmp/out")" -eq 9 ] && grep -q '"name": "one train, calibrated, 16x", "bytes": '"$bytes"', ' "$tmp/out" &&
+    [ "$(grep -c '"problem": "no setting meets' "$tmp/out")" -eq 2 ] && [ ! -s "$tmp/err" ]
+report $? '--json'
+if command -v python3 >/dev/null 2>&1; then
+    python3 -c '
+import json, sys
+said = json.load(open(sys.argv[1], encoding="utf-8"))
+assert said["continuations"]["prompt"] == "A \\ \"\x01\u00e4" and said["continuations"]["dense"] and said["continuations"]["compressed"]
+assert (said["vocab"], said["width"], said["tied"], said["text"]["tokens"]) == (4096, 128, True, 512)
+assert said["tables"][0]["times_dense"] == 1 and said["tables"][0]["bytes"] == 4 * 4096 * 128
+' "$tmp/out" 2>"$tmp/err"
+    report $? '--json is JSON'
+else
+    echo '--json by another reader: skipped, there is no python3'
+fi
+
+# Colour is for terminals, and for who has not said no.
+if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
+    coloured() { TERM=xterm script -qec "$1 $tmp/demo --quick --tokens 0 2>/dev/null" /dev/null </dev/null 2>"$tmp/err" >"$tmp/out"; }
+    coloured 'env -u NO_COLOR' && grep -q "^$(printf '\033')\[1;32mone train, calibrated, 16x" "$tmp/out"
+    report $? 'colour on a terminal'
+    coloured 'env NO_COLOR=1' && grep -q '^one train, calibrated, 16x' "$tmp/out"
+    report $? 'NO_COLOR'
+else
+    echo 'colour on a terminal: skipped, script makes none here'
+fi
+
 # ---- calibrations -----------------------------------------------------------------------------------
 
 printf 'The old house stood by the sea. Nobody had lived in it for many years, they said.\n' >"$tmp/text"
@@ -261,6 +300,8 @@ refused '--weights' --weights "$tmp/text"
 refused 'no/such/calibration' --calibration no/such/calibration
 refused '--calibration has no place' --calibrate "$tmp/no" --calibration "$tmp/first"
 refused '--check has no place' --calibrate "$tmp/no" --check $reference
+refused '--quick: has no place' --quick --check $reference
+refused '--json: has no place' --json --calibrate "$tmp/no"
 refused '--tokens' --calibrate "$tmp/no" --tokens 0
 refused '--tokens' --calibrate "$tmp/no" --tokens 64 --text "$tmp/text"
 refused 'no/such/folder/c: No such' --calibrate no/such/folder/c
