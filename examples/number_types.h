@@ -71,7 +71,7 @@ static uint32_t float_to_half(float value)   /* rounded to even; beyond its rang
 {
     const uint32_t bits = bits_of_float(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
     const uint32_t exponent = size >> 23, shift = exponent >= 113 ? 13 : 126 - exponent;
-    uint32_t whole = size, rest, half;
+    uint32_t whole, rest, half;
 
     if (size >= 0x47800000u)
         return sign | 0x7c00u | (size > 0x7f800000u ? 0x200u : 0u);

@@ -2177,7 +2177,7 @@ static void words_line(trouble *why, const word_vectors *v, const word_line *l, 
     const unsigned char *p = v->data + l->begin, *const end = v->data + l->end;
     const size_t size = (size_t)(end - p);
     const int indented = is_blank(*p);
-    word_line wide = *l;
+    word_line wide;
 
     if (begins_with(p, size, "<<<<<<<", 7) || begins_with(p, size, "=======", 7) || begins_with(p, size, ">>>>>>>", 7))
         trouble_set(why, "%s: line %zu: a mark of a git conflict: resolve it, or fetch the file again", v->path, line);
@@ -2787,7 +2787,7 @@ static file_view input_view(trouble *why, const char *path)
 /* FINDING THE TABLE                                                                       */
 /* ======================================================================================= */
 
-typedef enum { SAFETENSORS, NPY, GGUF, TEXT, RAW, INDEX } table_kind;
+typedef enum { SAFETENSORS, NPY, GGUF, TEXT, RAW, INDEX_OF_SHARDS } table_kind;
 
 static const char *const format_names[] = {"safetensors", "npy", "gguf", "text", "raw", NULL};
 
@@ -2830,7 +2830,7 @@ static int looks_like_text(const unsigned char *p, size_t size)
 static table_kind kind_of_table(source *s, const source_request *r, const unsigned char *p, size_t size)
 {
     static const char *const ends[] = {".safetensors", ".npy", ".gguf", ".txt", ".vec", ".index.json"};
-    static const table_kind means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX};
+    static const table_kind means[] = {SAFETENSORS, NPY, GGUF, TEXT, TEXT, INDEX_OF_SHARDS};
     const int asked = r->format ? word_place(r->format, format_names) : -1;
     word_vectors v;
     uint64_t head[3];
@@ -2861,7 +2861,7 @@ static table_kind kind_of_table(source *s, const source_request *r, const unsign
     line = line_end(&v, 0) + 1;
     if (looks_like_text(p, size)
         || (line < size && words_head(&v, head) == 2 && head[1] > 0 && words_binary(&v, line, head[1])))
-        return p[0] == '{' ? INDEX : TEXT;
+        return p[0] == '{' ? INDEX_OF_SHARDS : TEXT;
     if (!r->dim)
         trouble_set(&s->why, "%s: which format? --format tells, and --dim for raw float32", s->path);
     return RAW;
@@ -2990,7 +2990,7 @@ static void find_table(source *s, const source_request *r, table_kind f)
         s->dim = s->words.dim;
         return;
     }
-    if (f == INDEX) {
+    if (f == INDEX_OF_SHARDS) {
         names = index_parse(why, s->path, file->file.data, file->file.size);
         s->m.indexed = 1;
         s->m.count = 0;   /* the index is no file of it */

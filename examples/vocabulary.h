@@ -42,12 +42,14 @@ static void vocabulary_grow(trouble *why, vocabulary *v, size_t count)
         v->at[v->count++] = NO_WORD;
 }
 
-/* A line each is what a word gets: line ends in it become what GPT-2 writes for them, U+010A and U+010D. */
+/* A line each is what a word gets: line ends and NUL in it become what GPT-2 writes for them, U+010A, U+010D and U+0100. */
 static void vocabulary_put(trouble *why, vocabulary *v, size_t id, const void *word, size_t length)
 {
     const unsigned char *from = (const unsigned char *)word;
     size_t i;
 
+    if (id >= v->count)   /* there was no memory for it */
+        return;
     if (v->room - v->used < 2 * length + 1) {
         const size_t room = 2 * v->room + 2 * length + 4096;
         char *larger = (char *)resize_or(why, v->pool, room, 1);
@@ -58,7 +60,7 @@ static void vocabulary_put(trouble *why, vocabulary *v, size_t id, const void *w
     }
     v->at[id] = v->used;
     for (i = 0; i < length; i++)
-        if (from[i] == '\n' || from[i] == '\r')
+        if (from[i] == '\n' || from[i] == '\r' || from[i] == 0)
             v->used += utf8_put((unsigned char *)v->pool + v->used, 256u + from[i]);
         else
             v->pool[v->used++] = (char)from[i];
@@ -347,7 +349,7 @@ static vocabulary vocabulary_beside_model(trouble *why, const char *path, size_t
 }
 
 /* Those of the rows of a table; none where nothing has them, and a trouble where what has them is damaged. */
-static vocabulary vocabulary_of_source(trouble *why, const source *s)
+SHARED vocabulary vocabulary_of_source(trouble *why, const source *s)
 {
     vocabulary v = {NULL, 0, 0, NULL, 0}, part = {NULL, 0, 0, NULL, 0};
     unsigned char *decoded;

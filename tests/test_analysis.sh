@@ -22,18 +22,22 @@ clang-analyzer-core.DivideZero | tt_embed.h | one->s[i / n] * one->vt[i] | the s
 clang-analyzer-core.DivideZero | tt_embed.h | % c->sample | a sample has a row, as a table has
 clang-analyzer-core.NullDereference | tt_embed.h | -old * pending[ | old is 0 until pending is set; analyzers do not follow floats
 clang-analyzer-deadcode.DeadStores | tt_embed.h | now = left; | the initial value is for modes == 1, where the loop runs not at all
-clang-analyzer-core.CallAndMessage | tt_embed.h | ttei_add(offset, lengths[c]) | c is below class_count, up to which the lengths have been set
-clang-analyzer-core.UndefinedBinaryOperatorResult | tt_embed.h | scan->train.part) | set where the layout is TTE_PER_TOKEN, which the same view cannot leave
-objectIndex | tt_embed.h | ((const int32_t *)&bits)[lane] | bits is a vector of eight integers
 uninitvar | tt_embed.h | i = before_of[i] | a class's list reaches only rows that were put into it above
 uninitvar | tt_embed.h | together[n++] = records[i] | the same
 clang-analyzer-core.UndefinedBinaryOperatorResult | examples/tensor_files.h | hex_digit(s[0]) << 12 | where strings were parsed, all four were found to be digits
-clang-analyzer-core.NullDereference | examples/tensor_files.h | name = t->name; | without a tensor there is a trouble, and the line above returns
--Wanalyzer-null-argument | examples/tensor_files.h | open(path, O_RDONLY) | where no memory for a path was, fail has ended the program
 clang-analyzer-unix.Malloc | examples/tensor_files.h | block_unlink((block *)p - 1); | a block leaves the list before it is freed
+clang-analyzer-core.NullDereference | tt_embed.h | return ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16) >> | a block of the index lies in the image
+clang-analyzer-core.NullDereference | examples/tensor_files.h | to[0] = (unsigned char)(0xc0 | p >> 6) | room for the bytes is there, or nothing is put
+clang-analyzer-core.NullDereference | examples/tensor_files.h | j->node[node].next = j->count; | without memory for a node there is a trouble, and the line above returns
+clang-analyzer-core.NullDereference | examples/tensor_files.h | next < end && !is_blank(*next) | a row lies in the file, whose data are there
+clang-analyzer-core.NullDereference | examples/tensor_files.h | v->data[begin] == '\n' || v->data[begin] | the same
+clang-analyzer-core.NullDereference | examples/vocabulary.h | v->pool[v->used++] = (char)from[i]; | room is made above
+clang-analyzer-core.NonNullParamChecker | examples/gpt2.h | strcmp((const char *)word.data, known[i]) | here a trouble ends the program
+clang-analyzer-core.DivideZero | examples/gpt2.h | m->width % m->heads | the same, for a number below 1
+clang-analyzer-core.NullDereference | examples/gpt2_demo.c | hex_digit(hex.data[0]) << 4 | the same, for what is no two digits
+clang-analyzer-core.uninitialized.ArraySubscript | examples/gpt2_demo.c | c->s->logit[best[i]] | the line above ends the program where i is found or more
 bugprone-narrowing-conversions | examples/ttembed.c | ? c : '_'; | a char or an underscore
 clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2.h | SIZE_MAX / sizeof(float) / cols | all members of a model are set, from zeros on
-clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2_demo.c | hex_digit(hex.data[0]) << 4 | the condition above asks for two digits
 uninitvar | examples/gpt2.h | float top = x[0] | a vocabulary of no token is refused, so n is at least 1
 uninitvar | examples/gpt2_demo.c | score[best[k - 1]] | entries below `found` have been written
 va_end_missing | examples/ttembed.c | } | end_with does not return

@@ -1,4 +1,4 @@
-/* fuzz_files.c: the files that the examples read, from examples/tensor_files.h. An input is a byte,
+/* fuzz_files.c: the files that the examples read, by examples/tensor_files.h and vocabulary.h. An input is a byte,
  * which says the format, then a file of it. Whatever a parser accepts is read, row after row, into
  * blocks of the exact size; what it refuses comes with a line that says why. Another format is one
  * more entry in `readers` and one more text in `make_text`. */
@@ -7,7 +7,9 @@
 #include "../harness.h"
 #define FUZZ_NAME "fuzz_files"
 #include "fuzz.h"
+#define TENSOR_FILES_TABLES
 #include "../../examples/tensor_files.h"
+#include "../../examples/vocabulary.h"
 
 enum { MOST = 1 << 20 };  /* numbers of a tensor that is read */
 
@@ -63,9 +65,29 @@ static void read_raw(trouble *why, const unsigned char *data, size_t size)
     use_tensors(why, &w);
 }
 
+/* Words of so many tokens: each a text, found under its own name. */
+static void use_words(trouble *why, vocabulary *v, size_t tokens)
+{
+    CHECK(why->text[0] ? v->count == 0 : v->count == tokens);
+    for (size_t id = 0; id < v->count; id++) {
+        const char *word = vocabulary_word(v, id);
+        if (word != NULL && *word != 0 && strlen(word) < 100) {
+            const word_search found = vocabulary_find(why, v, word);
+            CHECK(found.exact <= id && found.first <= id && found.count > 0);
+            CHECK(strpbrk(word, "\r\n") == NULL);
+        }
+    }
+    vocabulary_close(v);
+}
+
 static void read_gguf(trouble *why, const unsigned char *data, size_t size)
 {
     tensors w = gguf_parse(why, "a.gguf", data, size);
+    if (!why->text[0]) {
+        trouble own = {""};
+        vocabulary v = vocabulary_of_gguf(&own, &w, 3);
+        use_words(&own, &v, 3);
+    }
     use_tensors(why, &w);
 }
 
@@ -96,8 +118,18 @@ static void read_calibration(trouble *why, const unsigned char *data, size_t siz
     calibration_give(&c);
 }
 
+/* Of a table of 7 rows, under the name that fits how it begins. The text is changed. */
+static void read_vocabulary(trouble *why, const unsigned char *data, size_t size)
+{
+    const int first = size > 0 ? data[0] : 0;
+    unsigned char *text = (unsigned char *)test_copy(data, size);
+    vocabulary v = vocabulary_parse(why, first == '{' || first == '[' ? "a.json" : first == 10 ? "a.model" : "a.txt", text, size, 7);
+    use_words(why, &v, 7);
+    free(text);
+}
+
 static void (*const readers[])(trouble *, const unsigned char *, size_t) =
-    {read_safetensors, read_index, read_npy, read_raw, read_gguf, read_words, read_calibration};
+    {read_safetensors, read_index, read_npy, read_raw, read_gguf, read_words, read_calibration, read_vocabulary};
 enum { READERS = (int)(sizeof readers / sizeof *readers) };
 
 static void fuzz_one(const unsigned char *data, size_t size)
@@ -142,7 +174,7 @@ static size_t make_gguf(unsigned char *out)
     put_number(out + at, 4, 4), put_number(out + at + 4, 4, 32), at += 8;
     at += gguf_string(out + at, "general.name");
     put_number(out + at, 4, 8), at += 4, at += gguf_string(out + at, "x");
-    at += gguf_string(out + at, "tokens"); /* an array of strings */
+    at += gguf_string(out + at, "tokenizer.ggml.tokens"); /* an array of strings */
     put_number(out + at, 4, 9), put_number(out + at + 4, 4, 8), put_number(out + at + 8, 8, 2), at += 16;
     at += gguf_string(out + at, "a"), at += gguf_string(out + at, "bc");
     at += gguf_string(out + at, "token_embd.weight");
@@ -189,6 +221,15 @@ static size_t make_text(int format, unsigned char *out, size_t capacity)
     case 4:
         return make_gguf(out);
     case 5:
+        if (!rng_int(0, 3)) { /* as word2vec writes it */
+            length = snprintf(text, capacity, "%d %d\n", rows, cols);
+            for (int r = 0; r < rows; r++) {
+                length += snprintf(text + length, capacity - (size_t)length, "w%d ", r * r);
+                for (int c = 0; c < cols; c++, length += 4) put_number(out + length, 4, 0x3f800000u + (unsigned)rng_int(0, 99));
+                if (r % 2) text[length++] = '\n';
+            }
+            return (size_t)length;
+        }
         if (rng_int(0, 1)) length = snprintf(text, capacity, "%d %d\n", rows, cols);
         for (int r = 0; r < rows; r++) {
             length += snprintf(text + length, capacity - (size_t)length, "w%d", r * r);
@@ -217,6 +258,33 @@ static size_t make_text(int format, unsigned char *out, size_t capacity)
             put_number(out + 8 + length + 4 * i, 4, bits);
         }
         return 8 + (size_t)(length + metric + weights);
+    }
+    case 7: { /* words in each way that files have them */
+        static const char *const ways[] = {"\"%s%d\":%d,", "\"%s%d\",", "[\"%s%d\",%d],", "%s%d\r\n", "%s%d\t-%d\n", "YWI=%s %d\n",
+                                           "{\"content\":\"%s%d\",\"id\":%d},"};
+        static const char *const marks[] = {"", " ", "\xc4\xa0", "\xe2\x96\x81", "\\u0000", "\\ud83d"};
+        const int way = rng_int(0, 8), words = rng_int(0, 8);
+        for (int i = 0; i < words && way < 7; i++)
+            length += snprintf(text + length, capacity - (size_t)length, ways[way], way == 5 ? "" : marks[rng_int(0, 5)],
+                               way == 5 ? i : rng_int(0, 3), i);
+        for (int i = 0; i < words && way >= 7; i++) { /* SentencePiece's messages */
+            const int inside = rng_int(0, 5);
+            memcpy(text + length, "\x0a\0\x0a\0wordsx\x15\0\0\x80\x3f", 15);
+            text[length + 3] = (char)inside, text[length + 1] = (char)(inside + 7);
+            memmove(text + length + 4 + inside, text + length + 10, 5);
+            length += 9 + inside;
+        }
+        if (way < 3 || way == 6) { /* the list or the map, also inside of a tokenizer.json */
+            const char *begin = way == 0 ? "{" : "[", *end = way == 0 ? "}" : "]";
+            const char *around = rng_int(0, 1) ? "" : way == 6 ? "{\"model\":{\"vocab\":{}},\"added_tokens\":" : "{\"model\":{\"vocab\":";
+            const int front = (int)(strlen(around) + 1);
+            length -= words > 0;
+            memmove(text + front, text, (size_t)length);
+            memcpy(text, around, (size_t)front - 1), text[front - 1] = *begin;
+            length += front;
+            length += snprintf(text + length, capacity - (size_t)length, "%s%s", end, front == 1 ? "" : way == 6 ? "}" : "}}");
+        }
+        return (size_t)length;
     }
     default:
         return numbers(out, (size_t)rng_int(0, 200));
