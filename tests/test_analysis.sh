@@ -35,6 +35,7 @@ clang-analyzer-core.NullDereference | examples/vocabulary.h | v->pool[v->used++]
 clang-analyzer-core.NonNullParamChecker | examples/gpt2.h | strcmp((const char *)word.data, known[i]) | here a trouble ends the program
 clang-analyzer-core.DivideZero | examples/gpt2.h | m->width % m->heads | the same, for a number below 1
 clang-analyzer-core.NullDereference | examples/gpt2_demo.c | hex_digit(hex.data[0]) << 4 | the same, for what is no two digits
+clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2_demo.c | hex_digit(hex.data[0]) << 4 | the same
 clang-analyzer-core.uninitialized.ArraySubscript | examples/gpt2_demo.c | c->s->logit[best[i]] | the line above ends the program where i is found or more
 bugprone-narrowing-conversions | examples/ttembed.c | ? c : '_'; | a char or an underscore
 clang-analyzer-core.UndefinedBinaryOperatorResult | examples/gpt2.h | SIZE_MAX / sizeof(float) / cols | all members of a model are set, from zeros on
