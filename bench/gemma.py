@@ -238,6 +238,7 @@ def main():
                                           subject.windows[text].numel() - len(subject.windows[text])))))
             print("%-24s %5s x %6.2f  error %.4f  %-10s %+.4f +- %.4f" % (
                 name, asked, subject.dense.nbytes / size, error, text, nats, spread), flush=True)
+        rows.sort(key=lambda row: row["text"])   # the rows of one curve follow each other
         with open(a.results + ".tmp", "w", newline="") as file:
             if a.head:
                 file.write("# %s\n" % a.head)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_docs.sh: every C block of README.md and of the header's QUICK START is taken out, compiled
+# test_docs.sh: every C block of README.md, of examples/README.md and of the header's QUICK START is taken out, compiled
 # and run as it stands; one without a main is compiled only, but map_table is run by map_table.c.
 # examples/hello.c does what its head says. Measured figures in README.md are those of bench/results, its
 # links lead to files. Ends with 'test_docs: N passed, N failed'.
@@ -10,12 +10,12 @@ test_name=docs
 root=$(pwd)
 flags="-std=c99 -O2 -Wall -Wextra -Werror ${CFLAGS-}"
 
-# Fenced blocks marked c, to block1.c, block2.c, ..
+# Fenced blocks marked c, to readme1.c, readme2.c, ..
 blocks_of_readme() {
     awk -v out="$tmp/readme" '
         /^```c[ \t]*$/ { inside = 1; file = out (++n) ".c"; printf "" > file; next }
         /^```/         { inside = 0; next }
-        inside         { print > file }' README.md
+        inside         { print > file }' README.md examples/README.md
 }
 
 # Runs of lines indented by seven spaces or more between the heading and the next one.
@@ -60,11 +60,11 @@ try_document() { # try_document NAME PREFIX
     report $? "$1: programs"
 }
 
-# The function that README.md has for mapped files, linked with the program that calls it.
+# The function that examples/README.md has for mapped files, linked with the program that calls it.
 run_map_table() {
     block=$(grep -l '^tte_status map_table(' "$tmp/readme"*.c 2>/dev/null)
     if [ ! -f "$block" ]; then
-        echo 'not one block of README.md defines map_table'
+        echo 'not one block of the documents defines map_table'
         return 1
     fi
     # shellcheck disable=SC2086
@@ -143,9 +143,9 @@ if [ -f README.md ]; then
     names_exist README.md
     report $? 'README.md: names'
 fi
-try_document README.md readme
+try_document 'README.md and examples/README.md' readme
 run_map_table >"$tmp/out" 2>&1
-report $? 'README.md: map_table'
+report $? 'examples/README.md: map_table'
 sh bench/readme.sh check >"$tmp/out" 2>&1
 report $? 'README.md: figures'
 links_lead_somewhere >"$tmp/out" 2>&1

@@ -23,7 +23,7 @@ def run(block, folder):
 
 
 @pytest.mark.skipif(not os.path.isdir(MODEL), reason="no checkout here")
-@pytest.mark.parametrize("document, least", [("README.md", 0), ("examples/README.md", 1), ("examples/python/README.md", 3)])
+@pytest.mark.parametrize("document, least", [("README.md", 2), ("examples/README.md", 1), ("examples/python/README.md", 3)])
 def test_blocks(document, least, tmp_path):
     with open(os.path.join(ROOT, document), encoding="utf-8") as file:
         blocks = re.findall(r"^```(python|sh)\n(.*?)^```", file.read(), re.M | re.S)
