@@ -161,13 +161,14 @@ report $? '--calibrate --tokens'
 # The commands of examples/README.md.
 # shellcheck disable=SC2086
 builds ttembed ${CFLAGS-} examples/ttembed.c
-awk '/^## / { here = /^## Calibration/ } /^```/ { inside = here && /sh$/; next } inside' examples/README.md >"$tmp/block.sh"
+awk '/^## / { here = /^## (Calibration|Which ratio)/ } /^```/ { inside = here && /sh$/; next } inside' examples/README.md >"$tmp/block.sh"
 mkdir "$tmp/job"
 ln -s "$(pwd)/examples" "$tmp/job/examples"
 ln -s "$tmp/demo" "$tmp/job/gpt2_demo"
 ln -s "$tmp/ttembed" "$tmp/job/ttembed"
 (cd "$tmp/job" && sh -e "$tmp/block.sh") >"$tmp/out" 2>"$tmp/err" &&
-    grep -q '^calibrated.tte: 4,096 x 128, .* relative error 0.2.*, weighted 0.1' "$tmp/out"
+    grep -q '^calibrated.tte: 4,096 x 128, .* relative error 0.2.*, weighted 0.1' "$tmp/out" && [ -s "$tmp/job/sweep.svg" ] &&
+    grep -q '^wte.weight .*<- the table' "$tmp/out" && [ -f "$tmp/job/grafted/config.json" ]
 report $? 'examples/README.md: the commands'
 
 # Whatever the number of threads.
