@@ -6868,6 +6868,8 @@ static tte_status ttei_learn_moments(ttei_learning *l)
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
+    /* products of weights and entries are floats: neither end may be near */
+    const int power = s->o.row_weight != NULL ? ttei_exponent((double)ttei_largest(s->vocab, s->o.row_weight)) : 0;
     float weight[256];
     size_t first = 0, count = 0, i, j;
     tte_status status;
@@ -6875,18 +6877,19 @@ static tte_status ttei_learn_moments(ttei_learning *l)
     memset(l->second, 0, dim * dim * sizeof *l->second);
     while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         for (i = 0; i < count; ++i) {
-            weight[i] = ttei_row_weight(s, first + i);
+            weight[i] = (float)ldexp((double)ttei_row_weight(s, first + i), -power);
             l->weight_sum += (double)weight[i];
             for (j = 0; j < dim; ++j) l->first[j] += (double)weight[i] * (double)l->rows[i * dim + j];
         }
         ttei_gram_add(count, dim, l->rows, weight, l->second);
     }
     if (status != TTE_OK) return status;
-    l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     for (j = 0; j < dim; ++j) l->first[j] /= l->weight_sum;
     for (i = 0; i < dim; ++i)
         for (j = i; j < dim; ++j)
             l->second[i * dim + j] = l->second[i * dim + j] / l->weight_sum - l->first[i] * l->first[j];
+    l->weight_sum = ldexp(l->weight_sum, power);
+    l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     ttei_mirror(dim, l->second);
     return TTE_OK;
 }
@@ -9943,7 +9946,8 @@ tte_status tte_save(const char *path, const tte_image *image)
     return tte_write(path, 1, ttei_put_image, &copy);
 }
 
-/* The whole of an open file, from a pipe as well; stops early when it does not begin like an image. */
+/* The whole of an open file, from a pipe as well; of one that does not begin like an image, or goes on behind the end of
+   one, only so much that tte_open will say what is wrong. */
 static tte_status ttei_read_all(FILE *file, tte_image *image)
 {
     size_t capacity = 1 << 16, got;
@@ -9956,7 +9960,9 @@ static tte_status ttei_read_all(FILE *file, tte_image *image)
         image->size += got;
         if (ferror(file)) return TTE_ERR_IO;
         if (image->size < capacity) return TTE_OK;
-        if (ttei_get32(data) != TTEI_MAGIC_LOW || ttei_get32(data + 4) != TTEI_MAGIC_HIGH) return TTE_ERR_FORMAT;
+        if (ttei_get32(data) != TTEI_MAGIC_LOW || ttei_get32(data + 4) != TTEI_MAGIC_HIGH ||
+            image->size > ttei_get_size(data + TTEI_AT_SIZE))
+            return TTE_OK;
         capacity = ttei_mul(capacity, 2);
         larger = capacity == TTEI_SIZE_MAX ? NULL : (unsigned char *)TT_EMBED_MALLOC(capacity);
         if (larger == NULL) return TTE_ERR_MEMORY;
