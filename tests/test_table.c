@@ -433,9 +433,9 @@ static void errors_at_every_scale(void)
             float *rows = lookup_all(&t);
             errors e = measure_in(table, rows, ROWS, DIM, options.row_weight, options.metric);
             for (int i = 0; i < ROWS * DIM; i++) CHECK(fabs((double)rows[i]) <= (double)FLT_MAX);
-            CHECK_LE(fabs(info.rel_error - e.whole), 1e-5 * e.whole + 3e-7);
-            CHECK_LE(fabs(info.weighted_error - e.weighted), 1e-4 * e.weighted + 3e-7);
-            CHECK_LE(fabs(info.max_row_error - e.worst), (size < ALL ? 1e-5 : 5e-3) * e.worst + 3e-7);
+            CHECK_LE(fabs(info.rel_error - e.whole), 1e-6 * e.whole);
+            CHECK_LE(fabs(info.max_row_error - e.worst), 1e-6 * e.worst);
+            CHECK_LE(fabs(info.weighted_error - e.weighted), options.metric != NULL ? 1e-4 * e.weighted + 1e-6 : 1e-6 * e.weighted);
             if (options.eps > 0) CHECK_LE(kind > 0 ? e.worst : e.weighted, (double)options.eps * (1 + 1e-6));
             free(rows);
         }
