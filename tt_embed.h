@@ -118,10 +118,10 @@ GUARANTEES
    G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
        and scratch, or divides by zero, overflows a signed number or shifts too far.
        [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
-   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output.
-       Memory of append, replace, merge, shrink and `like` is bounded by the bytes of images, rows and output, time by
-       these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are all that the image holds. Nothing
-       waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
+   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output, with
+       TTE_PER_TOKEN times the largest rank. Memory of append, replace, merge, shrink and `like` is bounded by the bytes
+       of images, rows and output, time by these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are
+       all that the image holds. Nothing waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
        [fuzz/fuzz.h fuzz_check_work, fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_grow.c small_images]
    G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
        [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
