@@ -118,10 +118,10 @@ GUARANTEES
    G1  Memory. After tte_open has said TTE_OK, no call reads outside the image, writes outside its outputs
        and scratch, or divides by zero, overflows a signed number or shifts too far.
        [fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_golden.c every_byte_of_the_header]
-   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output.
-       Memory of append, replace, merge, shrink and `like` is bounded by the bytes of images, rows and output, time by
-       these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are all that the image holds. Nothing
-       waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
+   G2  Work. Time of tte_open and tte_verify is in proportion to the image, that of reading calls to image and output, with
+       TTE_PER_TOKEN times the largest rank. Memory of append, replace, merge, shrink and `like` is bounded by the bytes
+       of images, rows and output, time by these times dim + 2^L, L the bits of a trellis state; rows of tte_shrink are
+       all that the image holds. Nothing waits for a value that may never come. Scratch is at most 16 dim + 1024 floats.
        [fuzz/fuzz.h fuzz_check_work, fuzz/fuzz_open.c fuzz_one, fuzz/fuzz_grow.c fuzz_one, test_grow.c small_images]
    G3  Notice. One bit turned anywhere is noticed by tte_open or tte_verify; so is a missing or an added byte.
        [test_golden.c every_turned_bit_is_noticed, test_golden.c one_byte_more]
@@ -610,7 +610,8 @@ typedef struct tte_info {
                                         of rows, the option                                          */
     double ratio;                    /* vocab*dim*4 / bytes                                          */
     double mean_numbers;             /* core entries per token, the papers' count; those of the basis included */
-    double rel_error;                /* |W - W^|_F / |W|_F, measured at compression                  */
+    double rel_error;                /* |W - W^|_F / |W|_F of the rows that tte_lookup gives, measured in
+                                        double at compression                                        */
     double weighted_error;           /* the same in weights and metric; equal to rel_error without   */
     double max_row_error;            /* the worst row's relative error                               */
 } tte_info;
@@ -3111,14 +3112,13 @@ static float *ttei_batch_panel(const ttei_batch *b)
     return p + (64 - (uintptr_t)p % 64) % 64 / sizeof *p;
 }
 
-/* Factor and coefficients of row i of the group, made in the room of a panel. */
-static void ttei_batch_row(const ttei_batch *b, size_t i)
+/* Coefficients z of row i of the group as integers, in pairs, behind their factor. z has room for one more. */
+static void ttei_batch_integers(const ttei_batch *b, size_t i, float *z)
 {
-    float *z = ttei_batch_panel(b), *to = ttei_batch_q(b, i);
-    const ttei_i32 *q = (const ttei_i32 *)z;
+    float *to = ttei_batch_q(b, i);
+    const ttei_i32 *q = (const ttei_i32 *)(const void *)z;
     ttei_u32 *used = (ttei_u32 *)(to + 1), *pairs = used + 1;
     size_t p;
-    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes, b->room->codes + ttei_thread() * b->room->codes_len, z);
     z[b->t->basis_rows] = 0;  /* beside the last of an odd number */
     to[0] = ttei_row_integers(b->t, z);
     if (!(to[0] > 0)) memset(z, 0, ((size_t)b->t->basis_rows + 1) * sizeof *z);
@@ -3126,6 +3126,14 @@ static void ttei_batch_row(const ttei_batch *b, size_t i)
         pairs[p] = ((uint32_t)q[2 * p] & 0xffffu) | (uint32_t)q[2 * p + 1] << 16;
         if (pairs[p] != 0) *used = (uint32_t)p + 1;
     }
+}
+
+/* Row i of the group, made in the room of a panel. */
+static void ttei_batch_row(const ttei_batch *b, size_t i)
+{
+    float *z = ttei_batch_panel(b);
+    ttei_row_coefficients(b->t, b->tokens[i], b->room->classes, b->room->codes + ttei_thread() * b->room->codes_len, z);
+    ttei_batch_integers(b, i, z);
 }
 
 /* A panel: n columns from `column` on of `depth` pairs of rows of the basis from row `from` on. */
@@ -3149,10 +3157,9 @@ static void ttei_panel_fill(const tte_table *t, size_t column, size_t n, size_t 
 }
 
 /* Integer sums of the columns of panel `number`, for all rows of the group. */
-static void ttei_batch_columns(const ttei_batch *b, size_t number)
+static void ttei_batch_columns(const ttei_batch *b, size_t number, ttei_i16 *panel)
 {
     const size_t dim = (size_t)b->t->dim, column = number * TTEI_PANEL, n = ttei_min(TTEI_PANEL, dim - column);
-    ttei_i16 *panel = (ttei_i16 *)ttei_batch_panel(b);
     ttei_i32 *sums[TTEI_TILE], lost[TTEI_TILE][TTEI_PANEL] = {{0}};
     const ttei_u32 *q[TTEI_TILE];
     size_t pair = 0, depth, i, k, used;
@@ -3174,6 +3181,12 @@ static void ttei_batch_columns(const ttei_batch *b, size_t number)
     } while (pair < b->pairs);
 }
 
+static void ttei_batch_finish(const ttei_batch *b, size_t i)
+{
+    const size_t dim = (size_t)b->t->dim;
+    ttei_row_finish(dim, ttei_batch_q(b, i)[0], b->t->exponent, b->rows + i * dim);
+}
+
 /* A group: three loops that threads share, with a wait between them. */
 static void ttei_batch_group(const ttei_batch *b, size_t threads)
 {
@@ -3186,10 +3199,9 @@ static void ttei_batch_group(const ttei_batch *b, size_t threads)
         TTEI_OPENMP(omp for schedule(static))
         for (i = 0; i < rows; ++i) ttei_batch_row(b, (size_t)i);
         TTEI_OPENMP(omp for schedule(static))
-        for (i = 0; i < panels; ++i) ttei_batch_columns(b, (size_t)i);
+        for (i = 0; i < panels; ++i) ttei_batch_columns(b, (size_t)i, (ttei_i16 *)ttei_batch_panel(b));
         TTEI_OPENMP(omp for schedule(static))
-        for (i = 0; i < rows; ++i)
-            ttei_row_finish(dim, ttei_batch_q(b, (size_t)i)[0], b->t->exponent, b->rows + (size_t)i * dim);
+        for (i = 0; i < rows; ++i) ttei_batch_finish(b, (size_t)i);
     }
 }
 
@@ -6868,6 +6880,8 @@ static tte_status ttei_learn_moments(ttei_learning *l)
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
+    /* products of weights and entries are floats: neither end may be near */
+    const int power = s->o.row_weight != NULL ? ttei_exponent((double)ttei_largest(s->vocab, s->o.row_weight)) : 0;
     float weight[256];
     size_t first = 0, count = 0, i, j;
     tte_status status;
@@ -6875,18 +6889,19 @@ static tte_status ttei_learn_moments(ttei_learning *l)
     memset(l->second, 0, dim * dim * sizeof *l->second);
     while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
         for (i = 0; i < count; ++i) {
-            weight[i] = ttei_row_weight(s, first + i);
+            weight[i] = (float)ldexp((double)ttei_row_weight(s, first + i), -power);
             l->weight_sum += (double)weight[i];
             for (j = 0; j < dim; ++j) l->first[j] += (double)weight[i] * (double)l->rows[i * dim + j];
         }
         ttei_gram_add(count, dim, l->rows, weight, l->second);
     }
     if (status != TTE_OK) return status;
-    l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     for (j = 0; j < dim; ++j) l->first[j] /= l->weight_sum;
     for (i = 0; i < dim; ++i)
         for (j = i; j < dim; ++j)
             l->second[i * dim + j] = l->second[i * dim + j] / l->weight_sum - l->first[i] * l->first[j];
+    l->weight_sum = ldexp(l->weight_sum, power);
+    l->usual_weight = (float)(l->weight_sum / (double)s->vocab);
     ttei_mirror(dim, l->second);
     return TTE_OK;
 }
@@ -8945,7 +8960,9 @@ static tte_status ttei_builder_end(ttei_builder *b, tte_image *out)
 typedef struct ttei_encoder {
     ttei_train_encoder train;       /* TTE_PER_TOKEN                                              */
     ttei_rows_tile tile;                 /* TTE_PER_TABLE, and all below                               */
-    float *scaled, *values, *back;  /* TTEI_ROWS_TILE x dim: times 2^-exponent; x (rank + 1); x dim    */
+    float *scaled, *values, *back;  /* TTEI_ROWS_TILE x dim: times 2^-exponent; rank + 2; TTEI_ROWS_TILE x dim: as read */
+    float *integers;                /* TTEI_ROWS_TILE rows of a batch                             */
+    ttei_i16 *panel;
     float *weighed;                 /* TTEI_ROWS_TILE x dim, with a metric                             */
 } ttei_encoder;
 
@@ -8958,7 +8975,9 @@ static void ttei_encoder_carve(const ttei_builder *b, ttei_carve *carve, ttei_en
     }
     ttei_tile_carve(m, carve, &e->tile);
     e->scaled = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
-    e->values = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank + 1), sizeof(float));
+    e->values = (float *)ttei_take(carve, m->rank + 2, sizeof(float));
+    e->integers = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank / 2 + 3), sizeof(float));
+    e->panel = (ttei_i16 *)ttei_take(carve, 2 * TTEI_PANEL * TTEI_DEPTH, sizeof(ttei_i16));
     e->back = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
     e->weighed = (float *)ttei_take(carve, m->metric != NULL ? ttei_mul(TTEI_ROWS_TILE, m->dim) : 0, sizeof(float));
 }
@@ -9004,26 +9023,35 @@ static void ttei_tile_encode(const ttei_model *m, const ttei_coder *coder, size_
                              const float *weights, float usual, size_t count, unsigned char *records,
                              size_t record_size, ttei_slot *slots, ttei_encoder *e)
 {
-    const size_t dim = m->dim, rank = m->rank, first = m->centroid_count > 0, step = rank + 1;
+    const size_t dim = m->dim, rank = m->rank, first = m->centroid_count > 0;
+    const size_t panels = (dim + TTEI_PANEL - 1) / TTEI_PANEL;
     const unsigned char *scales = ttei_basis_scales(&m->view);
     double squares[TTEI_ROWS_TILE];
+    ttei_batch batch;
     size_t i, j;
     memcpy(e->scaled, rows, count * dim * sizeof *rows);
     ttei_scale_f32(count * dim, -m->exponent, e->scaled);
     ttei_tile_analyze(m, count, e->scaled, &e->tile);
+    memset(&batch, 0, sizeof batch);
+    batch.t = &m->view;
+    batch.count = batch.near_count = count;
+    batch.pairs = (first + rank + 1) / 2;
+    batch.q = batch.pairs + 2;
+    batch.depth = ttei_min(batch.pairs, TTEI_DEPTH);
+    batch.leading = e->integers;
+    batch.rows = e->back;
     for (i = 0; i < count; ++i) {
         ttei_slot *slot = &slots[i];
         const double weight = (double)(weights != NULL ? weights[i] : usual);
         const float *z = e->tile.z + i * rank;
-        float *a = e->values + i * step;
-        ttei_i32 *q = (ttei_i32 *)(void *)a;
+        float *a = e->values;
         const ttei_class *c;
-        float factor;
         memset(slot, 0, sizeof *slot);
         slot->status = ttei_all_finite_f32(rows + i * dim, dim) && ttei_all_finite_f32(z, rank) ? TTE_OK
                                                                                                  : TTE_ERR_NOT_FINITE;
         if (slot->status != TTE_OK) {
-            memset(a, 0, step * sizeof *a);
+            memset(a, 0, (rank + 2) * sizeof *a);
+            ttei_batch_integers(&batch, i, a);
             continue;
         }
         slot->class_ = (unsigned char)ttei_class_of(
@@ -9036,24 +9064,13 @@ static void ttei_tile_encode(const ttei_model *m, const ttei_coder *coder, size_
                       m->centroid_count > 1 ? m->centroids + (size_t)slot->centroid * rank : NULL,
                       records + i * record_size, a + first, rank);
         if (first > 0) a[0] = 1;
-        /* as integers, the way a reader rounds them, and back to what they multiply basis rows by */
         for (j = 0; j < first + rank; ++j) a[j] *= ttei_get_bf16(scales + 2 * j);
-        factor = ttei_row_integers(&m->view, a);
-        for (j = 0; j < first + rank; ++j) {
-            const float s = ttei_get_bf16(scales + 2 * j);
-            a[j] = factor > 0 ? (float)q[j] * factor / s : 0;
-        }
+        ttei_batch_integers(&batch, i, a);
     }
-    ttei_product(count, rank, dim, e->values + first, step, 1, m->basis, dim, e->back, dim);
+    for (j = 0; j < panels; ++j) ttei_batch_columns(&batch, j, e->panel);  /* errors are those of what readers get */
+    for (i = 0; i < count; ++i) ttei_batch_finish(&batch, i);
     ttei_weigh(m, count, e->scaled, e->weighed, squares);
-    for (i = 0; i < count; ++i) {
-        slots[i].terms[TTEI_WEIGHTED_NORM] = ldexp(squares[i], 2 * m->exponent);
-        for (j = 0; j < dim; ++j) {
-            const float x = e->back[i * dim + j] + (first > 0 ? e->values[i * step] * m->mean[j] : 0);
-            e->back[i * dim + j] = x;
-        }
-    }
-    ttei_scale_f32(count * dim, m->exponent, e->back);
+    for (i = 0; i < count; ++i) slots[i].terms[TTEI_WEIGHTED_NORM] = ldexp(squares[i], 2 * m->exponent);
     for (i = 0; i < count; ++i) {
         const float *row = rows + i * dim;
         float *back = e->back + i * dim;
@@ -9943,7 +9960,8 @@ tte_status tte_save(const char *path, const tte_image *image)
     return tte_write(path, 1, ttei_put_image, &copy);
 }
 
-/* The whole of an open file, from a pipe as well; stops early when it does not begin like an image. */
+/* The whole of an open file, from a pipe as well; of one that does not begin like an image, or goes on behind the end of
+   one, only so much that tte_open will say what is wrong. */
 static tte_status ttei_read_all(FILE *file, tte_image *image)
 {
     size_t capacity = 1 << 16, got;
@@ -9956,7 +9974,9 @@ static tte_status ttei_read_all(FILE *file, tte_image *image)
         image->size += got;
         if (ferror(file)) return TTE_ERR_IO;
         if (image->size < capacity) return TTE_OK;
-        if (ttei_get32(data) != TTEI_MAGIC_LOW || ttei_get32(data + 4) != TTEI_MAGIC_HIGH) return TTE_ERR_FORMAT;
+        if (ttei_get32(data) != TTEI_MAGIC_LOW || ttei_get32(data + 4) != TTEI_MAGIC_HIGH ||
+            image->size > ttei_get_size(data + TTEI_AT_SIZE))
+            return TTE_OK;
         capacity = ttei_mul(capacity, 2);
         larger = capacity == TTEI_SIZE_MAX ? NULL : (unsigned char *)TT_EMBED_MALLOC(capacity);
         if (larger == NULL) return TTE_ERR_MEMORY;

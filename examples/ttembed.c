@@ -952,7 +952,8 @@ static loss *measure_losses(image_in *in, source *s)
             }
             all[done + i].token = (uint32_t)(done + i);
             all[done + i].norm = sqrt(square);
-            all[done + i].error = sqrt(error) / (square > 0.0 ? sqrt(square) : 1.0);
+            error = sqrt(error) / (square > 0.0 ? sqrt(square) : 1.0);
+            all[done + i].error = error >= 0.0 ? error : HUGE_VAL;   /* of a NaN, which has no place in an order */
         }
     }
     give(dense);

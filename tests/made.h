@@ -8,7 +8,7 @@
 enum { MOST_RUNS = 24, PLAIN = 128, MOST_DIM = 2200, BLOCK = 128 };
 
 typedef struct run { int rate, count, spread; } run;
-typedef struct run_list { int runs; run of[MOST_RUNS]; } run_list;
+typedef struct run_list { int runs; run of[MOST_RUNS + 1]; } run_list; /* one more than may be */
 
 static inline int is_pair(run r) { return r.rate < PLAIN && r.rate % 2 == 1; } /* two coefficients a step */
 static inline int steps_of(run r) { return r.rate == 0 ? 0 : is_pair(r) ? r.count / 2 : r.count; }
@@ -327,16 +327,18 @@ static inline tte_image write_image(const plan *p)
 {
     static const unsigned char magic[8] = {0x89, 0x54, 0x54, 0x45, 0x0D, 0x0A, 0x1A, 0x0A};
     const int sections = (p->vocab > 0 ? 4 : 2) + (p->centroids >= 2), rows = p->rank + (p->centroids > 0);
-    const size_t room = 100000 + (size_t)(p->vocab + p->centroids + rows) * (size_t)(p->dim + 8) * 2;
-    unsigned char *image = (unsigned char *)test_alloc(room), *at, *entry = image + 208;
-    unsigned char *classes = (unsigned char *)test_alloc((size_t)p->vocab);
+    size_t longest = 0, room;
+    unsigned char *image, *at, *entry, *classes = (unsigned char *)test_alloc((size_t)p->vocab);
     tte_image out;
+    for (int c = 0; c <= p->classes; c++) longest = record_bytes(&p->list[c]) > longest ? record_bytes(&p->list[c]) : longest;
+    room = 100000 + (size_t)(p->vocab + p->centroids) * (longest + 8) + (size_t)rows * (size_t)(p->dim + 8) * 2;
+    image = (unsigned char *)test_alloc(room), entry = image + 208;
     memset(image, 0, room);
     memcpy(image, magic, 8);
     put_number(image + 12, 2, 2), image[14] = 1, image[15] = 5, image[17] = (unsigned char)sections;
     put_number(image + 20, 4, (uint64_t)p->dim), put_number(image + 24, 8, (uint64_t)p->vocab);
     put_number(image + 184, 4, (uint64_t)p->rank), put_number(image + 188, 4, (uint64_t)p->centroids);
-    image[192] = (unsigned char)p->state_bits, image[193] = 5, image[194] = (unsigned char)p->classes;
+    image[192] = (unsigned char)p->state_bits, image[193] = 1, image[194] = (unsigned char)p->classes;
     image[195] = (unsigned char)p->gain_bits;
     put_number(image + 196, 4, 0x3F800000), put_number(image + 200, 2, (uint64_t)(int64_t)p->exponent);
     at = entry + 24 * sections;

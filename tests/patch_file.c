@@ -3,12 +3,14 @@
  *     patch_file IN OUT keep N             its first N bytes
  *     patch_file IN OUT set OFFSET HEX     with these bytes at OFFSET
  *     patch_file IN OUT replace OLD NEW    the first OLD becomes NEW, of the same length
+ *     patch_file IN OUT seal image         the checksums of a .tte file are made right
  *
  * or several of these in turn.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "bytes.h"
 
 static int give_up(const char *what)
 {
@@ -64,6 +66,8 @@ int main(int argc, char **argv)
             set_bytes(bytes, size, (size_t)strtoul(argv[i + 1], NULL, 10), argv[i + 2]);
         } else if (strcmp(argv[i], "replace") == 0 && i + 2 < argc) {
             replace(bytes, size, argv[i + 1], argv[i + 2]);
+        } else if (strcmp(argv[i], "seal") == 0) {
+            seal_image((unsigned char *)bytes, size, 0);
         } else {
             give_up("an unknown change");
         }

@@ -15,6 +15,7 @@
 #   TEST_WRAPPER   a command to run the test programs under, e.g. valgrind, or qemu-aarch64 with a
 #                  cross compiler as CC, CFLAGS=-static and TEST_PARTS=programs
 #   TEST_SEED      the seed of the random cases; each program prints the one it used
+#   TEST_COVERAGE=1  says which part of the header's lines ran, at the end; with gcc and gcovr
 
 cd "$(dirname "$0")/.." || exit 1
 quick=
@@ -29,6 +30,7 @@ CC=${CC:-cc}
 if [ -z "${CXX-}" ] && command -v c++ >/dev/null 2>&1; then CXX=c++; fi
 CXX=${CXX-}
 CFLAGS=${CFLAGS-}
+if [ -n "${TEST_COVERAGE-}" ]; then CFLAGS="$CFLAGS --coverage"; fi
 parts=${TEST_PARTS:-header programs variants fuzz docs demo ttembed}
 warnings='-Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Werror'
 if [ -n "$quick" ]; then
@@ -428,6 +430,15 @@ if has_part demo; then program 'demo' sh tests/test_demo.sh; fi
 if has_part ttembed; then
     program 'ttembed' sh tests/test_ttembed.sh
     program 'files' sh tests/test_files.sh
+fi
+
+# Of lines that several programs have in their own copies, those count that ran in one of them.
+coverage() {
+    gcovr -r "$root" --object-directory "$tmp" -f tt_embed.h --print-summary -o "$tmp/coverage" "$tmp" >"$tmp/log" 2>&1 &&
+        sed -n 's/^\(lines\|branches\): /    tt_embed.h, \1 that ran: /p' "$tmp/log" | grep .
+}
+if [ -n "${TEST_COVERAGE-}" ]; then
+    if coverage; then pass; else fail 'coverage'; fi
 fi
 
 if [ $((passed + failed)) -eq 0 ]; then

@@ -318,6 +318,9 @@ static void files_that_are_no_images(void)
     check_load_fails(path, TTE_ERR_TRUNCATED);
     write_file(path, bytes, before.size + 1);
     check_load_fails(path, TTE_ERR_FORMAT);
+    heap.peak = heap.bytes; /* an image, and zeros for ever */
+    if (truncate(path, (off_t)1 << (sizeof(off_t) > 4 ? 40 : 30)) == 0) check_load_fails(path, TTE_ERR_FORMAT);
+    CHECK(heap.peak < 1000000);
     for (int i = 0; i < 4; i++) { /* the last one is in a record, which tte_open does not read */
         size_t at = i < 3 ? damages[i].at : before.size / 2;
         unsigned char turned = i < 3 ? damages[i].turned : 0x10;

@@ -307,9 +307,15 @@ static int contradict(plan *p, int what)
     case 15: *r = none, second->count = p->rank + 1; break;
     case 16: b->rate = 0; break;                  /* rows of the basis without bits */
     case 17: p->basis.of[1].rate = 0; break;
+    case 18: case 19: /* a run too many, without coefficients, of classes or of centroids */
+        p->list[what == 18 ? 2 : 3].runs = MOST_RUNS + 1;
+        for (int i = 2; i <= MOST_RUNS; i++) p->list[what == 18 ? 2 : 3].of[i] = none;
+        break;
+    case 20: r->count = 0xFFFF; break;
+    case 21: second->count = 0xFFFE; break;
     default:
-        if (what - 18 >= 28) return 0;
-        (what % 2 ? r : b)->rate = bad_rates[(what - 18) / 2];
+        if (what - 22 >= 28) return 0;
+        (what % 2 ? r : b)->rate = bad_rates[(what - 22) / 2];
     }
     return 1;
 }
@@ -358,6 +364,128 @@ static void plans_that_contradict_themselves(void)
     free(image.data);
 }
 
+/* Sizes of sections that do not fit each other: a byte more here and less there, records that are longer or shorter
+ * than their classes say, in all of them or in one. */
+static void sections_that_do_not_add_up(void)
+{
+    const plan good = plain_plan();
+    for (int from = RECORDS; from <= CENTROIDS; from++)
+        for (int to = RECORDS; to <= CENTROIDS + 1; to++) { /* the last: nowhere, the image is a byte longer or shorter */
+            tte_image image = write_image(&good);
+            unsigned char *b = (unsigned char *)image.data, *entry = b + sections_at(b);
+            size_t at = header_end(b);
+            tte_table t;
+            if (from == to) put_number(entry + SECTION * (from - 1) + 20, 4, (uint64_t)(from % 5 + 1)); /* another kind */
+            for (int kind = RECORDS; kind <= CENTROIDS; kind++) {
+                unsigned char *size = entry + SECTION * (kind - 1) + 8;
+                put_number(size, 8, number_at(size, 8) - (kind == from && from != to) + (kind == to && from != to));
+                put_number(size - 8, 8, at);
+                at += (size_t)number_at(size, 8);
+            }
+            put_number(b + AT_SIZE, 8, at + TAIL);
+            memset(b + at, 0, image.size - at);
+            seal_image(b, image.size, 0);
+            CHECK_STATUS(open_bytes(b, at + TAIL, &t), TTE_ERR_FORMAT);
+            free(image.data);
+        }
+    for (int c = 0; c < 4; c++)
+        for (int step = -1; step <= 1; step += 2) { /* rows of the same class, coefficients of another rate */
+            plan p = good;
+            tte_image image;
+            unsigned char *at;
+            size_t size;
+            tte_table t;
+            p.classes = c < 3 ? 3 : 1;
+            image = write_image(&p);
+            at = section_of((unsigned char *)image.data, CLASSES, &size) + 4 + 4;
+            at += 13 * (c < 3 ? c : 1); /* a class of two runs; c == 3: that of the centroids */
+            at[1] = (unsigned char)(at[1] + 2 * step);
+            seal_image((unsigned char *)image.data, image.size, 0);
+            CHECK_STATUS(open_bytes(image.data, image.size, &t), TTE_ERR_FORMAT);
+            free(image.data);
+        }
+}
+
+/* Class tables that writers do not make, which the format allows: levels in any order or all the same, classes that are
+ * equal, the most runs, none. They are read as the page says, and rows are added to them. */
+static void class_tables_of_any_order(void)
+{
+    for (int kind = 0; kind < 6; kind++) {
+        plan p = plain_plan();
+        tte_image image;
+        unsigned char *at;
+        size_t size;
+        p.classes = kind == 5 ? 1 : 64, p.centroids = 2;
+        for (int c = 3; c < 65; c++) p.list[c] = p.list[c % 3], p.scale[c] = p.scale[0];
+        for (int c = 0; c < 65 && kind >= 3; c++) {
+            p.list[c].runs = kind == 3 ? MOST_RUNS : 0;
+            for (int i = 0; i < MOST_RUNS; i++) {
+                const run two = {i == 0 ? PLAIN + 14 : i % 3 ? 2 * (i % 5) : 1, i < 14 ? 2 : 0, 10 * i};
+                p.list[c].of[i] = two;
+            }
+        }
+        image = write_image(&p);
+        at = section_of((unsigned char *)image.data, CLASSES, &size) + 4;
+        for (int c = 0; c < p.classes; at += 5 + 4 * at[4], c++)
+            put_number(at, 2, (uint64_t)(kind == 0 ? 64 * (63 - c) + 4000 : kind == 1 ? 6000 : kind == 2 ? 0xFFFF : c % 2 * 9000));
+        seal_image((unsigned char *)image.data, image.size, 0);
+        check_rows_of(&image);
+        {
+            tte_table t = open_image(&image);
+            grow_from(&t);
+        }
+        free(image.data);
+    }
+}
+
+/* Circles shorter than a state, of as many bits, and of one more: each rate of the trellis with as few steps as there may
+ * be, whose states begin where they end. */
+static void states_at_the_ends_of_records(void)
+{
+    static const int rates[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16};
+    for (int bits = 8; bits <= 16; bits++)
+        for (int n = 0; n < 12; n++)
+            for (int more = 0; more < 3; more++) {
+                plan p = plain_plan();
+                run r = {rates[n], 0, 128}, behind = {PLAIN + 3, 5, 120};
+                tte_image image;
+                tte_table t;
+                while (steps_of(r) * step_bits(r) <= 8) r.count += 1 + is_pair(r);
+                r.count += more * (1 + is_pair(r));
+                p.rank = r.count + (more == 1 ? 5 : 0), p.dim = p.rank + (more == 2), p.state_bits = bits, p.vocab = 9;
+                for (int c = 0; c < 4; c++) {
+                    p.list[c].runs = more == 1 ? 2 : 1;
+                    p.list[c].of[more == 1] = r;
+                    if (more == 1) p.list[c].of[0] = behind;
+                }
+                p.basis.runs = 1, p.basis.of[0].rate = p.dim > 16 && n % 2 ? rates[n] : PLAIN + 4;
+                p.basis.of[0].count = p.rank + 1;
+                image = write_image(&p);
+                check_rows_of(&image);
+                t = open_image(&image);
+                if (bits < 13) grow_from(&t); /* the search is through 2^bits states */
+                free(image.data);
+            }
+}
+
+/* The most centroids that dim allows, and 2^16; twice as many are refused. */
+static void most_centroids(void)
+{
+    static const struct { int dim, most; } limits[] = {{1, 256}, {31, 256}, {32, 512}, {95, 512}, {96, 1024}};
+    for (int i = 0; i < 5 * 2; i++) {
+        plan p = plain_plan();
+        tte_image image;
+        tte_table t;
+        p.dim = limits[i / 2].dim, p.rank = 0, p.centroids = limits[i / 2].most << i % 2, p.basis.runs = 1;
+        p.basis.of[0].rate = PLAIN + 5, p.basis.of[0].count = 1; /* the mean */
+        for (int c = 0; c < 4; c++) p.list[c].runs = 0;
+        image = write_image(&p);
+        if (i % 2 == 0) check_rows_of(&image);
+        else CHECK_STATUS(open_bytes(image.data, image.size, &t), TTE_ERR_FORMAT);
+        free(image.data);
+    }
+}
+
 /* Gains, scales, spreads at their ends give zeros or garbage, never trouble. */
 static void numbers_at_the_end(void)
 {
@@ -377,6 +505,7 @@ static void numbers_at_the_end(void)
         image = write_image(&p);
         t = open_image(&image);
         use_everything(&t);
+        if (round % 10 == 0 && p.state_bits < 13) grow_from(&t);
         free(image.data);
     }
 }
@@ -576,6 +705,10 @@ int main(int argc, char **argv)
     RUN(rows_of_images_that_the_library_makes);
     RUN(rows_of_trains);
     RUN(plans_that_contradict_themselves);
+    RUN(sections_that_do_not_add_up);
+    RUN(class_tables_of_any_order);
+    RUN(states_at_the_ends_of_records);
+    RUN(most_centroids);
     RUN(numbers_at_the_end);
     RUN(every_length);
     RUN(every_byte_changed);

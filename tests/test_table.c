@@ -135,6 +135,48 @@ static void bad_weights_and_metrics(void)
     free(metric), free_fixture(&f);
 }
 
+/* Weights and metrics at the ends of float and of rank: refused where the contract says so, else rows are finite and
+ * what is recorded is so. */
+static void extreme_weights_and_metrics(void)
+{
+    static const float weights[][2] = {{1e38f, 1e-38f}, {1e-38f, 1e-38f}, {1e-45f, 1e-45f}, {FLT_MAX, FLT_MAX},
+                                       {1e-45f, FLT_MAX}, {FLT_MAX, 1e-45f}, {1e20f, 1e-20f}, {1, 1}};
+    static const struct { float even, odd, beside, rank_one; int good; } metrics[] = {
+        {1, 1, 0, 0, 1},         {-1, -1, 0, 0, 0},          {0, 0, 0, 1, 1},     {0, 0, 0, 1e36f, 1}, {0, 0, 0, -1, 0},
+        {1e38f, 1e38f, 0, 0, 1}, {1e-38f, 1e-38f, 0, 0, 1},  {1e38f, 1e-38f, 0, 0, 1}, {1e-44f, 1e-44f, 0, 0, 1},
+        {0, 0, 0, 0, 1},         {1, -1e-4f, 0, 0, 0},       {1, 0, 0, 0, 1},     {FLT_MAX, FLT_MAX, FLT_MAX, 0, 1},
+        {1, 1, 1.01f, 0, 0},     {1, 1, -1, 0, 0},           {1, 1e-44f, 1e-44f, 0, 1}};
+    enum { METRICS = sizeof metrics / sizeof metrics[0] };
+    fixture f = make_fixture(70);
+    float *v = random_floats(DIM);
+    for (int n = 0; n < METRICS * 8 * 3; n++) {
+        const int w = n % 8, m = n / 8 % METRICS;
+        tte_options options = n / 8 / METRICS == 2 ? setting(5, &f) : table_options(n / 8 / METRICS ? 0 : 4, n / 8 / METRICS ? 0.3f : 0);
+        tte_image image = sentinel_image();
+        tte_status status;
+        for (size_t t = 0; t < f.vocab; t++) f.weights[t] = weights[w][t % 9 != 4];
+        for (int i = 0; i < DIM * DIM; i++)
+            f.metric[i] = (i % (DIM + 1) != 0 ? metrics[m].beside : i / (DIM + 1) % 2 ? metrics[m].odd : metrics[m].even) +
+                          metrics[m].rank_one * v[i / DIM] * v[i % DIM];
+        options.row_weight = f.weights, options.metric = f.metric;
+        status = tte_compress(f.table, f.vocab, DIM, &options, &image);
+        if (CHECK_STATUS(status, metrics[m].good ? TTE_OK : TTE_ERR_ARGUMENT) && status == TTE_OK) {
+            tte_table t = open_image(&image);
+            tte_info info = get_info(&t);
+            float *rows = lookup_all(&t);
+            errors e = measure_in(f.table, rows, f.vocab, DIM, f.weights, f.metric);
+            for (size_t i = 0; i < f.vocab * DIM; i++) CHECK(fabs((double)rows[i]) <= (double)FLT_MAX);
+            CHECK_LE(fabs(info.rel_error - e.whole), 1e-5);
+            CHECK_LE(fabs(info.weighted_error - e.weighted), 1e-4); /* entries of the metric are rounded */
+            free(rows), tte_free(&image);
+        } else if (test.bad > 0 && test.bad <= 6) {
+            fprintf(stderr, "    weights %d, metric %d\n", w, m);
+        }
+        CHECK(heap.live == 0);
+    }
+    free(v), free_fixture(&f);
+}
+
 /* ---- budgets --------------------------------------------------------------------------------- */
 
 enum { KINDS = 1 + CODINGS };
@@ -360,6 +402,46 @@ static void tables_of_every_scale(void)
         }
     }
     free(scaled), free_fixture(&f);
+}
+
+/* From subnormal numbers to the largest, alone and side by side: errors are those of the rows that tte_lookup gives, in
+ * double, and eps is kept. Of a row far below the others the error is that many times its norm. */
+static void errors_at_every_scale(void)
+{
+    static const double scales[] = {1e-44, 1e-40, 1e-20, 1, 1e20, 1e37, 1e38};
+    static const float eps[] = {0.1f, 0.6f, 0};
+    enum { ROWS = 63, ALL = 7, SIZES = ALL + 2 }; /* the last: every ninth row, all rows of any scale */
+    fixture f = make_fixture(ROWS);
+    float *table = new_floats(ROWS * DIM), top = 0;
+    for (int i = 0; i < ROWS * DIM; i++) top = fmaxf(top, fabsf(f.table[i]));
+    for (int n = 0; n < SIZES * (KINDS + 2) * 3; n++) {
+        const int size = n % SIZES, with = n / SIZES % (KINDS + 2), kind = with < KINDS ? with : 0;
+        tte_options options = kind_options(kind, n / SIZES / (KINDS + 2) == 2 ? 1.1f : 0, eps[n / SIZES / (KINDS + 2)]);
+        const int wide = kind < 2 || (size == 3 && options.eps > 0.5f); /* no float16 */
+        tte_image image = sentinel_image();
+        tte_status status;
+        for (int i = 0; i < ROWS * DIM; i++) {
+            const int row = i / DIM, any = size == ALL ? row % 9 == 0 : size > ALL;
+            table[i] = (float)((double)f.table[i] / (double)top * scales[any ? (row + row / 9) % ALL : size % ALL]);
+        }
+        options.row_weight = with == KINDS ? f.weights : NULL, options.metric = with > KINDS ? f.metric : NULL;
+        status = tte_compress(table, ROWS, DIM, &options, &image);
+        if (!CHECK(status == TTE_OK || (status == TTE_ERR_BUDGET && !wide)) || status != TTE_OK) continue;
+        {
+            tte_table t = open_image(&image);
+            tte_info info = get_info(&t);
+            float *rows = lookup_all(&t);
+            errors e = measure_in(table, rows, ROWS, DIM, options.row_weight, options.metric);
+            for (int i = 0; i < ROWS * DIM; i++) CHECK(fabs((double)rows[i]) <= (double)FLT_MAX);
+            CHECK_LE(fabs(info.rel_error - e.whole), 1e-6 * e.whole);
+            CHECK_LE(fabs(info.max_row_error - e.worst), 1e-6 * e.worst);
+            CHECK_LE(fabs(info.weighted_error - e.weighted), options.metric != NULL ? 1e-4 * e.weighted + 1e-6 : 1e-6 * e.weighted);
+            if (options.eps > 0) CHECK_LE(kind > 0 ? e.worst : e.weighted, (double)options.eps * (1 + 1e-6));
+            free(rows);
+        }
+        tte_free(&image);
+    }
+    free(table), free_fixture(&f);
 }
 
 /* Rows whose norm is at the end of float: what rounding would carry beyond it is refused, not stored. */
@@ -808,6 +890,7 @@ int main(int argc, char **argv)
     RUN(defaults);
     RUN(bad_options);
     RUN(bad_weights_and_metrics);
+    RUN(extreme_weights_and_metrics);
     RUN(ratio_is_kept);
     RUN(near_the_bound);
     RUN(ratio_by_small_steps);
@@ -816,6 +899,7 @@ int main(int argc, char **argv)
     RUN(tables_of_every_kind);
     RUN(every_dim);
     RUN(tables_of_every_scale);
+    RUN(errors_at_every_scale);
     RUN(largest_rows);
     RUN(not_finite);
     RUN(enormous_sizes);

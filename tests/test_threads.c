@@ -38,6 +38,7 @@ static void *read_all(void *user)
     answers *a = &r->got;
     float *scratch = (float *)malloc(tte_scratch_len(r->t) * sizeof(float)), query[DIM];
     uint32_t tokens[BATCH];
+    tte_table again;
     memset(a, 0, sizeof *a);
     for (int j = 0; j < DIM; j++) query[j] = (float)(j % 5) - 1.5f;
     for (uint32_t i = 0; i < BATCH; i++) tokens[i] = i * 61 % VOCAB;
@@ -51,6 +52,7 @@ static void *read_all(void *user)
         r->bad |= tte_lookup_batch(r->t, tokens, BATCH, a->batch, scratch) != TTE_OK;
         r->bad |= tte_logits(r->t, query, 0, VOCAB, a->scores, scratch) != TTE_OK;
         r->bad |= tte_top_k(r->t, query, K, a->best, a->best_scores, scratch) != TTE_OK;
+        r->bad |= tte_open(&again, r->t->data, r->t->size) != TTE_OK;
         r->bad |= tte_verify(r->t) != TTE_OK || tte_get_info(r->t, &a->info) != TTE_OK;
         r->bad |= r->want != NULL && memcmp(a, r->want, sizeof *a) != 0;
     }

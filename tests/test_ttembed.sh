@@ -636,8 +636,15 @@ tool compress "$tmp/three.txt" "$tmp/three.tte" --quiet --coding f32 --shape 2 -
     [ "$(grep -c '"first"' "$tmp/out")" -eq 3 ] && ! grep -q ': -*\(nan\|inf\)' "$tmp/out" &&
     grep -q '"first": 2, "last": 2,' "$tmp/out"
 report $? 'info --json of three rows'
+cp "$tmp/out" "$tmp/three.json"
+# A row of a NaN and an infinity, and a recorded error that is a NaN, under checksums that are right.
+"$tmp/patch_file" "$tmp/three.tte" "$tmp/damaged.tte" set 228 0000c07f0000807f set 48 000000000000f87f seal image
+tool info "$tmp/damaged.tte" --json --table "$tmp/three.txt" --by-frequency --worst 9 &&
+    ! grep -qi ': -*\(nan\|inf\)' "$tmp/out" && grep -q '"max_row_error": null' "$tmp/out" &&
+    [ "$(sed -n '/"worst": \[/{n;p;q;}' "$tmp/out")" = '    {"token": 1, "word": "b", "error": null, "norm": 2.23607},' ]
+report $? 'info --json of numbers that are none'
 if $python -c 'import json' 2>/dev/null; then
-    $python -c 'import json, sys; json.load(open(sys.argv[1]))' "$tmp/out"
+    $python -c 'import json, sys; [json.load(open(f)) for f in sys.argv[1:]]' "$tmp/out" "$tmp/three.json"
     report $? 'info --json of three rows, parsed'
 fi
 
