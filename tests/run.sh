@@ -401,7 +401,7 @@ if has_part fuzz; then
         name=$(basename "$f" .c)
         if build_c "$name" "$f" ${counts:+"$tmp/work.o"} >"$tmp/log" 2>&1; then
             program "fuzz $name" "$tmp/$name" ${TEST_SEED-}
-            sed -n 's/^fuzz_[a-z0-9]*: \([0-9]* inputs\)/    \1/p' "$tmp/out"
+            sed -n 's/^fuzz_[a-z0-9]*: [0-9]* inputs/    &/p' "$tmp/out"
         else
             fail "fuzz $name: build"
         fi
@@ -435,7 +435,8 @@ fi
 # Of lines that several programs have in their own copies, those count that ran in one of them.
 coverage() {
     gcovr -r "$root" --object-directory "$tmp" -f tt_embed.h --print-summary -o "$tmp/coverage" "$tmp" >"$tmp/log" 2>&1 &&
-        sed -n 's/^\(lines\|branches\): /    tt_embed.h, \1 that ran: /p' "$tmp/log" | grep .
+        sed -n 's/^\(lines\|branches\): /    tt_embed.h, \1 that ran: /p' "$tmp/log" | grep . &&
+        sed -n 's/^tt_embed\.h .*% */    tt_embed.h, lines that did not: /p' "$tmp/coverage"
 }
 if [ -n "${TEST_COVERAGE-}" ]; then
     if coverage; then pass; else fail 'coverage'; fi
