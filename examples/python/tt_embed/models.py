@@ -16,7 +16,8 @@ from .calibration import MADE_BY, MIXTURE, POWER, Calibration, metric_of, weight
 from .files import Path, read_config
 
 TOKENS = 16384         # that a model writes, or that are read of a text
-LENGTH = 256           # of a text that a model writes
+LENGTH = 512           # of a text that a model writes
+TEMPERATURE = 0.8      # of it: Gemma 3 270m at 38.4x lost .17 nats with 256 and 1, .14 with 512 and 1, .12 with these
 WINDOW = 512           # tokens of a text that are read at a time
 BATCH = 64             # texts written at a time
 LOGITS = 1 << 26       # numbers of logits in memory at a time
@@ -88,7 +89,7 @@ class Watch:
 
 
 def write(watch: Watch, opener: Optional[int], tokens: int, seed: int, progress: Progress) -> None:
-    """The model writes `tokens` tokens, sampled at temperature 1, in texts that begin with the opener; without one,
+    """The model writes `tokens` tokens, sampled at TEMPERATURE, in texts that begin with the opener; without one,
     with tokens chosen by the seed."""
     generator = torch.Generator(watch.device).manual_seed(seed)
     length = min(LENGTH, context(watch.model), tokens)
@@ -103,7 +104,7 @@ def write(watch: Watch, opener: Optional[int], tokens: int, seed: int, progress:
         past: Any = (None, None)
         for _ in range(length):
             probabilities, past = watch.feed(ids, past)
-            ids = sample(probabilities[:, -1], generator)
+            ids = sample(probabilities[:, -1] ** (1 / TEMPERATURE), generator)
             done += rows
             progress(done / total)
         watch.texts.append(past[1])
