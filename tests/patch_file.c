@@ -22,7 +22,7 @@ static char *read_all(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");
     char *bytes;
-    long length;
+    long length = 0;
     if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0) give_up(path);
     rewind(file);
     bytes = (char *)malloc((size_t)length + 1);
@@ -35,7 +35,7 @@ static char *read_all(const char *path, size_t *size)
 static void set_bytes(char *bytes, size_t size, size_t offset, const char *hex)
 {
     for (; hex[0] != 0 && hex[1] != 0; hex += 2, offset++) {
-        unsigned value;
+        unsigned value = 0;
         if (offset >= size || sscanf(hex, "%2x", &value) != 1) give_up("set: beyond the end, or not hexadecimal");
         bytes[offset] = (char)(unsigned char)value;
     }

@@ -382,7 +382,7 @@ static void each_call_fails(void)
 /* The system itself says no: a limit on the size of files stands for a disk that is full. */
 static void files_that_may_not_grow(void)
 {
-    struct rlimit kept, low;
+    struct rlimit kept = {0, 0}, low;
     begin_with(&before);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR && getrlimit(RLIMIT_FSIZE, &kept) == 0);
     low = kept, low.rlim_cur = 1000;
