@@ -564,6 +564,27 @@ TTE_API tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab,
 TTE_API tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
                              const tte_options *options, tte_image *out);
 
+/* The same from a sample, for tables that one machine should not read whole: `rows` brings `count` rows drawn at random
+   from a table of `vocab`, options->row_weight has count weights, and the ratio is that of vocab rows, as many in each
+   class as the sample lets expect. Then each machine counts rows of its own by level with tte_count, levels are summed,
+   and tte_fit makes the ratio exact. What the sample does not show, rows or entries hundreds of times larger than all
+   others, is coded badly. Cost as tte_train of count rows. Returns as that, TTE_ERR_ARGUMENT also for eps. */
+TTE_API tte_status tte_train_sample(tte_rows_fn rows, void *user, size_t count, size_t vocab, size_t dim,
+                                    const tte_options *options, tte_image *out);
+
+/* levels[i] += how many of these rows are at level i of weight * energy, which decides their class.
+     options  in, `like` is needed; row_weight and metric as for the rows' compression
+     levels   in, out, TTE_LEVELS numbers, changed only on success
+   Cost: dim * rank multiplications a row. Returns as tte_compress_rows, but no TTE_ERR_BUDGET. */
+#define TTE_LEVELS 8192
+TTE_API tte_status tte_count(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options,
+                             uint64_t *levels);
+
+/* An image of no rows like `like`, whose classes begin at other levels, so that a table of rows with these levels, coded
+   like it, is `ratio` times smaller than float32 or a little more. Returns TTE_OK, TTE_ERR_ARGUMENT (also for no rows), TTE_ERR_SHAPE (beyond 2^32 - 1), TTE_ERR_MEMORY,
+   TTE_ERR_BUDGET as tte_compress: all rows in the smallest classes are too large. */
+TTE_API tte_status tte_fit(const tte_table *like, const uint64_t *levels, float ratio, tte_image *out);
+
 /* Free an image and set it to {NULL, 0}; NULL and a freed image are harmless. */
 TTE_API void tte_free(tte_image *image);
 
@@ -6417,6 +6438,7 @@ typedef struct ttei_settings {
     tte_rows_fn rows;
     void *user;
     size_t vocab, dim;
+    size_t whole;               /* rows of the table that the vocab rows are a sample of; vocab where they are all */
     tte_options o;              /* layout and coding decided; effort 1..9                              */
     int state_bits;             /* of the trellis                                                      */
     ttei_progress progress;
@@ -6576,7 +6598,7 @@ static double ttei_water(const double *v, size_t n, double bits)
 
 enum {
     TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
-    TTEI_LEVELS = 8192,  /* levels of weight * energy, 64 an octave: the lower half for rows with outliers, the
+    TTEI_LEVELS = TTE_LEVELS,  /* levels of weight * energy, 64 an octave: the lower half for rows with outliers, the
                             upper one for all others; the middle of either stands for 1 */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
     TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
@@ -7099,7 +7121,7 @@ static void ttei_cluster_split(const ttei_cluster *c, size_t points)
        gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits. */
 static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points)
 {
-    const double vocab = (double)l->s->vocab, n = (double)c->sample, part = (double)points / n;
+    const double vocab = (double)l->s->whole, n = (double)c->sample, part = (double)points / n;
     double gain = 0, *deviation = c->deviation;
     size_t i, j;
     for (j = 0; j < c->leading; ++j) deviation[j] = 0;
@@ -7156,7 +7178,7 @@ static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
     memset(c->ids, 0, c->sample * sizeof *c->ids);
     ttei_cluster_means(c, 1);
     (void)ttei_cluster_gain(l, c, 1);
-    while (2 * points <= c->most && (worse < 3 || gain > most - 0.01 * (double)l->s->vocab * (double)l->dim)) {
+    while (2 * points <= c->most && (worse < 3 || gain > most - 0.01 * (double)l->s->whole * (double)l->dim)) {
         ttei_cluster_split(c, points);
         points *= 2;
         for (turn = 0; turn < 4; ++turn) {
@@ -7428,7 +7450,7 @@ typedef struct ttei_plan_basis {
 static void ttei_plan_basis_rates(const ttei_learning *l, double water, double spread, int keep, ttei_plan_basis *plan)
 {
     static const double point[5] = {-1.7, -0.8, 0, 0.8, 1.7}, part[5] = {0.1, 0.24, 0.32, 0.24, 0.1};
-    const double vocab = (double)l->s->vocab, dim = (double)l->dim;
+    const double vocab = (double)l->s->whole, dim = (double)l->dim;
     double harmonic = 0, mean2 = 0, most = 0;
     size_t j, limit = keep ? plan->rank : ttei_min(l->dim, l->limit_rank);
     int i;
@@ -7526,7 +7548,7 @@ static double ttei_basis_loss(const ttei_learning *l, const ttei_model *m, const
 static tte_status ttei_learn_basis(const ttei_learning *l, const ttei_coder *coder, ttei_plan_basis *plan, ttei_model *m,
                                    double *variance, unsigned char *p)
 {
-    const double step = 0.5, vocab = (double)l->s->vocab, entries = (double)plan->rank * (double)l->dim;
+    const double step = 0.5, vocab = (double)l->s->whole, entries = (double)plan->rank * (double)l->dim;
     const double *axes = l->work[0];
     double least = 1e300;
     if (l->inverse != NULL) {
@@ -7787,7 +7809,7 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
             const double d = m->energy[j] > 0 ? (double)m->water / (double)m->energy[j] : 1e30;
             gain += variance[j] / (d > 1 ? d : 1);
         }
-        gain *= (double)l->s->vocab / (double)centers->count / (double)(last - first);
+        gain *= (double)l->s->whole / (double)centers->count / (double)(last - first);
         for (j = first; j < last; ++j) spreads[g] += variance[j] / (double)(last - first);
         top = rank < 16 ? ttei_centroid_top(m, first, last) : 0;  /* only plain codes look at it */
         for (i = 0; i < TTEI_RATES_ALL; ++i)
@@ -7828,7 +7850,7 @@ typedef struct ttei_census {
     double level[TTEI_LEVELS];  /* rows of each level                                                      */
     double count[TTEI_BINS], mass[TTEI_BINS];    /* rows; sum of weight * energy                           */
     double log_energy[TTEI_BINS], log_square[TTEI_BINS];  /* sums of log2(energy) and its square           */
-    double *shape;              /* TTEI_BINS x rank: sums of z^2 / energy                                  */
+    double *shape;              /* TTEI_BINS x rank: sums of z^2 / energy; NULL: levels are all one wants  */
     double rows[2];             /* without outliers, and with; the same for the next two                   */
     double *excess[2];          /* TTEI_STRETCHES x rank: sums of what is left of z / energy^(1/2) beyond the
                                    reach of the trellis stretched by 2^(s/2), squared                     */
@@ -7909,7 +7931,7 @@ static void ttei_census_join(ttei_census *census, size_t rank)
         if (census->top[1][j] > census->top[0][j]) census->top[0][j] = census->top[1][j];
 }
 
-/* The third pass over the rows, as they will be coded. */
+/* The third pass over the rows, as they will be coded; also that of tte_count. */
 static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_census *census)
 {
     const ttei_settings *s = l->s;
@@ -7939,8 +7961,10 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
             const int outliers = now->outliers[i % TTEI_ROWS_TILE];
             const int level = ttei_row_level(weight, energy, outliers), bin = level / TTEI_FINE;
             const float *z = now->z + i % TTEI_ROWS_TILE * m->rank;
-            double *shape = census->shape + (size_t)bin * m->rank;
+            double *shape;
             census->level[level] += 1;
+            if (census->shape == NULL) continue;
+            shape = census->shape + (size_t)bin * m->rank;
             census->count[bin] += 1;
             census->rows[outliers] += 1;
             census->mass[bin] += weight * energy;
@@ -7960,7 +7984,6 @@ static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_c
             }
         }
     }
-    ttei_census_join(census, m->rank);
     TT_EMBED_FREE(carve.base);
     return status;
 }
@@ -8116,9 +8139,10 @@ static double ttei_move_borders(const ttei_allocation *a, const ttei_census *cen
         moved = 0;
         for (c = 1; c < a->count; ++c) {
             const int level = classes[c].level - 1;
-            const double cost = bytes[c] > bytes[c - 1] ? (double)(bytes[c] - bytes[c - 1]) * census->level[level] : 0;
-            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || level + 1 == TTEI_LEVELS / 2 || used + cost > left)
-                continue;
+            double cost;
+            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || level + 1 == TTEI_LEVELS / 2) continue;
+            cost = (double)(bytes[c] - bytes[c - 1]) * census->level[level];
+            if (used + cost > left) continue;
             classes[c].level = level;
             used += cost;
             moved = 1;
@@ -8332,7 +8356,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
                                   void **model_block, ttei_shared *shared, double *size)
 {
     const size_t dim = l->dim, rows = ttei_min(dim, l->limit_rank) + 1;
-    const double vocab = (double)l->s->vocab;
+    const double vocab = (double)l->s->whole, part = (double)l->s->vocab / vocab;  /* of the table, that is seen */
     ttei_centers centers;
     ttei_plan_basis plan;
     ttei_census census;
@@ -8414,6 +8438,7 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         }
         ttei_next_part(&l->progress, 0.3);
         status = ttei_census_take(l, m, &census);
+        ttei_census_join(&census, m->rank);
     }
     if (status == TTE_OK) {
         const int bits = m->centroid_count > 1 ? (int)ttei_bit_length(m->centroid_count - 1) : 0;
@@ -8421,8 +8446,9 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
                                       shared->basis_size + shared->centroids_size);
         double room = 1;
         for (turn = 0; turn < 8 && status == TTE_OK; ++turn) {  /* the classes' own bytes are known only afterwards */
-            status = ttei_learn_classes(l, &census, bytes > 0 ? room : 0, class_bytes, class_size, bits, m,
+            status = ttei_learn_classes(l, &census, bytes > 0 ? room * part : 0, class_bytes, class_size, bits, m,
                                         shared->block, &shared->classes_size, size);
+            *size /= part;
             room = bytes - fixed - (double)shared->classes_size;
             if (!(bytes > 0) || (turn >= 2 && *size <= room)) break;
             room -= (turn == 0 ? 24 : turn < 3 ? 4 : 4 * turn) * (double)m->class_count;
@@ -8595,8 +8621,8 @@ static int ttei_like_good(const tte_options *o, size_t dim)
 }
 
 /* Options to settings: checks everything that needs no row. */
-static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *user, size_t vocab, size_t dim,
-                                      const tte_options *options)
+static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *user, size_t vocab, size_t whole,
+                                      size_t dim, const tte_options *options)
 {
     tte_options *o = &s->o;
     size_t entries = 0, i;
@@ -8605,12 +8631,13 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
     s->rows = rows;
     s->user = user;
     s->vocab = vocab;
+    s->whole = whole;
     s->dim = dim;
     if (options != NULL) *o = *options;
     s->progress.report = o->progress;
     s->progress.user = o->progress_user;
     s->progress.reached = &s->reached;
-    if (rows == NULL || vocab == 0 || dim == 0 || (unsigned)o->layout > TTE_PER_TOKEN ||
+    if (rows == NULL || vocab == 0 || vocab > whole || dim == 0 || (unsigned)o->layout > TTE_PER_TOKEN ||
         (unsigned)o->coding > TTE_TRELLIS || o->max_rank < 0 || !ttei_finite_f32(o->eps) || o->eps < 0 ||
         o->eps > 1 || !ttei_finite_f32(o->ratio) || o->ratio < 0 || o->effort < 0 || o->effort > 9)
         return TTE_ERR_ARGUMENT;
@@ -8627,8 +8654,8 @@ static tte_status ttei_settings_begin(ttei_settings *s, tte_rows_fn rows, void *
         return TTE_ERR_ARGUMENT;
     for (i = 0; o->row_weight != NULL && i < vocab; ++i)
         if (!ttei_finite_f32(o->row_weight[i]) || !(o->row_weight[i] > 0)) return TTE_ERR_ARGUMENT;
-    if (ttei_too_many(vocab) || dim > (table ? (size_t)TTEI_DIM_MAX : (size_t)TTEI_ENTRIES_MAX) ||
-        ttei_mul(ttei_mul(vocab, dim), sizeof(float)) == TTEI_SIZE_MAX)
+    if (ttei_too_many(whole) || dim > (table ? (size_t)TTEI_DIM_MAX : (size_t)TTEI_ENTRIES_MAX) ||
+        ttei_mul(ttei_mul(whole, dim), sizeof(float)) == TTEI_SIZE_MAX)
         return TTE_ERR_SHAPE;
     if (!table && o->shape.modes != 0 && (ttei_shape_check(&o->shape, &entries) != TTE_OK || entries < dim))
         return TTE_ERR_SHAPE;
@@ -9372,7 +9399,7 @@ static tte_status ttei_table_search(ttei_learning *l, const ttei_coder *coder, i
 /* Learning and, unless `train`, encoding. Where a ratio and eps cannot both be met the answer is what eps alone takes. */
 static tte_status ttei_table_compress(const ttei_settings *s, int train, tte_image *out)
 {
-    const double budget = ttei_budget(s->vocab, s->dim, s->o.ratio);
+    const double budget = ttei_budget(s->whole, s->dim, s->o.ratio);
     ttei_learning l;
     ttei_coder coder;
     tte_image image = {NULL, 0};
@@ -9491,7 +9518,7 @@ tte_status tte_compress_rows(tte_rows_fn rows, void *user, size_t vocab, size_t 
                              tte_image *out)
 {
     ttei_settings s;
-    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
+    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, vocab, dim, options);
     if (status != TTE_OK) return status;
     if (s.o.layout == TTE_PER_TOKEN) return ttei_token_compress(&s, out);
     return s.o.like != NULL ? ttei_like_compress(&s, out) : ttei_table_compress(&s, 0, out);
@@ -9506,12 +9533,121 @@ tte_status tte_compress(const float *table, size_t vocab, size_t dim, const tte_
     return tte_compress_rows(ttei_array_rows, &array, vocab, dim, options, out);
 }
 
-tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options, tte_image *out)
+tte_status tte_train_sample(tte_rows_fn rows, void *user, size_t count, size_t vocab, size_t dim, const tte_options *options,
+                            tte_image *out)
 {
     ttei_settings s;
-    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, dim, options);
-    if (status == TTE_OK && (s.o.layout != TTE_PER_TABLE || s.o.like != NULL)) status = TTE_ERR_ARGUMENT;
+    tte_status status = out == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, count, vocab, dim, options);
+    if (status == TTE_OK && (s.o.layout != TTE_PER_TABLE || s.o.like != NULL || (count < vocab && s.o.eps > 0)))
+        status = TTE_ERR_ARGUMENT;
     return status != TTE_OK ? status : ttei_table_compress(&s, 1, out);
+}
+
+tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options, tte_image *out)
+{
+    return tte_train_sample(rows, user, vocab, vocab, dim, options, out);
+}
+
+tte_status tte_count(tte_rows_fn rows, void *user, size_t vocab, size_t dim, const tte_options *options, uint64_t *levels)
+{
+    ttei_settings s;
+    ttei_learning l;
+    ttei_model m;
+    ttei_shared shared;
+    ttei_census census;
+    void *block;
+    size_t i;
+    tte_status status = levels == NULL ? TTE_ERR_ARGUMENT : ttei_settings_begin(&s, rows, user, vocab, vocab, dim, options);
+    if (status == TTE_OK && s.o.like == NULL) status = TTE_ERR_ARGUMENT;
+    if (status == TTE_OK) status = ttei_model_of(s.o.like, s.o.metric, &m, &shared, &block);
+    if (status != TTE_OK) return status;
+    memset(&l, 0, sizeof l);
+    memset(&census, 0, sizeof census);
+    l.s = &s;
+    l.progress = s.progress;
+    l.progress.to = 1;
+    l.dim = dim;
+    l.exponent = m.exponent;
+    l.block_rows = ttei_block_rows(dim);
+    l.rows = (float *)TT_EMBED_MALLOC(l.block_rows * dim * sizeof *l.rows);
+    status = l.rows == NULL ? TTE_ERR_MEMORY : ttei_census_take(&l, &m, &census);
+    for (i = 0; i < TTEI_LEVELS && status == TTE_OK; ++i) levels[i] += (uint64_t)census.level[i];
+    ttei_drop(l.rows);
+    TT_EMBED_FREE(block);
+    return status;
+}
+
+/* Bytes of records and index when all borders between classes but the lowest of either half move by `shift` levels; with
+   `move` they do. */
+static double ttei_shift_borders(ttei_model *m, const ttei_census *census, int bits, int shift, int move)
+{
+    const int half = TTEI_LEVELS / 2;
+    double rows = 0, total = 0;
+    int c, i, end = TTEI_LEVELS;
+    for (c = m->class_count - 1; c >= 0; --c) {
+        const int level = m->classes[c].level, low = level < half ? 0 : half;
+        int border = c > 0 && level != half ? level + shift : level;
+        if (border < low || c == 0) border = low;
+        if (border > low + half) border = low + half;
+        for (i = border; i < end; ++i) {
+            rows += census->level[i];
+            total += census->level[i] * (double)m->classes[c].bytes;
+        }
+        if (border < end) end = border;
+        if (move) m->classes[c].level = border;
+    }
+    return total + ttei_index_size(rows, bits, total);
+}
+
+tte_status tte_fit(const tte_table *like, const uint64_t *levels, float ratio, tte_image *out)
+{
+    const int half = TTEI_LEVELS / 2;
+    uint64_t rows = 0;
+    ttei_model m;
+    ttei_shared shared;
+    ttei_census census;
+    ttei_allocation a;
+    ttei_builder b;
+    unsigned char *classes, *p;
+    size_t record[65];
+    double budget, size;
+    int c, i, bits, shift = 0;
+    tte_status status;
+    if (like == NULL || levels == NULL || out == NULL || like->layout != TTE_PER_TABLE || !ttei_finite_f32(ratio) || !(ratio > 0))
+        return TTE_ERR_ARGUMENT;
+    ttei_model_classes(like, &m, &shared);
+    for (i = 0; i < TTEI_LEVELS; ++i) census.level[i] = 0;
+    for (i = 0; i < TTEI_LEVELS; ++i) {
+        census.level[i < half && m.classes[0].level >= half ? i + half : i] += (double)levels[i];
+        if (levels[i] > UINT32_MAX || (rows += levels[i]) > UINT32_MAX) return TTE_ERR_SHAPE;
+    }
+    if (rows == 0) return TTE_ERR_ARGUMENT;
+    a.count = m.class_count;
+    for (c = 0; c < a.count; ++c) record[c] = m.classes[c].bytes;
+    bits = m.gain_bits + (int)ttei_bit_length((size_t)(a.count - 1)) +
+           (m.centroid_count > 1 ? (int)ttei_bit_length(m.centroid_count - 1) : 0);
+    budget = ttei_budget((size_t)rows, m.dim, ratio) - (double)(ttei_header_bytes(TTE_PER_TABLE, 0, m.centroid_count > 1 ? 5 : 4) +
+             TTEI_SPARE + shared.classes_size + shared.basis_size + shared.centroids_size);
+    while (shift < half && ttei_shift_borders(&m, &census, bits, shift, 0) > budget) ++shift;
+    while (shift <= 0 && shift > -half && ttei_shift_borders(&m, &census, bits, shift - 1, 0) <= budget) --shift;
+    size = ttei_shift_borders(&m, &census, bits, shift, 1);
+    if (size > budget) {
+        out->data = NULL;
+        out->size = (size_t)(size - budget + ttei_budget((size_t)rows, m.dim, ratio));
+        return TTE_ERR_BUDGET;
+    }
+    /* the width of an offset may grow with the records */
+    (void)ttei_move_borders(&a, &census, budget - size - ceil((double)rows / 128), record, m.classes);
+    classes = (unsigned char *)TT_EMBED_MALLOC(shared.classes_size);
+    if (classes == NULL) return TTE_ERR_MEMORY;
+    memcpy(classes, shared.classes, shared.classes_size);
+    for (c = 0, p = classes + ((size_t)2 << m.gain_bits); c < a.count; ++c, p += ttei_class_bytes(p))
+        ttei_put16(p, (uint32_t)m.classes[c].level);
+    shared.classes = classes;
+    status = ttei_builder_begin(&b, NULL, &m, &shared, 0, 0);
+    if (status == TTE_OK) status = ttei_builder_end(&b, out);
+    TT_EMBED_FREE(classes);
+    return status;
 }
 
 void tte_free(tte_image *image)

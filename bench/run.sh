@@ -11,7 +11,7 @@
 # BENCH_MODELS names a folder with all-mpnet-base-v2/model.safetensors and gemma-3-270m.gguf, whose tables are
 # measured, too; BENCH_ALL=1 adds effort 9 of large tables. `gemma` fetches that model into BENCH_MODELS, and what it
 # needs of Python. Exits with 1 when a part reports a missed bound.
-all='accuracy error language read costs speed threads size gemma figures'
+all='accuracy error language read costs speed threads rates mpi size gemma figures'
 
 # Parts, tables and what is for language apart; "$@" keeps the tables.
 parts='' language='' option=''
@@ -255,6 +255,7 @@ for part in $parts; do
             echo "threads: left out, $cc links no OpenMP"
         fi
         ;;
+    mpi) sh mpi.sh ;;
     size) size ;;
     gemma) gemma ;;
     figures) figures ;;

@@ -142,7 +142,8 @@ header_compiles() {
 reading='tte_status_text tte_core_len tte_reconstruct_len tte_reconstruct tte_inner tte_from_f16 tte_from_bf16
     tte_open tte_verify tte_get_info tte_scratch_len tte_lookup tte_lookup_batch tte_inner_tokens tte_logits tte_top_k'
 writing='tte_core_cap tte_decompose_work tte_decompose tte_svd_f32_work tte_svd_f32 tte_svd_f64_work
-    tte_svd_f64 tte_compress tte_compress_rows tte_train tte_free tte_append tte_replace tte_merge tte_shrink'
+    tte_svd_f64 tte_compress tte_compress_rows tte_train tte_train_sample tte_count tte_fit tte_free tte_append tte_replace tte_merge
+    tte_shrink'
 files='tte_write tte_save tte_load'
 memory='memcpy memset memmove memcmp bcmp strlen'
 

@@ -65,7 +65,39 @@ static void free_ways(ways *w)
     free_fixture(&w->f), free(w);
 }
 
-enum { COMPRESS, ROWS, TRAIN, APPEND, REPLACE, MERGE, SHRINK, WAYS };
+/* Trained on a sample, one of `step` rows, all of them counted in two parts, fitted. */
+static tte_status fit_of_sample(source *rows, size_t step, const tte_options *options, const float *weights, tte_image *out)
+{
+    const size_t vocab = rows->vocab, count = (vocab + step - 1) / step, half = vocab / 2;
+    uint64_t *levels = (uint64_t *)test_alloc(TTE_LEVELS * sizeof *levels);
+    float *sampled = new_floats(count), *some = new_floats(count * DIM);
+    source sample = {some, count, rows->calls, rows->fail_at}, part = *rows;
+    tte_options like = no_options(), of_sample = *options;
+    tte_image draft = {NULL, 0};
+    tte_table t;
+    tte_status status;
+    for (size_t i = 0; i < count; i++) {
+        const size_t row = i * step + ((uint32_t)i * 2654435761u >> 16) % (i + 1 < count ? step : vocab - i * step);
+        memcpy(some + i * DIM, rows->table + row * DIM, DIM * sizeof *some);
+        sampled[i] = weights != NULL ? weights[row] : 1;
+    }
+    memset(levels, 0, TTE_LEVELS * sizeof *levels);
+    of_sample.row_weight = weights != NULL ? sampled : NULL;
+    status = tte_train_sample(rows_of_source, &sample, count, vocab, DIM, &of_sample, &draft);
+    rows->calls = part.calls = sample.calls;
+    if (status == TTE_OK) t = open_image(&draft);
+    for (int i = 0; i < 2 && status == TTE_OK; i++, rows->calls = part.calls) {
+        like.like = &t, like.metric = options->metric;
+        like.row_weight = weights != NULL ? weights + (size_t)i * half : NULL;
+        part.table = rows->table + (size_t)i * half * DIM, part.vocab = i == 0 ? half : vocab - half;
+        status = tte_count(rows_of_source, &part, part.vocab, DIM, &like, levels);
+    }
+    if (status == TTE_OK) status = tte_fit(&t, levels, options->ratio, out);
+    free(levels), free(sampled), free(some), tte_free(&draft);
+    return status;
+}
+
+enum { COMPRESS, ROWS, TRAIN, SAMPLE, APPEND, REPLACE, MERGE, SHRINK, WAYS };
 
 static tte_status make_by(int way, int n, const ways *w, source *rows, watcher *watching, tte_image *out)
 {
@@ -76,6 +108,7 @@ static tte_status make_by(int way, int n, const ways *w, source *rows, watcher *
     switch (way) {
     case ROWS:    return tte_compress_rows(rows_of_source, rows, w->f.vocab, DIM, &options, out);
     case TRAIN:   return tte_train(rows_of_source, rows, w->f.vocab, DIM, &options, out);
+    case SAMPLE:  return fit_of_sample(rows, 2, &options, options.row_weight, out);
     case APPEND:  return tte_append(t, w->f.table, 3, n % 2 ? NULL : w->f.weights, out);
     case REPLACE: return tte_replace(t, 3, w->f.table, n % 2 ? 0 : 2, out);
     case MERGE:   return tte_merge(twice, 2, out);
@@ -95,10 +128,11 @@ static void say_where(unsigned long bad, int way, int n)
     if (test.bad > bad && test.bad <= 6) fprintf(stderr, "    way %d, setting %d\n", way, n);
 }
 
-/* tte_train is for TTE_PER_TABLE, and has nothing to learn where all is taken from another image. */
+/* Training is for TTE_PER_TABLE, and has nothing to learn where all is taken from another image; a sample meets no eps. */
 static int is_possible(int way, int n)
 {
-    return way != TRAIN || (settings[n].layout == TTE_PER_TABLE && !(settings[n].with & LIKE));
+    return (way != TRAIN && way != SAMPLE) || (settings[n].layout == TTE_PER_TABLE && !(settings[n].with & LIKE) &&
+                                               (way == TRAIN || !(settings[n].eps > 0)));
 }
 
 /* ---- callbacks, progress, memory ------------------------------------------------------------- */
@@ -279,6 +313,49 @@ static void parts_make_the_whole(void)
     }
     CHECK(heap.live == 0);
     free_fixture(&f);
+}
+
+/* From a sample: the rows of all meet the ratio exactly, at about the error of training on all. A sample of all rows is
+ * training on all. */
+static void trained_on_a_sample(void)
+{
+    const size_t vocab = test.small ? 3000 : 6000;
+    static const int kinds[] = {GAUSSIAN, DECAYING, UNEVEN, CLUSTERS, LOW_RANK, ZERO};
+    float *weights = new_floats(vocab);
+    for (size_t i = 0; i < vocab; i++) weights[i] = 1 / sqrtf((float)(1 + i * 7919 % vocab));
+    for (int n = 0; n < 12; n++) {
+        float *table = make_table(kinds[n / 2], vocab, DIM);
+        tte_options options = table_options(n % 3 ? 9 : 14, 0), like = no_options();
+        const double bytes = 4.0 * (double)(vocab * DIM) / (double)options.ratio;
+        source rows = {table, vocab, 0, 0};
+        tte_image fitted = sentinel_image(), out = fitted, image, whole;
+        tte_table t, made, best;
+        uint64_t levels[TTE_LEVELS] = {0};
+        options.row_weight = n % 2 ? weights : NULL;
+        whole = make_image(table, vocab, DIM, &options), best = open_image(&whole);
+        if (!CHECK_STATUS(fit_of_sample(&rows, 6, &options, options.row_weight, &fitted), TTE_OK)) break;
+        t = open_image(&fitted), like.like = &t, like.row_weight = options.row_weight;
+        image = make_image(table, vocab, DIM, &like), made = open_image(&image);
+        CHECK(get_info(&t).vocab == 0 && get_info(&made).vocab == vocab);
+        CHECK_LE((double)image.size, bytes);
+        if (kinds[n / 2] != ZERO && kinds[n / 2] != LOW_RANK) { /* which do not need all */
+            CHECK_LE(0.98 * bytes, (double)image.size);
+            CHECK_LE(get_info(&made).weighted_error, (test.small ? 2.5 : 1.25) * get_info(&best).weighted_error);
+        }
+        require(tte_count(rows_of_source, &rows, vocab, DIM, &like, levels), "tte_count");
+        CHECK_STATUS(tte_fit(&t, levels, 1e6f, &out), TTE_ERR_BUDGET);
+        CHECK(out.data == NULL && out.size > fitted.size);
+        tte_free(&fitted);
+        if (n < 2) {
+            require(tte_train(rows_of_source, &rows, vocab, DIM, &options, &out), "tte_train");
+            require(tte_train_sample(rows_of_source, &rows, vocab, vocab, DIM, &options, &fitted), "tte_train_sample");
+            CHECK(same_image(&out, &fitted));
+            tte_free(&fitted), tte_free(&out);
+        }
+        free(image.data), free(whole.data), free(table);
+    }
+    CHECK(heap.live == 0);
+    free(weights);
 }
 
 /* Old rows keep their bits; new ones come out as the image makes them, near the level of the old. */
@@ -466,6 +543,7 @@ static void refused_calls(void)
     tte_image out = sentinel_image();
     float *row = (float *)test_copy(w->f.table, 2 * DIM * sizeof *row);
     source rows = {NULL, 0, 0, 0};
+    uint64_t levels[TTE_LEVELS] = {0}, nothing[TTE_LEVELS] = {0}, many[TTE_LEVELS] = {0x80000000u, 0x80000000u};
     row[DIM + 3] = float_from_bits(0x7F800000u);
     for (int n = 0; n < SETTINGS; n++) {
         const tte_table *t = &w->view[n];
@@ -479,6 +557,19 @@ static void refused_calls(void)
         CHECK_STATUS(tte_train(NULL, &rows, 60, DIM, &options, &out), TTE_ERR_ARGUMENT);
         CHECK_STATUS(tte_train(rows_of_source, &rows, 0, DIM, &options, &out), TTE_ERR_ARGUMENT);
         CHECK_STATUS(tte_train(rows_of_source, &rows, 60, DIM, &options, NULL), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_train_sample(rows_of_source, &rows, 60, 59, DIM, &options, &out), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_count(rows_of_source, &rows, 60, DIM, &none, levels), TTE_ERR_ARGUMENT);
+        none.like = t;
+        CHECK_STATUS(tte_count(rows_of_source, &rows, 60, DIM, &none, NULL), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_count(rows_of_source, &rows, 60, DIM, &none, levels),
+                     t->layout == TTE_PER_TABLE ? TTE_OK : TTE_ERR_ARGUMENT);
+        none = no_options(), rows.calls = 0;
+        CHECK_STATUS(tte_fit(NULL, levels, 8, &out), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_fit(t, NULL, 8, &out), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_fit(t, nothing, 8, &out), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_fit(t, levels, 8, NULL), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_fit(t, levels, 0, &out), TTE_ERR_ARGUMENT);
+        CHECK_STATUS(tte_fit(t, many, 8, &out), t->layout == TTE_PER_TABLE ? TTE_ERR_SHAPE : TTE_ERR_ARGUMENT);
         CHECK_STATUS(tte_append(NULL, row, 1, NULL, &out), TTE_ERR_ARGUMENT);
         CHECK_STATUS(tte_append(t, NULL, 1, NULL, &out), TTE_ERR_ARGUMENT);
         CHECK_STATUS(tte_append(t, row, 0, NULL, &out), TTE_ERR_ARGUMENT);
@@ -561,6 +652,7 @@ int main(int argc, char **argv)
     RUN(memory_that_runs_out);
     RUN(memory_is_bounded);
     RUN(parts_make_the_whole);
+    RUN(trained_on_a_sample);
     RUN(appended_rows);
     RUN(appended_outliers);
     RUN(replaced_rows);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # test_mpi.sh: the jobs by hand of examples/README.md, as they stand there; then builds
-# examples/mpi_compress.c and runs it with 1, 2 and 4 ranks on this machine: for the bytes that ttembed
-# makes alone, and with what must fail: bad files and options, a killed rank. Ends with its own count.
+# examples/mpi_compress.c and runs it with 1, 2, 3 and 5 ranks on this machine: for the bytes that ttembed
+# makes alone, and with what must fail: bad files and options, a full disk, a killed rank, a file that is cut
+# meanwhile. Ends with its own count.
 # Without Open MPI only the jobs by hand run.
 
 cd "$(dirname "$0")/.." || exit 1
@@ -70,8 +71,15 @@ if ! command -v "$MPICC" >/dev/null 2>&1 || ! command -v mpirun >/dev/null 2>&1;
     finish
 fi
 warnings='-std=c99 -Wall -Wextra -pedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion'
-$MPICC -O2 $warnings -Werror -o "$tmp/mpi_compress" examples/mpi_compress.c -lm >"$tmp/out" 2>&1
-report $? 'mpicc -O2 -o mpi_compress examples/mpi_compress.c -lm'
+openmp=-fopenmp
+echo 'int main(void) { return 0; }' >"$tmp/probe.c"
+$MPICC -fopenmp -o "$tmp/probe" "$tmp/probe.c" >/dev/null 2>&1 || openmp=
+for flag in '' $openmp; do
+    $MPICC -O2 $warnings -Werror $flag -o "$tmp/mpi_compress" examples/mpi_compress.c -lm >"$tmp/out" 2>&1
+    report $? "mpicc -O2 $flag -o mpi_compress examples/mpi_compress.c -lm"
+done
+[ "$(wc -l <examples/mpi_compress.c)" -le 300 ]
+report $? 'mpi_compress.c has at most 300 lines'
 if [ "$failed" -ne 0 ]; then finish; fi
 ln -s "$tmp/mpi_compress" "$tmp/job/mpi_compress"
 rm -f "$tmp/job/table.tte"
@@ -88,11 +96,28 @@ same() { # same RANKS TABLE OPTIONS..
         cmp -s "$tmp/a.tte" "$tmp/b.tte"
     report $? "$ranks ranks, $(basename "$table") $*: the same bytes"
 }
-for ranks in 1 2 4; do
-    same $ranks "$model"
+for ranks in 1 2 3 5; do
+    same $ranks "$model" --effort 2
     same $ranks "$model" --tensor wte.weight $token
 done
 same 3 "$model" --ratio 16 --weights zipf --effort 2
+# Learnt from a sample the bytes are those of one rank, as many as the ratio allows and hardly less; a sample of all
+# rows is no sample.
+for ranks in 1 2 3 5; do
+    mpi $ranks "$model" "$tmp/sample$ranks.tte" --sample 900 --ratio 12 --weights zipf --effort 1 --seed 4 &&
+        cmp -s "$tmp/sample$ranks.tte" "$tmp/sample1.tte"
+    report $? "$ranks ranks, --sample 900: the bytes of one rank"
+done
+bytes=$(wc -c <"$tmp/sample1.tte")
+most=$((4096 * 128 * 4 / 12))
+tool verify "$tmp/sample1.tte" && [ "$bytes" -le $most ] && [ "$bytes" -ge $((most - most / 100)) ]
+report $? "--sample: $bytes bytes of $most"
+mpi 2 "$model" "$tmp/other.tte" --sample 900 --ratio 12 --weights zipf --effort 1 --seed 5 &&
+    ! cmp -s "$tmp/other.tte" "$tmp/sample1.tte"
+report $? '--seed draws another sample'
+mpi 2 "$model" "$tmp/all.tte" --sample 4096 --effort 2 && tool compress "$model" "$tmp/b.tte" --force --effort 2 &&
+    cmp -s "$tmp/all.tte" "$tmp/b.tte"
+report $? '--sample of all rows: the bytes of one machine'
 same 2 "$model" --eps 0.3 --effort 1
 same 2 "$model" --layout token --coding i8 --shape 8x16 --eps 0.3
 mkdir "$tmp/sharded"
@@ -103,6 +128,11 @@ same 2 "$tmp/sharded" --shape 8x16 --max-rank 2 --coding i4
 awk 'BEGIN { for (i = 1; i <= 300; i++) print 1 + i % 7 }' >"$tmp/weights"
 "$tmp/files" calibration "$tmp/c.safetensors" 300 24 9
 same 4 "$tmp/t.npy" --ratio 3 --calibration "$tmp/c.safetensors"
+for ranks in 1 3; do
+    mpi $ranks "$tmp/t.npy" "$tmp/c$ranks.tte" --ratio 3 --sample 150 --calibration "$tmp/c.safetensors"
+done
+cmp -s "$tmp/c1.tte" "$tmp/c3.tte"
+report $? '--sample with a metric: the bytes of one rank'
 same 3 "$tmp/t.npy" --ratio 3 --weights "$tmp/weights"
 same 4 "$tmp/t.f32" --dim 24 --coding f32 --shape 4x6 --max-rank 2
 "$tmp/files" make raw "$tmp/three.f32" "$tmp/dense" 3 24 8
@@ -144,6 +174,10 @@ refused 1 'none.npy: No such' "$tmp/none.npy" "$no"
 refused 1 'two: 2 lines for 300 rows' "$tmp/t.npy" "$no" --weights "$tmp/two"
 refused 1 'c.safetensors: tensor row_weight: .*made for another table' "$model" "$no" --calibration "$tmp/c.safetensors"
 refused 1 'no/calibration: No such' "$model" "$no" --calibration no/calibration
+refused 2 'sample: goes with' "$model" "$no" --sample 900 --eps 0.1
+refused 2 'sample: goes with' "$model" "$no" --sample 900 $token
+refused 2 'sample 0: expected' "$model" "$no" --sample 0
+refused 1 'no setting.*possible are [0-9]* bytes' "$tmp/t.npy" "$no" --ratio 1000 --sample 100
 refused 2 'a calibration has weights' "$model" "$no" --calibration "$tmp/c.safetensors" --weights zipf
 refused 1 'tensor nope: missing; perhaps it is wte.weight' "$model" "$no" --tensor nope
 refused 1 'dim' "$tmp/t.f32" "$no"
@@ -167,33 +201,60 @@ for file_left in "$tmp"/folder.tte.tte-tmp*; do [ ! -e "$file_left" ] || rm -rf 
 [ -d "$tmp/folder.tte" ]
 report $? 'an output that cannot be replaced: no temporary file is left'
 
-# A rank that is killed in the midst of its work takes all with it.
+# A disk that is full: a limit on file sizes, which shared memory has no part in.
 "$tmp/files" make raw "$tmp/long.f32" "$tmp/dense" 20000 768 3
 rm -f "$tmp/dense"
-mpirun -n 2 --oversubscribe "$tmp/mpi_compress" "$tmp/long.f32" "$no" --dim 768 >"$tmp/out" 2>"$tmp/err" \
-    </dev/null &
-run=$!
-victim=
-tries=0
-while [ -z "$victim" ] && [ $tries -lt 50 ]; do
-    sleep 0.2 2>/dev/null || sleep 1
-    tries=$((tries + 1))
-    victim=$(cat /proc/[0-9]*/stat 2>/dev/null |
-        awk -v parent=$run '$4 == parent && $2 == "(mpi_compress)" { pid = $1 } END { print pid }')
-done
-if [ -n "$victim" ]; then
+cat >"$tmp/limited" <<END
+ulimit -f 64
+exec "$tmp/mpi_compress" "\$@"
+END
+OMPI_MCA_btl=self,tcp mpirun -n 2 --oversubscribe sh "$tmp/limited" "$model" "$no" >"$tmp/out" 2>"$tmp/err" </dev/null
+status=$?
+[ $status -eq 1 ] && [ "$(grep -c '^mpi_compress: rank 0: .*no.tte: File too large' "$tmp/err")" -eq 1 ] &&
+    [ ! -s "$tmp/out" ] && nothing_left
+report $? "a full disk, status $status"
+
+# disturbed NAME WORD COMMAND..: what happens to ranks in the midst of their work takes all with it, within seconds.
+# The command finds their process ids in order of rank in $first and $second.
+gone() { ! [ -r /proc/"$1"/status ] || grep -q '^State:.*Z' /proc/"$1"/status; }   # or dead and not yet waited for
+disturbed() {
+    name=$1
+    word=$2
+    shift 2
+    mpirun -n 2 --oversubscribe "$tmp/mpi_compress" "$tmp/long.f32" "$no" --dim 768 >"$tmp/out" 2>"$tmp/err" \
+        </dev/null &
+    run=$!
+    first='' second=''
+    tries=0
+    while [ -z "$second" ] && [ $tries -lt 50 ]; do
+        sleep 0.2 2>/dev/null || sleep 1
+        tries=$((tries + 1))
+        # shellcheck disable=SC2046
+        set -- "$*" $(cat /proc/[0-9]*/stat 2>/dev/null |
+            awk -v parent=$run '$4 == parent && $2 == "(mpi_compress)" { print $1 }' | sort -n)
+        first=${2-} second=${3-}
+        set -- "$1"
+    done
+    if [ -z "$second" ]; then
+        kill $run 2>/dev/null
+        wait $run
+        echo "$name: skipped, /proc does not show the ranks"
+        return
+    fi
     sleep 1
-    kill -9 "$victim" 2>/dev/null
-    killed=$?
+    eval "$1"
+    began=$(date +%s)
     wait $run
     status=$?
-    [ $killed -eq 0 ] && [ $status -ne 0 ] && nothing_left && grep -q 'signal 9' "$tmp/err" &&
-        [ ! -s "$tmp/out" ] && ! kill -0 "$victim" 2>/dev/null
-    report $? "a killed rank ends all, status $status"
-else
-    kill $run 2>/dev/null
-    wait $run
-    echo 'a killed rank: skipped, /proc does not show it'
-fi
+    took=$(($(date +%s) - began))
+    [ $status -ne 0 ] && [ $took -le 20 ] && nothing_left && grep -q "$word" "$tmp/err" && [ ! -s "$tmp/out" ] &&
+        gone "$first" && gone "$second"
+    result=$?
+    echo "exit status $status, expected '$word', after $took s" >>"$tmp/out"
+    report $result "$name: all end, status $status"
+}
+disturbed 'a killed rank that waits' 'signal 9' 'kill -9 "$second"'
+disturbed 'a killed rank that learns' 'signal 9' 'kill -9 "$first"'
+disturbed 'rows that cannot be read any more' 'long.f32: became shorter while it was read' ': >"$tmp/long.f32"'
 
 finish
