@@ -8404,14 +8404,16 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
     m->metric = l->metric;
     m->ridge = l->ridge;
     if (status == TTE_OK) {
+        const size_t most = ttei_add(TTEI_CLASSES_MAX, ttei_add(ttei_mul(m->rank + 1, 2 * dim + 16),
+                                                                ttei_mul(centers.count, 2 * m->rank + 32)));
         ttei_carve model = ttei_carve_begin(NULL);
         do {
             ttei_model_carve(m, &model);
-            shared->block = (unsigned char *)ttei_take(
-                &model, ttei_add(TTEI_CLASSES_MAX, ttei_add(ttei_mul(m->rank + 1, 2 * dim + 16), ttei_mul(centers.count, 2 * m->rank + 32))), 1);
+            shared->block = (unsigned char *)ttei_take(&model, most, 1);
         } while (ttei_carve_again(&model));
         *model_block = model.base;
         status = ttei_carve_status(&model);
+        if (status == TTE_OK) memset(shared->block, 0, most);  /* decoders look at bytes behind a record, too */
     }
     if (status == TTE_OK) {
         for (j = 0; j < dim; ++j) m->mean[j] = 0;
