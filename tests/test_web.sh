@@ -25,7 +25,7 @@ make_venv 'pytest, selenium, axe_core_python' pytest selenium axe-core-python ||
 # The example is copied, so that nothing is written beside it.
 web=$tmp/copy/examples/web
 mkdir -p "$web/golden" && ln -s "$root/tt_embed.h" "$tmp/copy/tt_embed.h"
-ln -s "$root/examples/tensor_files.h" "$root/examples/ttembed.c" "$root/examples/tiny-gpt2" "$tmp/copy/examples"
+ln -s "$root"/examples/*.h "$root/examples/ttembed.c" "$root/examples/tiny-gpt2" "$tmp/copy/examples"
 cp examples/web/*.* tests/reader.mjs "$web" && cp tests/golden/*.tte "$web/golden"
 rm -f "$web/tt_embed.wasm"
 export CC CLANG
