@@ -49,7 +49,7 @@ refused() { # refused WORDS ARGUMENTS..: one line, and the data of before is sti
     report $? "refusal: build.sh $*"
 }
 refused 'no/such/table: No such file' no/such/table
-RATIOS=8 refused 'model.safetensors: No such file' "$web/golden"
+RATIOS=8 refused 'golden: no model.safetensors here' "$web/golden"
 RATIOS=4000 refused 'no setting meets\|bytes' examples/tiny-gpt2
 refused 'more than a table and its words' a b c
 
