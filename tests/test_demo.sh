@@ -171,6 +171,14 @@ ln -s "$tmp/ttembed" "$tmp/job/ttembed"
     grep -q '^wte.weight .*<- the table' "$tmp/out" && [ -f "$tmp/job/grafted/config.json" ]
 report $? 'examples/README.md: the commands'
 
+# Those of README.md, in one folder and one after the other.
+awk '/^## / { here = /^## Try it/ } here && /^    / { print substr($0, 5) }' README.md >"$tmp/block.sh"
+mkdir "$tmp/try"
+ln -s "$(pwd)/examples" "$tmp/try/examples"
+[ "$(wc -l <"$tmp/block.sh")" -eq 3 ] && (cd "$tmp/try" && sh -e "$tmp/block.sh") >"$tmp/out" 2>"$tmp/err" &&
+    grep -q '^tiny.tte: wte.weight: 4,096 x 128, .* 16.0[0-9] times smaller' "$tmp/out"
+report $? 'README.md: the commands'
+
 # Whatever the number of threads.
 # shellcheck disable=SC2086
 if $CC -O2 -fopenmp ${CFLAGS-} examples/gpt2_demo.c -o "$tmp/threads" -lm >"$tmp/out" 2>&1; then
