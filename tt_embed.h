@@ -572,7 +572,8 @@ TTE_API tte_status tte_train(tte_rows_fn rows, void *user, size_t vocab, size_t 
 TTE_API tte_status tte_train_sample(tte_rows_fn rows, void *user, size_t count, size_t vocab, size_t dim,
                                     const tte_options *options, tte_image *out);
 
-/* levels[i] += how many of these rows are at level i of weight * energy, which decides their class.
+/* levels[i] += how many of these rows are at level i of weight * energy, which decides their class: 64 an octave, the
+   lower half for rows with outliers, the upper one for all others; the middle of either stands for 1.
      options  in, `like` is needed; row_weight and metric as for the rows' compression
      levels   in, out, TTE_LEVELS numbers, changed only on success
    Cost: dim * rank multiplications a row. Returns as tte_compress_rows, but no TTE_ERR_BUDGET. */
@@ -581,8 +582,9 @@ TTE_API tte_status tte_count(tte_rows_fn rows, void *user, size_t vocab, size_t 
                              uint64_t *levels);
 
 /* An image of no rows like `like`, whose classes begin at other levels, so that a table of rows with these levels, coded
-   like it, is `ratio` times smaller than float32 or a little more. Returns TTE_OK, TTE_ERR_ARGUMENT (also for no rows), TTE_ERR_SHAPE (beyond 2^32 - 1), TTE_ERR_MEMORY,
-   TTE_ERR_BUDGET as tte_compress: all rows in the smallest classes are too large. */
+   like it, is `ratio` times smaller than float32 or a little more. Returns TTE_OK, TTE_ERR_ARGUMENT (also for no rows),
+   TTE_ERR_SHAPE (beyond 2^32 - 1), TTE_ERR_MEMORY, TTE_ERR_BUDGET as tte_compress: all rows in the smallest classes are
+   too large. */
 TTE_API tte_status tte_fit(const tte_table *like, const uint64_t *levels, float ratio, tte_image *out);
 
 /* Free an image and set it to {NULL, 0}; NULL and a freed image are harmless. */
@@ -6598,14 +6600,12 @@ static double ttei_water(const double *v, size_t n, double bits)
 
 enum {
     TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
-    TTEI_LEVELS = TTE_LEVELS,  /* levels of weight * energy, 64 an octave: the lower half for rows with outliers, the
-                            upper one for all others; the middle of either stands for 1 */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
     TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
     TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
     TTEI_STRETCHES = 16, /* see ttei_census                                            */
     TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
-    TTEI_BINS = TTEI_LEVELS / TTEI_FINE
+    TTEI_BINS = TTE_LEVELS / TTEI_FINE
 };
 
 typedef struct ttei_class {
@@ -6818,7 +6818,7 @@ static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *ro
 /* The level of a row, and the class that has it: where no class has rows with outliers, as if there were none. */
 static int ttei_row_level(double weight, double energy, int outliers)
 {
-    const int half = TTEI_LEVELS / 2, middle = half / 2, last = half - 1;
+    const int half = TTE_LEVELS / 2, middle = half / 2, last = half - 1;
     const double x = floor(64 * log2(weight * energy)) + middle;  /* NaN and infinities become the ends */
     const int level = x > 0 ? x < last ? (int)x : last : 0;
     return outliers ? level : level + half;
@@ -6827,7 +6827,7 @@ static int ttei_row_level(double weight, double energy, int outliers)
 static int ttei_class_of(const ttei_model *m, int level)
 {
     int c = m->class_count - 1;
-    if (level < m->classes[0].level) level += TTEI_LEVELS / 2;
+    if (level < m->classes[0].level) level += TTE_LEVELS / 2;
     while (c > 0 && level < m->classes[c].level) --c;
     return c;
 }
@@ -7847,7 +7847,7 @@ static void ttei_learn_centroid_codes(const ttei_learning *l, const ttei_coder *
 
 /* What the last pass finds out about rows of each level. */
 typedef struct ttei_census {
-    double level[TTEI_LEVELS];  /* rows of each level                                                      */
+    double level[TTE_LEVELS];  /* rows of each level                                                      */
     double count[TTEI_BINS], mass[TTEI_BINS];    /* rows; sum of weight * energy                           */
     double log_energy[TTEI_BINS], log_square[TTEI_BINS];  /* sums of log2(energy) and its square           */
     double *shape;              /* TTEI_BINS x rank: sums of z^2 / energy; NULL: levels are all one wants  */
@@ -7914,8 +7914,8 @@ static void ttei_census_join(ttei_census *census, size_t rank)
     size_t i, j;
     if (!(census->rows[1] > 0) || (census->rows[1] >= 32 && census->rows[1] <= census->rows[0] / 8)) return;
     census->rows[0] += census->rows[1];
-    for (i = 0; i < TTEI_LEVELS / 2; ++i) {
-        census->level[i + TTEI_LEVELS / 2] += census->level[i];
+    for (i = 0; i < TTE_LEVELS / 2; ++i) {
+        census->level[i + TTE_LEVELS / 2] += census->level[i];
         census->level[i] = 0;
     }
     for (i = 0; i < half; ++i) {
@@ -8140,7 +8140,7 @@ static double ttei_move_borders(const ttei_allocation *a, const ttei_census *cen
         for (c = 1; c < a->count; ++c) {
             const int level = classes[c].level - 1;
             double cost;
-            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || level + 1 == TTEI_LEVELS / 2) continue;
+            if (bytes[c] <= bytes[c - 1] || level <= classes[c - 1].level || level + 1 == TTE_LEVELS / 2) continue;
             cost = (double)(bytes[c] - bytes[c - 1]) * census->level[level];
             if (used + cost > left) continue;
             classes[c].level = level;
@@ -8176,7 +8176,7 @@ static int ttei_class_more(ttei_allocation *a, size_t *bytes, ttei_class *classe
     if (halves[0] > 0 && halves[0] <= 16) return 0;  /* no circle */
     a->rows[c] = 0;
     classes[c].scale = classes[c - 1].scale;
-    classes[c].level = TTEI_LEVELS;
+    classes[c].level = TTE_LEVELS;
     ++a->count;
     return 1;
 }
@@ -9573,7 +9573,7 @@ tte_status tte_count(tte_rows_fn rows, void *user, size_t vocab, size_t dim, con
     l.block_rows = ttei_block_rows(dim);
     l.rows = (float *)TT_EMBED_MALLOC(l.block_rows * dim * sizeof *l.rows);
     status = l.rows == NULL ? TTE_ERR_MEMORY : ttei_census_take(&l, &m, &census);
-    for (i = 0; i < TTEI_LEVELS && status == TTE_OK; ++i) levels[i] += (uint64_t)census.level[i];
+    for (i = 0; i < TTE_LEVELS && status == TTE_OK; ++i) levels[i] += (uint64_t)census.level[i];
     ttei_drop(l.rows);
     TT_EMBED_FREE(block);
     return status;
@@ -9583,9 +9583,9 @@ tte_status tte_count(tte_rows_fn rows, void *user, size_t vocab, size_t dim, con
    `move` they do. */
 static double ttei_shift_borders(ttei_model *m, const ttei_census *census, int bits, int shift, int move)
 {
-    const int half = TTEI_LEVELS / 2;
+    const int half = TTE_LEVELS / 2;
     double rows = 0, total = 0;
-    int c, i, end = TTEI_LEVELS;
+    int c, i, end = TTE_LEVELS;
     for (c = m->class_count - 1; c >= 0; --c) {
         const int level = m->classes[c].level, low = level < half ? 0 : half;
         int border = c > 0 && level != half ? level + shift : level;
@@ -9603,7 +9603,7 @@ static double ttei_shift_borders(ttei_model *m, const ttei_census *census, int b
 
 tte_status tte_fit(const tte_table *like, const uint64_t *levels, float ratio, tte_image *out)
 {
-    const int half = TTEI_LEVELS / 2;
+    const int half = TTE_LEVELS / 2;
     uint64_t rows = 0;
     ttei_model m;
     ttei_shared shared;
@@ -9618,8 +9618,8 @@ tte_status tte_fit(const tte_table *like, const uint64_t *levels, float ratio, t
     if (like == NULL || levels == NULL || out == NULL || like->layout != TTE_PER_TABLE || !ttei_finite_f32(ratio) || !(ratio > 0))
         return TTE_ERR_ARGUMENT;
     ttei_model_classes(like, &m, &shared);
-    for (i = 0; i < TTEI_LEVELS; ++i) census.level[i] = 0;
-    for (i = 0; i < TTEI_LEVELS; ++i) {
+    for (i = 0; i < TTE_LEVELS; ++i) census.level[i] = 0;
+    for (i = 0; i < TTE_LEVELS; ++i) {
         census.level[i < half && m.classes[0].level >= half ? i + half : i] += (double)levels[i];
         if (levels[i] > UINT32_MAX || (rows += levels[i]) > UINT32_MAX) return TTE_ERR_SHAPE;
     }

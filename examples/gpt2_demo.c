@@ -736,26 +736,9 @@ static void json_real(const char *name, double x)
         printf(", \"%s\": null", name);
 }
 
-/* Text as a JSON string; what is not UTF-8 becomes the replacement character. */
 static void json_text(bytes text)
 {
-    char *clean = (char *)take(3 * text.size + 1, 1), *to = clean;
-    size_t at, length;
-    uint32_t c;
-
-    for (at = 0; at < text.size; at += length) {
-        length = utf8_get(text.data + at, text.size - at, &c);
-        if (c == NOT_UTF8 || c == 0) {
-            memcpy(to, "\xef\xbf\xbd", 3);
-            to += 3;
-        } else {
-            memcpy(to, text.data + at, length);
-            to += length;
-        }
-    }
-    *to = 0;
-    put_json_string(stdout, clean);
-    give(clean);
+    put_json_text(stdout, text.data, text.size, "\xef\xbf\xbd");
 }
 
 /* One row of the list; `why` there is none, or NULL. */

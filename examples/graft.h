@@ -14,7 +14,7 @@ typedef struct {
     const model_files *m;
     const tensor *t;      /* of m->all: what is replaced, and all tensors that are the same numbers */
     int type;             /* in which it is written */
-    size_t copies, files; /* tensors and files that were changed */
+    size_t copies;        /* tensors that were changed */
 } graft;
 
 /* Functions that write return 0, or -1, and then save() says why: they do not end the program. */
@@ -160,11 +160,16 @@ static void graft_copy(graft *g, const char *from, const char *to)
         out.view = view_file(&why, from);
     check(&why);
     save(g->r, to, put_graft, &out);
-    g->files += out.f != NULL;
     close_view(&out.view);
 }
 
 #ifdef TENSOR_FILES_POSIX
+static void graft_mkdir(const char *path, int may_exist)
+{
+    if (mkdir(path, 0777) != 0 && (errno != EEXIST || !may_exist))
+        fail("%s: %s", path, strerror(errno));
+}
+
 /* Whether a file of a model's folder is none that a copy with another table may have: the same weights otherwise. */
 static int graft_skips(const graft *g, const char *path)
 {
@@ -189,8 +194,7 @@ static void graft_folder(graft *g, const char *from, const char *to, int depth)
     int last;
 
     check(&why);
-    if (mkdir(to, 0777) != 0 && (errno != EEXIST || (!given(g->r, O_FORCE) && depth == 0)))
-        fail("%s: %s", to, strerror(errno));
+    graft_mkdir(to, depth > 0 || given(g->r, O_FORCE));
     for (last = 0; last < 2; last++)
         for (i = 0; i < names.count; i++) {
             const char *name = names.list[i].name;
@@ -215,8 +219,7 @@ static void graft_parts(graft *g, const char *to)
     trouble why = {""};
     size_t i;
 
-    if (mkdir(to, 0777) != 0 && (errno != EEXIST || !given(g->r, O_FORCE)))
-        fail("%s: %s", to, strerror(errno));
+    graft_mkdir(to, given(g->r, O_FORCE));
     for (i = 0; i < g->m->count; i++) {
         const char *path = g->m->file[i].path, *slash = strrchr(path, '/');
         char *target = path_join(&why, to, slash ? slash + 1 : path);

@@ -191,16 +191,17 @@ static int sampled_rows(void *user, size_t first, size_t count, float *dst)
 /* What rank 0 learns of the table, to all. */
 static void train(source *s, tte_image *shared, tte_table *t)
 {
-    float *weight = r.o.row_weight ? (float *)resize_or(&s->why, NULL, r.sample, sizeof *weight) : NULL;
+    const int all = r.sample == s->rows, copy = rank == 0 && !all && r.o.row_weight;
+    float *weight = copy ? (float *)resize_or(&s->why, NULL, r.sample, sizeof *weight) : NULL;
     tte_options o = r.o;
     tte_status status = TTE_OK;
     size_t i;
     for (i = 0; weight && i < r.sample; i++)
         weight[i] = r.o.row_weight[sampled_row(s, i)];
-    o.row_weight = weight;
+    o.row_weight = copy ? weight : o.row_weight;
     use_threads(1);
     if (rank == 0 && !s->why.text[0])
-        status = tte_train_sample(sampled_rows, s, r.sample, s->rows, s->dim, &o, shared);
+        status = tte_train_sample(all ? source_rows : sampled_rows, s, r.sample, s->rows, s->dim, &o, shared);
     settle(&s->why, s->path, status, shared);
     use_threads(neighbours);
     pass_image(&s->why, shared, 0, -1);
@@ -253,8 +254,7 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine);
     MPI_Comm_size(machine, &neighbours);
-    MPI_Comm_free(&machine);
-    read_options(&why, argc, argv);
+    MPI_Comm_free(&machine), read_options(&why, argc, argv);
     agree(&why, 2);
     if (r.value[HELP])
         return (rank == 0 && print_help() < 0) | MPI_Finalize();

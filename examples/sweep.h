@@ -23,6 +23,11 @@ typedef struct {
     double *gram;    /* dim x dim */
 } sweep_sums;
 
+static double point_ratio(const source *t, const sweep_point *p)
+{
+    return (double)t->rows * (double)t->dim * 4.0 / (double)p->bytes_of;
+}
+
 static double rounded(double x, double scale, double least, double most)
 {
     const double code = scale > 0.0 ? floor(x / scale + 0.5) : 0.0;
@@ -116,7 +121,7 @@ static int put_svg(void *user, FILE *out)
 
     for (i = 0; i < count; i++)
         if (p[i].error >= 0.0) {
-            const double ratio = (double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of;
+            const double ratio = point_ratio(t, &p[i]);
             left = ratio < left ? ratio : left;
             right = ratio > right ? ratio : right;
             top = p[i].error > top ? p[i].error : top;
@@ -136,13 +141,13 @@ static int put_svg(void *user, FILE *out)
     for (i = 0; i < count; i++)
         if (p[i].asked > 0.0 && p[i].error >= 0.0 && strcmp(p[i].method, methods[0]) == 0)
             fprintf(out, "<text x=\"%.1f\" y=\"348\" text-anchor=\"middle\">%g</text>\n",
-                    SWEEP_X((double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of), p[i].asked);
+                    SWEEP_X(point_ratio(t, &p[i])), p[i].asked);
     for (m = 0; m < 4; m++) {
         int points = 0;
         fprintf(out, "<text x=\"%u\" y=\"24\" fill=\"%s\">%s</text>\n", (unsigned)(80 + 130 * m), colours[m], methods[m]);
         for (i = 0; i < count; i++)
             if (p[i].error >= 0.0 && strcmp(p[i].method, methods[m]) == 0) {
-                const double ratio = (double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of;
+                const double ratio = point_ratio(t, &p[i]);
                 fprintf(out, "%s%.1f %.1f", points++ ? "L" : "<path fill=\"none\" stroke-width=\"2\" d=\"M", SWEEP_X(ratio),
                         SWEEP_Y(p[i].error));
             }
@@ -151,7 +156,7 @@ static int put_svg(void *user, FILE *out)
         for (i = 0; i < count; i++)
             if (p[i].error >= 0.0 && strcmp(p[i].method, methods[m]) == 0)
                 fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n",
-                        SWEEP_X((double)t->rows * (double)t->dim * 4.0 / (double)p[i].bytes_of), SWEEP_Y(p[i].error), colours[m]);
+                        SWEEP_X(point_ratio(t, &p[i])), SWEEP_Y(p[i].error), colours[m]);
     }
     fprintf(out, "</svg>\n");
     return ferror(out) ? -1 : 0;
@@ -164,9 +169,9 @@ static void sweep_print(const source *t, const sweep_point *p, size_t count, int
 
     if (as_json) {
         printf("{\n  \"file\": ");
-        print_json_string(t->path);
+        put_json_string(stdout, t->path);
         printf(",\n  \"tensor\": ");
-        print_json_string(t->t ? t->t->name : "");
+        put_json_string(stdout, t->t ? t->t->name : "");
         printf(",\n  \"vocab\": %zu,\n  \"dim\": %zu,\n  \"points\": [", t->rows, t->dim);
     } else {
         printf("%s: %s%s%s x %s, %s bytes as float32\n\n  ratio          bytes   error  method\n", t->path, t->t ? t->t->name : "",
@@ -175,12 +180,12 @@ static void sweep_print(const source *t, const sweep_point *p, size_t count, int
     for (i = 0; i < count; i++)
         if (as_json && p[i].error >= 0.0)
             printf("%s\n    {\"method\": \"%s\", \"ratio\": %.6g, \"bytes\": %zu, \"rel_error\": %.6g}", i ? "," : "", p[i].method,
-                   dense / (double)p[i].bytes_of, p[i].bytes_of, p[i].error);
+                   point_ratio(t, &p[i]), p[i].bytes_of, p[i].error);
         else if (as_json)
             printf("%s\n    {\"method\": \"%s\", \"ratio\": %.6g, \"bytes\": null, \"possible_bytes\": %zu}", i ? "," : "", p[i].method,
                    p[i].asked, p[i].bytes_of);
         else if (p[i].error >= 0.0)
-            printf("%7.2f %14s  %.4f  %s\n", dense / (double)p[i].bytes_of, commas(p[i].bytes_of), p[i].error, p[i].method);
+            printf("%7.2f %14s  %.4f  %s\n", point_ratio(t, &p[i]), commas(p[i].bytes_of), p[i].error, p[i].method);
         else
             printf("%7.2f              -       -  %s: the least is %s bytes\n", p[i].asked, p[i].method, commas(p[i].bytes_of));
     if (as_json)

@@ -386,6 +386,8 @@ static int begins_with(const unsigned char *p, size_t size, const char *text, si
 /* Whether it is one of these; then the trouble says which, and what to do. */
 SHARED int file_is_other(trouble *why, const char *path, const unsigned char *p, size_t size)
 {
+    static const char pickle[] = "a Python pickle: load it in Python and save the table as .safetensors or .npy";
+    static const char before_gguf[] = "a model in llama.cpp's format before GGUF: convert it again";
     static const struct {
         unsigned char length;
         const char *magic, *what;
@@ -397,12 +399,12 @@ SHARED int file_is_other(trouble *why, const char *path, const unsigned char *p,
         {4, "\x28\xb5\x2f\xfd", "compressed by zstd: zstd -d unpacks it"},
         {4, "PK\3\4", "a zip archive: unpack it; if PyTorch or NumPy wrote it, save the table as .safetensors or .npy "
                       "(safetensors.torch.save_file, numpy.save)"},
-        {3, "\x80\2c", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
-        {3, "\x80\2}", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {3, "\x80\2c", pickle},
+        {3, "\x80\2}", pickle},
         {3, "\x80\2\x8a", "a file of PyTorch: torch.load it and save the table with safetensors.torch.save_file"},
-        {2, "\x80\3", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
-        {2, "\x80\4", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
-        {2, "\x80\5", "a Python pickle: load it in Python and save the table as .safetensors or .npy"},
+        {2, "\x80\3", pickle},
+        {2, "\x80\4", pickle},
+        {2, "\x80\5", pickle},
         {8, "\x89HDF\r\n\x1a\n", "HDF5: save the table as .safetensors or .npy (h5py reads it)"},
         {4, "\xba\x16\x4f\x2f", "a model of fastText: take its .vec file, or write the words and their vectors as "
                                 "text (fasttext print-word-vectors)"},
@@ -410,8 +412,8 @@ SHARED int file_is_other(trouble *why, const char *path, const unsigned char *p,
         {2, "\xff\xfe", "text in UTF-16: iconv -f UTF-16 -t UTF-8 converts it"},
         {2, "\xfe\xff", "text in UTF-16: iconv -f UTF-16 -t UTF-8 converts it"},
         {4, "%PDF", "a PDF"},
-        {4, "lmgg", "a model in llama.cpp's format before GGUF: convert it again"},
-        {4, "tjgg", "a model in llama.cpp's format before GGUF: convert it again"}
+        {4, "lmgg", before_gguf},
+        {4, "tjgg", before_gguf}
     };
     size_t i, at = begins_with(p, size, "\xef\xbb\xbf", 3) ? 3 : 0;
 
@@ -1419,26 +1421,40 @@ SHARED calibration calibration_read(trouble *why, const char *path, size_t vocab
     return c;
 }
 
-/* A string in a JSON header. */
-static void put_json_string(FILE *file, const char *text)
+/* A text as a string of JSON, with `instead` for what is no UTF-8 and for NUL. */
+SHARED void put_json_text(FILE *file, const void *text, size_t size, const char *instead)
 {
+    const unsigned char *s = (const unsigned char *)text, *const end = s + size;
+    uint32_t point;
+    size_t length;
+
     fputc('"', file);
-    for (; *text; text++)
-        if ((unsigned char)*text < 32 || *text == '"' || *text == '\\')
-            fprintf(file, "\\u%04x", (unsigned)*text);
+    for (; s < end; s += length) {
+        length = utf8_get(s, (size_t)(end - s), &point);
+        if (point == NOT_UTF8 || point == 0)
+            fputs(instead, file);
+        else if (point < 32 || point == '"' || point == '\\')
+            fprintf(file, "\\u%04x", (unsigned)point);
         else
-            fputc(*text, file);
+            fwrite(s, 1, length, file);
+    }
     fputc('"', file);
+}
+
+SHARED void put_json_string(FILE *file, const char *text)
+{
+    put_json_text(file, text, strlen(text), "?");
 }
 
 static void put_floats(FILE *file, const float *x, size_t count)
 {
+    unsigned char packed[4];
     size_t i;
-    int byte;
 
-    for (i = 0; x && i < count; i++)
-        for (byte = 0; byte < 32; byte += 8)
-            fputc((int)(bits_of_float(x[i]) >> byte & 255u), file);
+    for (i = 0; x && i < count; i++) {
+        numbers_encode(TENSOR_F32, x + i, 1, packed);
+        fwrite(packed, 1, 4, file);
+    }
 }
 
 /* What calibration_write writes. */

@@ -270,26 +270,6 @@ static const char *number_text(int as_json, int digits, double x)
     return as_json && !(x - x == 0.0) ? "null" : text;
 }
 
-/* A string as JSON wants it; bytes beyond ASCII go through when they are UTF-8, else become '?'. */
-static void print_json_string(const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text, *const end = s + strlen(text);
-
-    putchar('"');
-    while (s < end) {
-        uint32_t point;
-        const size_t length = utf8_get(s, (size_t)(end - s), &point);
-        if (point == NOT_UTF8)
-            putchar('?');
-        else if (point < 32 || point == '"' || point == '\\')
-            printf("\\u%04x", (unsigned)point);
-        else
-            fwrite(s, 1, length, stdout);
-        s += length;
-    }
-    putchar('"');
-}
-
 /* ======================================================================================= */
 /* COMMANDS AND OPTIONS                                                                    */
 /* ======================================================================================= */
@@ -966,7 +946,7 @@ static void print_token(uint32_t token, const vocabulary *v, int as_json)
     if (v->count && as_json) {
         if (vocabulary_word(v, token)) {
             printf(", \"word\": ");
-            print_json_string(vocabulary_word(v, token));
+            put_json_string(stdout, vocabulary_word(v, token));
         }
     } else if (v->count) {
         const char *word = vocabulary_word(v, token) ? vocabulary_word(v, token) : "";
@@ -1052,7 +1032,7 @@ static void print_info(const image_in *in, int as_json)
 
     printf(as_json ? "{\n  \"file\": " : "file            ");
     if (as_json)
-        print_json_string(in->path);
+        put_json_string(stdout, in->path);
     else
         printf("%s\n", in->path);
     print_field(as_json, "vocab", "%zu", i->vocab);
@@ -1098,7 +1078,7 @@ static void run_list(const request *r)
         check(&s.why);
     printf(as_json ? "{\n  \"file\": " : "");
     if (as_json)
-        print_json_string(s.m.path);
+        put_json_string(stdout, s.m.path);
     if (as_json && !w->count)
         printf(",\n  \"vocab\": %zu,\n  \"dim\": %zu", s.whole, s.dim);
     else if (as_json)
@@ -1111,14 +1091,14 @@ static void run_list(const request *r)
         const int is_table = s.t && strcmp(t->name, s.t->name) == 0;
         if (as_json) {
             printf("%s\n    {\"name\": ", i ? "," : "");
-            print_json_string(t->name);
+            put_json_string(stdout, t->name);
             printf(", \"dtype\": \"%s\", \"shape\": [", t->file == NO_FILE ? "" : t->dtype);
             for (k = 0; k < t->rank; k++)
                 printf(k ? ", %zu" : "%zu", t->shape[k]);
             printf("], \"bytes\": %llu, \"table\": %s", (unsigned long long)(t->end - t->begin), is_table ? "true" : "false");
             if (t->file != NO_FILE && s.m.count > 1) {
                 printf(", \"file\": ");
-                print_json_string(s.m.file[t->file].path);
+                put_json_string(stdout, s.m.file[t->file].path);
             }
             printf("}");
         } else {
@@ -1180,21 +1160,11 @@ static void run_info(const request *r)
     image_close(&in);
 }
 
-static void put_f32(unsigned char *p, float x)
-{
-    const uint32_t bits = bits_of_float(x);
-    int i;
-
-    for (i = 0; i < 4; i++)
-        p[i] = (unsigned char)(bits >> (8 * i) & 255u);
-}
-
 static void run_lookup(const request *r)
 {
     image_in in = image_open(r->argument[0], 0);
     vocabulary v = vocabulary_open(r, &in);
     float *row = take_floats(in.info.dim, 1);
-    unsigned char number[4];
     size_t k;
     int i;
 
@@ -1204,17 +1174,14 @@ static void run_lookup(const request *r)
         const uint32_t token = token_named(&in, &v, r->argument[i]);
         if (tte_lookup(&in.t, token, row, in.scratch) != TTE_OK)
             fail("%s: token %lu: cannot be read", in.path, (unsigned long)token);
-        if (!given(r, O_RAW))
-            printf("%s", r->argument[i]);
-        for (k = 0; k < in.info.dim; k++) {
-            put_f32(number, row[k]);
-            if (given(r, O_RAW))
-                fwrite(number, 1, 4, stdout);
-            else
-                printf(" %.9g", (double)row[k]);
+        if (given(r, O_RAW)) {
+            put_floats(stdout, row, in.info.dim);
+            continue;
         }
-        if (!given(r, O_RAW))
-            putchar('\n');
+        printf("%s", r->argument[i]);
+        for (k = 0; k < in.info.dim; k++)
+            printf(" %.9g", (double)row[k]);
+        putchar('\n');
     }
     give(row);
     vocabulary_close(&v);
@@ -1342,7 +1309,7 @@ static int put_dense(void *user, FILE *file)
 {
     const dense_out *d = (const dense_out *)user;
     const tte_info *info = &d->in->info;
-    size_t done, now, i;
+    size_t done, now;
 
     if (d->name)
         put_safetensors_header(file, d->in, d->name);
@@ -1352,8 +1319,7 @@ static int put_dense(void *user, FILE *file)
         now = info->vocab - done < BATCH ? info->vocab - done : BATCH;
         if (stopped || image_rows(d->in, done, now, d->rows) != 0)
             return -1;
-        for (i = 0; i < now * info->dim; i++)
-            put_f32(d->packed + 4 * i, d->rows[i]);
+        numbers_encode(TENSOR_F32, d->rows, now * info->dim, d->packed);
         if (fwrite(d->packed, 4, now * info->dim, file) != now * info->dim)
             return -1;
         (void)bar_show(NULL, (double)(done + now) / (double)info->vocab);

@@ -67,7 +67,7 @@ static void vocabulary_put(trouble *why, vocabulary *v, size_t id, const void *w
     v->pool[v->used++] = 0;
 }
 
-/* Bytes of base 64 in place of the text; its new length, or NO_WORD where it is none. */
+/* Bytes of base 64, also in place of the text; how many, or NO_WORD where it is none. Without `out` they are counted. */
 static size_t base64_decode(const unsigned char *text, size_t length, unsigned char *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -81,8 +81,9 @@ static size_t base64_decode(const unsigned char *text, size_t length, unsigned c
         if (!digit)
             return NO_WORD;
         bits = bits << 6 | (uint32_t)(digit - digits);
-        if (i % 4)
-            out[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)) & 255u);
+        if (i % 4 && out)
+            out[n] = (unsigned char)(bits >> (6 - 2 * (i % 4)) & 255u);
+        n += i % 4 != 0;
     }
     return i % 4 == 1 ? NO_WORD : n;
 }
@@ -141,23 +142,16 @@ static int line_kind(const unsigned char *p, const unsigned char *end, uint64_t 
 {
     const unsigned char *tab = (const unsigned char *)memchr(p, '\t', (size_t)(end - p));
     const unsigned char *gap = (const unsigned char *)memchr(p, ' ', (size_t)(end - p));
-    unsigned char *bytes_of;
     char number[24];
     float score;
-    int kind = LINE_WORD;
-    trouble none = {""};
 
     if (tab && decimal(tab + 1, end, &score) == end)
         return LINE_SCORE;
     if (!gap || gap == p || end - gap > 20)
         return LINE_WORD;
     snprintf(number, sizeof number, "%.*s", (int)(end - gap - 1), (const char *)gap + 1);
-    bytes_of = (unsigned char *)resize_or(&none, NULL, (size_t)(gap - p) + 1, 1);
-    if (bytes_of && (gap - p) % 4 == 0 && base64_decode(p, (size_t)(gap - p), bytes_of) != NO_WORD
-        && whole_number(number, UINT32_MAX, id))
-        kind = LINE_RANK;
-    give(bytes_of);
-    return kind;
+    return (gap - p) % 4 == 0 && base64_decode(p, (size_t)(gap - p), NULL) != NO_WORD
+        && whole_number(number, UINT32_MAX, id) ? LINE_RANK : LINE_WORD;
 }
 
 static void vocabulary_lines(trouble *why, const char *path, unsigned char *text, size_t size, vocabulary *v)
@@ -352,7 +346,6 @@ static vocabulary vocabulary_beside_model(trouble *why, const char *path, size_t
 SHARED vocabulary vocabulary_of_source(trouble *why, const source *s)
 {
     vocabulary v = {NULL, 0, 0, NULL, 0}, part = {NULL, 0, 0, NULL, 0};
-    unsigned char *decoded;
     size_t i, length;
 
     if (!s->t) {
@@ -360,9 +353,10 @@ SHARED vocabulary vocabulary_of_source(trouble *why, const source *s)
         for (i = 0; i < part.count && !why->text[0]; i++) {
             const unsigned char *word = words_word(&s->words, s->first + i, &length);
             const int coded = s->words.base64 && begins_with(word, length, "B64:", 4);
-            decoded = coded ? (unsigned char *)resize_or(why, NULL, length, 1) : NULL;
-            if (decoded && base64_decode(word + 4, length - 4, decoded) != NO_WORD)
-                vocabulary_put(why, &part, i, decoded, base64_decode(word + 4, length - 4, decoded));
+            unsigned char *decoded = coded ? (unsigned char *)resize_or(why, NULL, length, 1) : NULL;
+            const size_t text = decoded ? base64_decode(word + 4, length - 4, decoded) : NO_WORD;
+            if (text != NO_WORD)
+                vocabulary_put(why, &part, i, decoded, text);
             else
                 vocabulary_put(why, &part, i, word, length);
             give(decoded);
