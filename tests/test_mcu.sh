@@ -23,7 +23,7 @@ fi
 # The example is copied, so that nothing is written beside it.
 mkdir "$tmp/examples" || exit 1
 ln -s "$root/tt_embed.h" "$tmp/tt_embed.h"
-ln -s "$root/examples/tensor_files.h" "$root/examples/ttembed.c" "$root/examples/tiny-gpt2" "$tmp/examples"
+ln -s "$root"/examples/*.h "$root/examples/ttembed.c" "$root/examples/tiny-gpt2" "$tmp/examples"
 mkdir "$tmp/examples/mcu"
 cp "$root"/examples/mcu/*.* "$tmp/examples/mcu"
 OUT=$tmp/made
