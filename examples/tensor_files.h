@@ -222,12 +222,20 @@ SHARED bytes read_file(trouble *why, const char *path)
 {
     bytes all = {NULL, 0};
     FILE *file = fopen(path, "rb");
+#ifdef TENSOR_FILES_POSIX
+    struct stat about;
+#endif
 
     if (!file) {
         trouble_set(why, "%s: %s", path, strerror(errno));
         return all;
     }
-    all = read_stream(why, path, file);
+#ifdef TENSOR_FILES_POSIX
+    if (fstat(fileno(file), &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
+        trouble_set(why, "%s: a device, not a file", path);
+    else
+#endif
+        all = read_stream(why, path, file);
     fclose(file);
     return all;
 }

@@ -818,6 +818,28 @@ static tte_options read_options(const request *r, size_t first, size_t rows, siz
     return o;
 }
 
+/* An error that was too much to ask: ends with the one that the ratio alone has, without a ratio that of an image as
+   large as float32, which is the finest. Where there is none either, returns. */
+static void fail_for_eps(source *s, const tte_options *asked, const tte_image *missed)
+{
+    tte_options o = *asked;
+    tte_image image = {NULL, 0};
+    tte_table t;
+    tte_info i;
+    char would_do[64] = "";
+
+    o.eps = 0.0f;
+    o.ratio = asked->ratio > 0.0f ? asked->ratio : 1.0f;
+    if (tte_compress_rows(source_rows, s, s->rows, s->dim, &o, &image) != TTE_OK
+        || tte_open(&t, image.data, image.size) != TTE_OK || tte_get_info(&t, &i) != TTE_OK)
+        return;
+    bar_clear();
+    if (missed->size)
+        snprintf(would_do, sizeof would_do, "; %.3g takes %s bytes", (double)asked->eps, commas(missed->size));
+    fail("%s: %s; at %.2f times smaller than float32 the error is %.3g%s", s->path, tte_status_text(TTE_ERR_BUDGET),
+         i.ratio, i.layout == TTE_PER_TOKEN ? i.max_row_error : i.weighted_error, would_do);
+}
+
 /* compress and train differ in the library's call. */
 static void make_of_table(const request *r,
                           tte_status (*make)(tte_rows_fn rows, void *user, size_t vocab, size_t dim,
@@ -850,6 +872,8 @@ static void make_of_table(const request *r,
     status = make(source_rows, &s, s.rows, s.dim, &o, &image);
     bar_clear();
     check(&s.why);
+    if (status == TTE_ERR_BUDGET && o.eps > 0.0f)
+        fail_for_eps(&s, &o, &image);
     check_made(status, &image, s.rows, s.dim, s.path);
     image_save(r, path, &image, &words, &s);
     image_close(&like);

@@ -244,6 +244,8 @@ refused 1 'no/such' compress no/such "$no"
 refused 1 'no/such' compress "$tmp/t.npy" no/such/out.tte
 refused 1 'plain file' compress "$tmp/t.npy" "$tmp/sharded" --force
 refused 1 'plain file' compress "$tmp/t.npy" /dev/null --force
+refused 1 'a device, not a file' compress /dev/zero "$no"
+refused 1 'a device, not a file' info /dev/null
 refused 1 'tensor nope: missing; perhaps .*embed_tokens' compress "$tmp/tF16.safetensors" "$no" \
     --tensor nope
 sed 's/model.first.weight/x.tok_embeddings.weight/' "$tmp/sharded/model.safetensors.index.json" \
@@ -337,6 +339,11 @@ tool compress "$tmp/t.npy" "$tmp/small.tte" --eps 0.5 --layout token --coding f3
     tool info "$tmp/small.tte" && awk '/^max_row_error/ { good = $2 > 0.1 && $2 <= 0.5 }
         END { exit !good }' "$tmp/out"
 report $? '--eps of every row'
+refused 1 'at 2\.[0-9]* times smaller than float32 the error is 0\.000[0-9]*$' compress "$model" "$no" --eps 1e-7
+refused 1 'at 30\.0[0-9] times .* the error is 0\.3[0-9]*; 0\.1 takes 1[0-9][0-9],[0-9]* bytes$' \
+    compress "$model" "$no" --eps 0.1 --ratio 30
+refused 1 'at 1[0-9]\.[0-9]* times .* the error is 0\.[0-9]*; 0\.01 takes 2,[0-9]*,[0-9]* bytes$' \
+    compress "$model" "$no" --eps 0.01 --ratio 10 --layout token
 tool compress "$tmp/t.npy" "$tmp/small.tte" --force --max-rank 3 --coding f32 --shape 4x4 &&
     tool info "$tmp/small.tte" && grep -q '^ranks  *\[1, 3, 1\]$' "$tmp/out"
 report $? '--max-rank'
