@@ -635,7 +635,8 @@ typedef struct tte_info {
     double mean_numbers;             /* core entries per token, the papers' count; those of the basis included */
     double rel_error;                /* |W - W^|_F / |W|_F of the rows that tte_lookup gives, measured in
                                         double at compression                                        */
-    double weighted_error;           /* the same in weights and metric; equal to rel_error without   */
+    double weighted_error;           /* the same in weights and metric, whose x M x' are sums of floats:
+                                        within 1e-7 |x|^2 trace(M); equal to rel_error without       */
     double max_row_error;            /* the worst row's relative error                               */
 } tte_info;
 
@@ -9803,14 +9804,16 @@ tte_status tte_merge(const tte_table *parts, size_t count, tte_image *out)
     ttei_shared shared;
     ttei_train_plan plan;
     size_t rows = 0, bytes = 0, i;
-    int table;
+    int table, fit = 1;
     tte_status status;
     if (parts == NULL || count == 0 || out == NULL) return TTE_ERR_ARGUMENT;
     for (i = 0; i < count; ++i) {
         if (!ttei_same_settings(&parts[0], &parts[i])) return TTE_ERR_ARGUMENT;
-        rows = ttei_add(rows, parts[i].vocab);
+        fit = fit && parts[i].vocab <= 0xffffffffu - rows;
+        rows += parts[i].vocab;
         bytes = ttei_add(bytes, parts[i].records_size);
     }
+    if (!fit) return TTE_ERR_SHAPE;
     table = parts[0].layout == TTE_PER_TABLE;
     if (table) ttei_model_classes(&parts[0], &m, &shared);
     else plan = ttei_plan_of(&parts[0]);

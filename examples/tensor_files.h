@@ -231,7 +231,7 @@ SHARED bytes read_file(trouble *why, const char *path)
         return all;
     }
 #ifdef TENSOR_FILES_POSIX
-    if (fstat(fileno(file), &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
+    if (stat(path, &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
         trouble_set(why, "%s: a device, not a file", path);
     else
 #endif
@@ -1804,7 +1804,7 @@ static uint64_t gguf_keys(cursor *c, uint64_t count, tensors *w)
             if (alignment == 0 || alignment > 1u << 20 || (alignment & (alignment - 1)))
                 cursor_fail(c, "general.alignment is no power of two up to 2^20");
         } else if (key) {
-            if (type == 9 && length == sizeof words - 1 && memcmp(key, words, length) == 0 && c->size - c->at >= 12
+            if (type == 9 && length == sizeof words - 1 && memcmp(key, words, sizeof words - 1) == 0 && c->size - c->at >= 12
                 && get32(c->data + c->at) == 8) {
                 w->words_at = c->at + 12;
                 w->words = get64(c->data + c->at + 4);

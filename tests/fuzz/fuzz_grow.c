@@ -1,4 +1,4 @@
-/* fuzz_grow.c: append, replace, merge, `like` and shrink on images that need not be good ones. An input is a byte for what
+/* fuzz_grow.c: append, replace, merge, `like`, fit and shrink on images that need not be good ones. An input is a byte for what
  * is done, two for how, one for how the images are repaired, the length of the first image in two bytes, then the first
  * image and the second. */
 #include "../bodies.h"
@@ -9,7 +9,7 @@
 #include "fuzz.h"
 #include "images.h"
 
-enum { APPENDED, REPLACED, MERGED, MERGED_THREE, AS_LIKE, SHRUNK, CALLS };
+enum { APPENDED, REPLACED, MERGED, MERGED_THREE, AS_LIKE, FITTED, SHRUNK, CALLS };
 
 /* Options of any kind that suit a table of that many rows. */
 static tte_options some_options(unsigned how, const tte_info *info, const float *weights)
@@ -22,6 +22,33 @@ static tte_options some_options(unsigned how, const tte_info *info, const float 
     if (how >> 10 & 1) options.eps = (float)(1 + (how >> 11 & 3)) / 5;
     if (how >> 13 & 1 && options.layout != TTE_PER_TOKEN) options.row_weight = weights;
     return options;
+}
+
+typedef struct few_rows {
+    const float *rows;
+    size_t dim;
+} few_rows;
+
+static int rows_of_few(void *user, size_t first, size_t count, float *out)
+{
+    const few_rows *from = (const few_rows *)user;
+    memcpy(out, from->rows + first * from->dim, count * from->dim * sizeof *out);
+    return 0;
+}
+
+/* Rows are counted by level, beside others that nobody has seen, and the image's classes fitted to all. */
+static tte_status fit(unsigned how, const float *rows, size_t count, size_t dim, const tte_options *options, tte_image *out)
+{
+    static const uint64_t others[4] = {0, 1000, 0xffffffffu, UINT64_MAX};
+    uint64_t *levels = (uint64_t *)test_alloc(TTE_LEVELS * sizeof *levels);
+    few_rows from = {rows, dim};
+    tte_status status;
+    memset(levels, 0, TTE_LEVELS * sizeof *levels);
+    status = tte_count(rows_of_few, &from, count, dim, options, levels);
+    levels[how >> 3 & (TTE_LEVELS - 1)] += others[how >> 7 & 3];
+    if (status == TTE_OK) status = tte_fit(options->like, levels, (float)(1 + (how >> 9)) / 8, out);
+    free(levels);
+    return status;
 }
 
 static tte_status grow(int call, unsigned how, const tte_table *a, const tte_table *b, tte_image *out)
@@ -52,7 +79,8 @@ static tte_status grow(int call, unsigned how, const tte_table *a, const tte_tab
         options.layout = TTE_PER_TABLE;
         options.like = b;
         options.row_weight = how >> 6 & 1 ? weights : NULL;
-        status = tte_compress(rows, count, info.dim, &options, out);
+        status = call == FITTED ? fit(how, rows, count, info.dim, &options, out)
+                                : tte_compress(rows, count, info.dim, &options, out);
     }
     free(rows), free(weights);
     return status;
@@ -63,7 +91,8 @@ static double bytes_of(int call, unsigned how, const tte_table *a, const tte_tab
 {
     const tte_info info = get_info(a), other = get_info(b);
     const double rows = call == SHRUNK ? (double)info.vocab : call == MERGED || call == MERGED_THREE ? 0 : how % 4 + 1;
-    return (double)(info.bytes + other.bytes + (is_sentinel(out) ? 0 : out->size)) + 4 * rows * (double)info.dim;
+    return (double)(info.bytes + other.bytes + (is_sentinel(out) ? 0 : out->size)) + 4 * rows * (double)info.dim
+         + (call == FITTED ? (double)(TTE_LEVELS * sizeof(uint64_t)) : 0);
 }
 
 /* The new image is a good one, and has as many rows as it should. */
@@ -77,7 +106,7 @@ static void check_grown(int call, unsigned how, const tte_table *a, const tte_ta
         CHECK(tte_verify(&t) == TTE_OK);
         grown = get_info(&t);
         vocab = call == APPENDED ? vocab + how % 4 + 1 : call == MERGED ? vocab + other.vocab
-              : call == MERGED_THREE ? 2 * vocab + other.vocab : call == AS_LIKE ? how % 4 + 1 : vocab;
+              : call == MERGED_THREE ? 2 * vocab + other.vocab : call == AS_LIKE ? how % 4 + 1 : call == FITTED ? 0 : vocab;
         CHECK(grown.vocab == vocab && grown.dim == info.dim);
         CHECK(call >= AS_LIKE || grown.coding == info.coding);
         fuzz_read_everything(&t);
