@@ -3746,7 +3746,7 @@ static int ttei_exponent(double x)
 /* c (m x n) = a (m x k) * b (k x n) in doubles, with `add` c += that; entry (i, l) of a is a[i * down + l *
    right], the rows of b are ldb apart, those of c ldc. Strips of b, two vectors wide, are copied to where they
    lie in the cache; a tile has four rows of such a strip's product, of which fewer may be wanted. */
-enum { TTEI_PRODUCT_DEPTH = 256 };
+enum { TTEI_PRODUCT_DEPTH = 256, TTEI_PRODUCT_ROWS = 64 };
 TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
                                double *tile)
 {
@@ -3762,31 +3762,37 @@ TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, si
     memcpy(tile, sum, sizeof sum);
 }
 
-TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
-                                         size_t right, const double *b, size_t ldb, double *c, size_t ldc)
+/* c += such a product of at most TTEI_PRODUCT_ROWS rows and TTEI_PRODUCT_DEPTH columns of a, which stay in the cache. */
+TTEI_INLINE void ttei_panel_f64(size_t m, size_t k, size_t n, const double *a, size_t down, size_t right,
+                                const double *b, size_t ldb, double *c, size_t ldc)
 {
     enum { width = 2 * TTEI_QUAD };
     double strip[TTEI_PRODUCT_DEPTH * 2 * TTEI_QUAD], tile[4 * width];
-    size_t first, depth, i, j, l, h;
-    for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
-    for (first = 0; first < k; first += depth) {
-        depth = ttei_min(TTEI_PRODUCT_DEPTH, k - first);
-        for (j = 0; j < n; j += width) {
-            const size_t columns = ttei_min(width, n - j);
-            memset(strip, 0, columns < width ? depth * width * sizeof *strip : 0);
-            for (l = 0; l < depth; ++l)
-                if (columns == width) memcpy(strip + l * width, b + (first + l) * ldb + j, width * sizeof *b);
-                else memcpy(strip + l * width, b + (first + l) * ldb + j, columns * sizeof *b);
-            for (i = 0; i < m; i += 4) {
-                const size_t rows = ttei_min(4, m - i);
-                const size_t at[4] = {0, rows > 1 ? down : 0, rows > 2 ? 2 * down : 0, rows > 3 ? 3 * down : 0};
-                ttei_tile_f64(depth, a + i * down + first * right, at, right, strip, tile);
-                for (l = 0; l < rows; ++l)
-                    for (h = 0; h < columns; h += TTEI_QUAD)
-                        ttei_axpy(ttei_min(TTEI_QUAD, columns - h), 1, tile + l * width + h, c + (i + l) * ldc + j + h);
-            }
+    size_t i, j, l;
+    for (j = 0; j < n; j += width) {
+        const size_t columns = ttei_min(width, n - j);
+        memset(strip, 0, columns < width ? k * width * sizeof *strip : 0);
+        for (l = 0; l < k; ++l)
+            if (columns == width) memcpy(strip + l * width, b + l * ldb + j, width * sizeof *b);
+            else memcpy(strip + l * width, b + l * ldb + j, columns * sizeof *b);
+        for (i = 0; i < m; i += 4) {
+            const size_t rows = ttei_min(4, m - i);
+            const size_t at[4] = {0, rows > 1 ? down : 0, rows > 2 ? 2 * down : 0, rows > 3 ? 3 * down : 0};
+            ttei_tile_f64(k, a + i * down, at, right, strip, tile);
+            for (l = 0; l < rows; ++l) ttei_axpy(columns, 1, tile + l * width, c + (i + l) * ldc + j);
         }
     }
+}
+
+TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
+                                         size_t right, const double *b, size_t ldb, double *c, size_t ldc)
+{
+    size_t first, i;
+    for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
+    for (first = 0; first < k; first += TTEI_PRODUCT_DEPTH)
+        for (i = 0; i < m; i += TTEI_PRODUCT_ROWS)
+            ttei_panel_f64(ttei_min(TTEI_PRODUCT_ROWS, m - i), ttei_min(TTEI_PRODUCT_DEPTH, k - first), n,
+                           a + i * down + first * right, down, right, b + first * ldb, ldb, c + i * ldc, ldc);
 }
 
 /* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x: products
@@ -4515,12 +4521,6 @@ static void ttei_join_carve(size_t n, size_t step, ttei_carve *carve, ttei_join 
 
 /* ---- reflections, many at a time ---------------------------------------------------------------------- */
 
-/* Doubles of `room` for ttei_reflect_all, where columns are `step` apart: none for few rows. */
-static size_t ttei_reflect_room(size_t step, size_t rows)
-{
-    return rows < 2 * TTEI_SVD_BLOCK ? 0 : ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(step, rows));
-}
-
 /* X := H_0 .. H_(count-1) X for `rows` columns x of length m, `step_x` apart; vector j of a reflection stands
    from v + j (step + 1) on. A block of them is I - V T V', T upper triangular: column i of T is
    (-tau_i T V'v_i, tau_i) [GVL 5.1.7]. */
@@ -4604,7 +4604,8 @@ static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work
     room->q = (double *)ttei_take(&carve, ttei_mul(step_n, n), real);
     room->b.vectors[1] = (double *)ttei_take(&carve, ttei_mul(step_n, n + 1), real);
     ttei_join_carve(n, step_n, &carve, &room->join);
-    room->reflect = (double *)ttei_take(&carve, ttei_reflect_room(ttei_max(step, step_n), n), real);
+    room->reflect = (double *)ttei_take(&carve, n < 2 * TTEI_SVD_BLOCK ? 0 :
+                                        ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(ttei_max(step, step_n), n)), real);
     if (symmetric) return carve.used;
     room->tau_left = (double *)ttei_take(&carve, n, real);
     room->w = (double *)ttei_take(&carve, ttei_mul(step, n), real);
