@@ -1172,6 +1172,7 @@ static uint32_t ttei_crc32(const unsigned char *p, size_t n)
     for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16) {
         word = crc ^ ttei_get32(p);
         crc = 0;
+        TTEI_UNROLL
         for (k = 16; k > 0; k -= 4, p += 4) {
             if (k < 16) word = ttei_get32(p);
             crc ^= other[k - 1][word & 255u] ^ other[k - 2][word >> 8 & 255u] ^ other[k - 3][word >> 16 & 255u] ^
