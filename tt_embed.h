@@ -1173,6 +1173,7 @@ static uint32_t ttei_crc32(const unsigned char *p, size_t n)
     for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16) {
         word = crc ^ ttei_get32(p);
         crc = 0;
+        TTEI_UNROLL
         for (k = 16; k > 0; k -= 4, p += 4) {
             if (k < 16) word = ttei_get32(p);
             crc ^= other[k - 1][word & 255u] ^ other[k - 2][word >> 8 & 255u] ^ other[k - 3][word >> 16 & 255u] ^
@@ -3747,7 +3748,7 @@ static int ttei_exponent(double x)
 /* c (m x n) = a (m x k) * b (k x n) in doubles, with `add` c += that; entry (i, l) of a is a[i * down + l *
    right], the rows of b are ldb apart, those of c ldc. Strips of b, two vectors wide, are copied to where they
    lie in the cache; a tile has four rows of such a strip's product, of which fewer may be wanted. */
-enum { TTEI_PRODUCT_DEPTH = 256 };
+enum { TTEI_PRODUCT_DEPTH = 256, TTEI_PRODUCT_ROWS = 64 };
 TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, size_t right, const double *strip,
                                double *tile)
 {
@@ -3763,31 +3764,37 @@ TTEI_INLINE void ttei_tile_f64(size_t k, const double *a, const size_t *down, si
     memcpy(tile, sum, sizeof sum);
 }
 
-TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
-                                         size_t right, const double *b, size_t ldb, double *c, size_t ldc)
+/* c += such a product of at most TTEI_PRODUCT_ROWS rows and TTEI_PRODUCT_DEPTH columns of a, which stay in the cache. */
+TTEI_INLINE void ttei_panel_f64(size_t m, size_t k, size_t n, const double *a, size_t down, size_t right,
+                                const double *b, size_t ldb, double *c, size_t ldc)
 {
     enum { width = 2 * TTEI_QUAD };
     double strip[TTEI_PRODUCT_DEPTH * 2 * TTEI_QUAD], tile[4 * width];
-    size_t first, depth, i, j, l, h;
-    for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
-    for (first = 0; first < k; first += depth) {
-        depth = ttei_min(TTEI_PRODUCT_DEPTH, k - first);
-        for (j = 0; j < n; j += width) {
-            const size_t columns = ttei_min(width, n - j);
-            memset(strip, 0, columns < width ? depth * width * sizeof *strip : 0);
-            for (l = 0; l < depth; ++l)
-                if (columns == width) memcpy(strip + l * width, b + (first + l) * ldb + j, width * sizeof *b);
-                else memcpy(strip + l * width, b + (first + l) * ldb + j, columns * sizeof *b);
-            for (i = 0; i < m; i += 4) {
-                const size_t rows = ttei_min(4, m - i);
-                const size_t at[4] = {0, rows > 1 ? down : 0, rows > 2 ? 2 * down : 0, rows > 3 ? 3 * down : 0};
-                ttei_tile_f64(depth, a + i * down + first * right, at, right, strip, tile);
-                for (l = 0; l < rows; ++l)
-                    for (h = 0; h < columns; h += TTEI_QUAD)
-                        ttei_axpy(ttei_min(TTEI_QUAD, columns - h), 1, tile + l * width + h, c + (i + l) * ldc + j + h);
-            }
+    size_t i, j, l;
+    for (j = 0; j < n; j += width) {
+        const size_t columns = ttei_min(width, n - j);
+        memset(strip, 0, columns < width ? k * width * sizeof *strip : 0);
+        for (l = 0; l < k; ++l)
+            if (columns == width) memcpy(strip + l * width, b + l * ldb + j, width * sizeof *b);
+            else memcpy(strip + l * width, b + l * ldb + j, columns * sizeof *b);
+        for (i = 0; i < m; i += 4) {
+            const size_t rows = ttei_min(4, m - i);
+            const size_t at[4] = {0, rows > 1 ? down : 0, rows > 2 ? 2 * down : 0, rows > 3 ? 3 * down : 0};
+            ttei_tile_f64(k, a + i * down, at, right, strip, tile);
+            for (l = 0; l < rows; ++l) ttei_axpy(columns, 1, tile + l * width, c + (i + l) * ldc + j);
         }
     }
+}
+
+TTEI_CLONES static void ttei_product_f64(int add, size_t m, size_t k, size_t n, const double *a, size_t down,
+                                         size_t right, const double *b, size_t ldb, double *c, size_t ldc)
+{
+    size_t first, i;
+    for (i = 0; i < m && !add; ++i) memset(c + i * ldc, 0, n * sizeof *c);
+    for (first = 0; first < k; first += TTEI_PRODUCT_DEPTH)
+        for (i = 0; i < m; i += TTEI_PRODUCT_ROWS)
+            ttei_panel_f64(ttei_min(TTEI_PRODUCT_ROWS, m - i), ttei_min(TTEI_PRODUCT_DEPTH, k - first), n,
+                           a + i * down + first * right, down, right, b + first * ldb, ldb, c + i * ldc, ldc);
 }
 
 /* Rows i .. of the Gram matrix, at most TTEI_GRAM_SIDE of them, from at most TTEI_GRAM_ROWS rows of x: products
@@ -4516,12 +4523,6 @@ static void ttei_join_carve(size_t n, size_t step, ttei_carve *carve, ttei_join 
 
 /* ---- reflections, many at a time ---------------------------------------------------------------------- */
 
-/* Doubles of `room` for ttei_reflect_all, where columns are `step` apart: none for few rows. */
-static size_t ttei_reflect_room(size_t step, size_t rows)
-{
-    return rows < 2 * TTEI_SVD_BLOCK ? 0 : ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(step, rows));
-}
-
 /* X := H_0 .. H_(count-1) X for `rows` columns x of length m, `step_x` apart; vector j of a reflection stands
    from v + j (step + 1) on. A block of them is I - V T V', T upper triangular: column i of T is
    (-tau_i T V'v_i, tau_i) [GVL 5.1.7]. */
@@ -4605,7 +4606,8 @@ static size_t ttei_svd_carve(int symmetric, size_t rows, size_t cols, void *work
     room->q = (double *)ttei_take(&carve, ttei_mul(step_n, n), real);
     room->b.vectors[1] = (double *)ttei_take(&carve, ttei_mul(step_n, n + 1), real);
     ttei_join_carve(n, step_n, &carve, &room->join);
-    room->reflect = (double *)ttei_take(&carve, ttei_reflect_room(ttei_max(step, step_n), n), real);
+    room->reflect = (double *)ttei_take(&carve, n < 2 * TTEI_SVD_BLOCK ? 0 :
+                                        ttei_mul(2 * TTEI_SVD_BLOCK, ttei_add(ttei_max(step, step_n), n)), real);
     if (symmetric) return carve.used;
     room->tau_left = (double *)ttei_take(&carve, n, real);
     room->w = (double *)ttei_take(&carve, ttei_mul(step, n), real);
@@ -4858,22 +4860,18 @@ TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
 /* |x - y|^2, the differences rounded to float, summed in double; y NULL stands for zeros. */
 TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
-    ttei_quad s0 = {0}, s1 = {0}, d;
+    ttei_quad sums[2] = {{0}, {0}};
     double sum;
-    size_t i;
-    for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD) {
-        ttei_floats4 a = *(const ttei_floats4 *)(x + i), b = *(const ttei_floats4 *)(x + i + TTEI_QUAD);
-        if (y != NULL) {
-            a -= *(const ttei_floats4 *)(y + i);
-            b -= *(const ttei_floats4 *)(y + i + TTEI_QUAD);
+    size_t i, k;
+    for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD)
+        TTEI_UNROLL
+        for (k = 0; k < 2; ++k) {
+            ttei_floats4 a = *(const ttei_floats4 *)(x + i + k * TTEI_QUAD);
+            if (y != NULL) a -= *(const ttei_floats4 *)(y + i + k * TTEI_QUAD);
+            sums[k] += TTEI_WIDEN(a) * TTEI_WIDEN(a);
         }
-        d = TTEI_WIDEN(a);
-        s0 += d * d;
-        d = TTEI_WIDEN(b);
-        s1 += d * d;
-    }
-    s0 += s1;
-    sum = ttei_total(&s0);
+    sums[0] += sums[1];
+    sum = ttei_total(&sums[0]);
     for (; i < n; ++i) {
         const float last = y != NULL ? x[i] - y[i] : x[i];
         sum += (double)last * (double)last;
@@ -4980,16 +4978,18 @@ static void ttei_train_encode(tte_coding coding, const tte_shape *shape, const i
 {
     const int has_scales = ttei_has_scales(coding);
     unsigned char *codes = record + (has_scales ? 2 * shape->modes : 0);
-    size_t i = 0, end = 0;
+    const size_t numbers = ttei_core_sum(shape, ranks);
+    size_t i, end = 0;
     int32_t k;
-    memset(record, 0, ttei_record_bytes(coding, shape->modes, ttei_core_sum(shape, ranks)));
-    for (k = 0; k < shape->modes; ++k) {
-        if (has_scales) ttei_put16(record + 2 * k, ttei_f16_encode(scales[k]));
+    for (i = 0; i < numbers && coding == TTE_F32; ++i) ttei_put_f32(codes + 4 * i, cores[i]);
+    for (i = 0; i < numbers && coding == TTE_F16; ++i) ttei_put16(codes + 2 * i, ttei_f16_encode(cores[i]));
+    if (!has_scales) return;
+    memset(record, 0, ttei_record_bytes(coding, shape->modes, numbers));
+    for (i = 0, k = 0; k < shape->modes; ++k) {
+        ttei_put16(record + 2 * k, ttei_f16_encode(scales[k]));
         for (end += ttei_core_size(shape, ranks, k); i < end; ++i) {
-            const int code = has_scales ? ttei_code(cores[i], scales[k], coding == TTE_I8 ? 127 : 7) : 0;
-            if (coding == TTE_F32) ttei_put_f32(codes + 4 * i, cores[i]);
-            else if (coding == TTE_F16) ttei_put16(codes + 2 * i, ttei_f16_encode(cores[i]));
-            else if (coding == TTE_I8) codes[i] = (unsigned char)(code & 255);
+            const int code = ttei_code(cores[i], scales[k], coding == TTE_I8 ? 127 : 7);
+            if (coding == TTE_I8) codes[i] = (unsigned char)(code & 255);
             else codes[i / 2] = (unsigned char)(codes[i / 2] | (code + 8) << (i % 2 * 4));
         }
     }
@@ -5435,31 +5435,36 @@ TTEI_CLONES static void ttei_lane_tridiagonal(size_t m, ttei_lanes *c, ttei_lane
     }
     for (; k < m; ++k) {
         d[k] = c[k * m + k];
-        if (k + 1 < m) e[k] = c[(k + 1) * m + k];
+        e[k] = k + 1 < m ? c[(k + 1) * m + k] : zero;
     }
 }
 
-/* One QR step on rows lo .. hi of T, lo its own in each lane: where the last off-diagonal entry above
-   hi that is negligible ends the block. Lanes in `idle` take no part. Rotations go to the list. */
-TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, const ttei_lanes *floor_e,
-                                   const ttei_lane_bits *idle, ttei_lanes *turns)
+/* One QR step in each lane on its own last block of T that is not diagonal yet: from the last off-diagonal entry that
+   is not negligible up to the next that is; only the first `hi` are looked at. Rotations go to the list. */
+TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, const ttei_lanes *floor_e, ttei_lanes *turns)
 {
     const ttei_lanes zero = {0}, one = zero + 1.0f, tiny = zero + ttei_lane_tiny;
-    ttei_lanes half, root, g = e[hi - 1], shift, x = zero, z = zero, c, s;
-    ttei_lane_bits started = *idle & 0, ended = *idle;
+    ttei_lanes half, root, f = zero, g = zero, h = zero, shift, x = zero, z = zero, c, s;
+    ttei_lane_bits started = TTEI_LESS(zero, zero), ended = started;
     size_t k;
-    /* Wilkinson: the eigenvalue of the last 2 x 2 corner that is nearer to its last entry. */
-    half = (d[hi - 1] - d[hi]) * 0.5f;
+    for (k = hi; k-- > 0;) {  /* mark the blocks in the cosines' places; [f g; g h]: their last 2 x 2 corners */
+        const ttei_lanes size = TTEI_SELECT(TTEI_LESS(e[k], zero), -e[k], e[k]);
+        const ttei_lane_bits inside = TTEI_LESS(*floor_e, size) & ~ended, begins = inside & ~started;
+        f = TTEI_SELECT(begins, d[k], f);
+        g = TTEI_SELECT(begins, e[k], g);
+        h = TTEI_SELECT(begins, d[k + 1], h);
+        ended |= started & ~inside;
+        started |= inside;
+        turns[2 * k] = TTEI_SELECT(inside, one, zero);
+    }
+    /* Wilkinson: the eigenvalue of the corner that is nearer to its last entry. */
+    half = (f - h) * 0.5f;
     root = half * half + g * g;
     ttei_lane_sqrt(&root, &root);
     root = TTEI_SELECT(TTEI_LESS(root, tiny), tiny, root);
-    shift = d[hi] - g * g / (half + TTEI_SELECT(TTEI_LESS(half, zero), -root, root));
+    shift = h - g * g / (half + TTEI_SELECT(TTEI_LESS(half, zero), -root, root));
 
-    for (k = hi; k-- > 0;) {  /* mark where each lane's block starts, in the cosines' places */
-        ttei_lanes size = TTEI_SELECT(TTEI_LESS(e[k], zero), -e[k], e[k]);
-        ended |= ~TTEI_LESS(*floor_e, size);
-        turns[2 * k] = TTEI_SELECT(ended, zero, one);
-    }
+    started = TTEI_LESS(zero, zero);
     for (k = 0; k < hi; ++k) {
         ttei_lane_bits inside = TTEI_LESS(zero, turns[2 * k]), begins = inside & ~started;
         ttei_lanes square, di = d[k], dj = d[k + 1], ek = e[k], t1, t2;
@@ -5480,10 +5485,8 @@ TTEI_INLINE void ttei_lane_qr_step(size_t hi, ttei_lanes *d, ttei_lanes *e, cons
         t2 = c * dj - s * ek;
         d[k + 1] = c * t2 - s * t1;
         x = e[k] = c * t1 + s * t2;
-        if (k + 1 < hi) {
-            z = s * e[k + 1];
-            e[k + 1] *= c;
-        }
+        z = s * e[k + 1];
+        e[k + 1] *= c;
         turns[2 * k] = c;
         turns[2 * k + 1] = s;
     }
@@ -5494,27 +5497,27 @@ TTEI_CLONES static size_t ttei_lane_diagonalize(size_t m, ttei_lanes *d, ttei_la
                                                 int32_t *planes, ttei_lane_bits *failed)
 {
     const ttei_lanes zero = {0};
-    ttei_lanes floor_e = zero;
-    size_t hi, k, count = 0;
-    int sweep;
+    ttei_lanes floor_e = zero, size;
+    ttei_lane_bits done;
+    size_t hi, k, count = 0, sweeps = TTEI_LANE_SWEEPS * m / 2;
+    memset(failed, 0, sizeof *failed);
     for (k = 0; k < m; ++k) {  /* negligible: rounding of the largest entry of T */
-        ttei_lanes size = TTEI_SELECT(TTEI_LESS(d[k], zero), -d[k], d[k]);
+        size = TTEI_SELECT(TTEI_LESS(d[k], zero), -d[k], d[k]);
         floor_e = TTEI_SELECT(TTEI_LESS(floor_e, size), size, floor_e);
     }
     floor_e *= 0.5f * FLT_EPSILON;
-    memset(failed, 0, sizeof *failed);
-    for (hi = m - 1; hi > 0; --hi)
-        for (sweep = 0;; ++sweep) {
-            ttei_lanes size = TTEI_SELECT(TTEI_LESS(e[hi - 1], zero), -e[hi - 1], e[hi - 1]);
-            ttei_lane_bits idle = ~TTEI_LESS(floor_e, size);
-            if (ttei_lane_all(&idle)) break;
-            if (sweep == TTEI_LANE_SWEEPS) {
-                *failed |= ~idle;
-                break;
-            }
-            ttei_lane_qr_step(hi, d, e, &floor_e, &idle, turns + 2 * count);
-            for (k = 0; k < hi; ++k) planes[count++] = (int32_t)k;
+    for (hi = m - 1; hi > 0;) {
+        size = TTEI_SELECT(TTEI_LESS(e[hi - 1], zero), -e[hi - 1], e[hi - 1]);
+        done = ~TTEI_LESS(floor_e, size);
+        if (sweeps == 0 || ttei_lane_all(&done)) {
+            *failed |= ~done;
+            --hi;
+            continue;
         }
+        --sweeps;
+        ttei_lane_qr_step(hi, d, e, &floor_e, turns + 2 * count);
+        for (k = 0; k < hi; ++k) planes[count++] = (int32_t)k;
+    }
     return count;
 }
 
@@ -5541,8 +5544,7 @@ TTEI_CLONES static void ttei_lane_signs(size_t m, size_t r, size_t n, ttei_lanes
     for (j = 0; j < r; ++j) {
         ttei_lanes *row = b + j * n, most = row[0], sign;
         const ttei_lanes zero = {0}, one = zero + 1.0f;
-        for (k = 1; k < n; ++k)
-            most = TTEI_SELECT(TTEI_LESS(most * most, row[k] * row[k]), row[k], most);
+        for (k = 1; k < n; ++k) most = TTEI_SELECT(TTEI_LESS(most * most, row[k] * row[k]), row[k], most);
         sign = TTEI_SELECT(TTEI_LESS(most, zero), -one, one);
         for (k = 0; k < n; ++k) row[k] *= sign;
         for (i = 0; i < m; ++i) u[i * r + j] *= sign;
@@ -5567,8 +5569,7 @@ static void ttei_lane_leading(size_t m, size_t r, ttei_lanes *d, ttei_lanes *u, 
         }
         for (i = 0; i < m; ++i)
             if (values[i * TTEI_LANES + lane] > 0) lost += values[i * TTEI_LANES + lane];
-        if (r < m && kept > 0 && !(lost > ttei_lane_cut * kept))
-            ((int32_t *)failed)[lane] = -1;
+        if (r < m && kept > 0 && !(lost > ttei_lane_cut * kept)) ((int32_t *)failed)[lane] = -1;
     }
 }
 
