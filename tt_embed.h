@@ -1025,12 +1025,13 @@ static int ttei_all_finite_f32(const float *x, size_t n) { return ttei_finite_f3
 
 #ifndef TT_EMBED_READ_ONLY
 
-static int ttei_finite_f64(double value)
+TTEI_INLINE uint64_t ttei_bits_of_f64(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    return (bits >> 52 & 0x7ffu) != 0x7ffu;
+    return bits;
 }
+static int ttei_finite_f64(double value) { return (ttei_bits_of_f64(value) >> 52 & 0x7ffu) != 0x7ffu; }
 
 static void ttei_put16(unsigned char *p, uint32_t value)
 {
@@ -1048,12 +1049,7 @@ static void ttei_put64(unsigned char *p, uint64_t value)
     ttei_put32(p + 4, (uint32_t)(value >> 32));
 }
 static void ttei_put_f32(unsigned char *p, float value) { ttei_put32(p, ttei_bits_of(value)); }
-static void ttei_put_f64(unsigned char *p, double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    ttei_put64(p, bits);
-}
+static void ttei_put_f64(unsigned char *p, double value) { ttei_put64(p, ttei_bits_of_f64(value)); }
 
 /* Carving one block of memory into arrays. The same function that carves also answers the size
    query, with a NULL base; TTEI_ALIGN - 1 bytes of slack let the caller's block start anywhere. */
@@ -1170,12 +1166,12 @@ static uint32_t ttei_crc32(const unsigned char *p, size_t n)
     }
     for (k = 1; n >= 8192 && k < 16; ++k)
         for (i = 0; i < 256; ++i) other[k][i] = other[k - 1][i] >> 8 ^ other[0][other[k - 1][i] & 255u];
-    for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16) {
-        word = crc ^ ttei_get32(p);
+    for (i = n >= 8192 ? n / 16 : 0; i > 0; --i, n -= 16, p += 16) {
+        const uint32_t before = crc;
         crc = 0;
         TTEI_UNROLL
-        for (k = 16; k > 0; k -= 4, p += 4) {
-            if (k < 16) word = ttei_get32(p);
+        for (k = 4; k <= 16; k += 4) {  /* what waits for the sixteen bytes before comes last */
+            word = ttei_get32(p + 16 - k) ^ (k < 16 ? 0 : before);
             crc ^= other[k - 1][word & 255u] ^ other[k - 2][word >> 8 & 255u] ^ other[k - 3][word >> 16 & 255u] ^
                    other[k - 4][word >> 24];
         }
@@ -3710,8 +3706,7 @@ static double ttei_top_f64(size_t n, const double *x)
     uint64_t bits, most = 0;
     size_t i;
     for (i = 0; i < n; ++i) {
-        memcpy(&bits, x + i, sizeof bits);
-        bits &= UINT64_MAX >> 1;
+        bits = ttei_bits_of_f64(x[i]) & UINT64_MAX >> 1;
         most = bits > most ? bits : most;
     }
     return ttei_f64_of(most);
@@ -4886,10 +4881,8 @@ static double ttei_norm2(const float *x, size_t n) { return ttei_distance2(x, NU
 /* Round to nearest float16, ties to even; beyond 65504 gives infinity, which the caller tests for. */
 static uint32_t ttei_f16_encode(float value)
 {
-    uint32_t bits, sign, magnitude, half, rest, shift = 13;
-    memcpy(&bits, &value, sizeof bits);
-    sign = bits >> 16 & 0x8000u;
-    magnitude = bits & 0x7fffffffu;
+    const uint32_t bits = ttei_bits_of(value), sign = bits >> 16 & 0x8000u;
+    uint32_t magnitude = bits & 0x7fffffffu, half, rest, shift = 13;
     if (magnitude >= 0x47800000u) return sign | 0x7c00u;            /* 65536 and more               */
     if (magnitude < 0x38800000u) {                                  /* below 2^-14: subnormal half  */
         shift = 126u - (magnitude >> 23);                           /* bits to drop for 2^-24 units */
@@ -7351,10 +7344,7 @@ static tte_status ttei_coder_begin(ttei_coder *coder, int state_bits, int effort
 /* A positive number to the nearest bfloat16; never to zero or infinity. */
 static uint32_t ttei_bf16_encode(double x)
 {
-    const float value = (float)(x < 1e-37 ? 1e-37 : x > 1e37 ? 1e37 : x);
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bits + 0x8000u) >> 16;
+    return (ttei_bits_of((float)(x < 1e-37 ? 1e-37 : x > 1e37 ? 1e37 : x)) + 0x8000u) >> 16;
 }
 
 /* The byte of the nearest spread. */
@@ -8512,18 +8502,20 @@ static void ttei_sum_raise(ttei_sum *sum, int32_t top)
     }
 }
 
+/* 2^power, a normal double. */
+static double ttei_power_of_2(int power) { return ttei_f64_of((uint64_t)(1023 + power) << 52); }
+
 /* Adds a term >= 0; each digit is below 2^32, so 2^32 terms fit. */
 static void ttei_sum_add(ttei_sum *sum, double term)
 {
-    int i, power;
-    if (!(term > 0) || !ttei_finite_f64(term)) return;
-    (void)frexp(term, &power);                    /* term < 2^power */
-    if (power < -32 * (TTEI_SUM_TOP - 1)) return;
+    const int power = (int)(ttei_bits_of_f64(term) >> 52) - 1022;  /* term < 2^power */
+    int i;
+    if (!(term > 0) || !ttei_finite_f64(term) || power < -32 * (TTEI_SUM_TOP - 1)) return;
     ttei_sum_raise(sum, (power + 32 * TTEI_SUM_TOP - 1) / 32 - TTEI_SUM_TOP);
     for (i = 0; i < 3; ++i) {
-        const uint64_t digit = (uint64_t)ldexp(term, -32 * (sum->top - i));
+        const uint64_t digit = (uint64_t)(term * ttei_power_of_2(-32 * (sum->top - i)));
         sum->bin[i] += digit;
-        term -= ldexp((double)digit, 32 * (sum->top - i));
+        term -= (double)digit * ttei_power_of_2(32 * (sum->top - i));
     }
 }
 
