@@ -3856,21 +3856,17 @@ TTEI_CLONES static int ttei_cholesky(size_t n, double *a)
     return 1;
 }
 
-/* B := the solution of L L' X = B, n rows of `count` numbers, `step` apart; some columns at a time, which
-   stay in the cache. */
+/* B := the solution of L L' X = B, n rows of `count` numbers, `step` apart; few columns stay in the cache. */
 TTEI_CLONES static void ttei_cholesky_solve(size_t n, const double *l, size_t count, double *b, size_t step)
 {
-    size_t i, k, some;
-    for (; count > 0; count -= some, b += some) {
-        some = ttei_min(64, count);
-        for (i = 0; i < n; ++i) {
-            for (k = 0; k < i; ++k) ttei_axpy(some, -l[i * n + k], b + k * step, b + i * step);
-            ttei_multiply(some, 1 / l[i * n + i], b + i * step);
-        }
-        for (i = n; i-- > 0;) {
-            for (k = i + 1; k < n; ++k) ttei_axpy(some, -l[k * n + i], b + k * step, b + i * step);
-            ttei_multiply(some, 1 / l[i * n + i], b + i * step);
-        }
+    size_t i, k;
+    for (i = 0; i < n; ++i) {
+        for (k = 0; k < i; ++k) ttei_axpy(count, -l[i * n + k], b + k * step, b + i * step);
+        ttei_multiply(count, 1 / l[i * n + i], b + i * step);
+    }
+    for (i = n; i-- > 0;) {
+        for (k = i + 1; k < n; ++k) ttei_axpy(count, -l[k * n + i], b + k * step, b + i * step);
+        ttei_multiply(count, 1 / l[i * n + i], b + i * step);
     }
 }
 
@@ -6596,6 +6592,7 @@ static double ttei_water(const double *v, size_t n, double bits)
 enum {
     TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
+    TTEI_SOLVED = 64,    /* columns for which the dual's equations are solved together */
     TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
     TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
     TTEI_STRETCHES = 16, /* see ttei_census                                            */
@@ -6653,7 +6650,7 @@ static tte_status ttei_model_dual(ttei_model *m)
     double *gram, *right, *length;
     float *weighed, *turned;
     size_t i, j;
-    int found;
+    int found, part;
     if (n == 0) return TTE_OK;
     do {
         gram = (double *)ttei_take(&carve, ttei_mul(n, n), sizeof(double));
@@ -6686,7 +6683,9 @@ static tte_status ttei_model_dual(ttei_model *m)
             gram[j * n + i] = i == j ? 1 + 1e-5 : both > 0 ? (double)m->dual[j * n + i] / both : 0;
         }
     found = ttei_cholesky(n, gram);
-    if (found) ttei_cholesky_solve(n, gram, dim, right, dim);
+    TTEI_OPENMP(omp parallel for schedule(static))
+    for (part = 0; part < (found ? (int)dim : 0); part += TTEI_SOLVED)
+        ttei_cholesky_solve(n, gram, ttei_min(TTEI_SOLVED, dim - (size_t)part), right + part, dim);
     for (i = 0; found && i < dim; ++i)
         for (j = 0; j < n; ++j) m->dual[i * n + j] = length[j] > 0 ? (float)(right[j * dim + i] / length[j]) : 0;
     TT_EMBED_FREE(carve.base);
@@ -7483,7 +7482,8 @@ static void ttei_basis_write(const ttei_learning *l, const ttei_coder *coder, co
 {
     const size_t dim = l->dim, first = plan->has_mean ? 0 : 1, rows = plan->rank + 1 - first;
     unsigned char *head = p++, *scales, *record;
-    size_t j, i, at = first;
+    size_t j, at = first;
+    int n;
     *head = 0;
     for (j = first + 1; j <= plan->rank + 1; ++j)
         if (j == plan->rank + 1 || plan->rates[j] != plan->rates[at]) {
@@ -7497,14 +7497,15 @@ static void ttei_basis_write(const ttei_learning *l, const ttei_coder *coder, co
         }
     scales = p;
     record = p + 2 * rows;
-    for (j = first; j <= plan->rank; ++j) {
+    TTEI_OPENMP(omp parallel for schedule(dynamic, 1) num_threads(coder->threads))
+    for (n = 0; n < (int)rows; ++n) {
+        const size_t j = first + (size_t)n;
         float *row = j == 0 ? m->mean : m->basis + (j - 1) * dim;
-        for (i = 0; i < dim; ++i) {
+        size_t i, before = 0;
+        for (i = first; i < j; ++i) before += ttei_basis_row_bytes(plan->rates[i], dim);
+        for (i = 0; i < dim; ++i)
             row[i] = (float)(j == 0 ? l->first[i] : axes[(j - 1) * dim + i] * sqrt(l->values[j - 1]));
-        }
-        ttei_basis_row(coder, 0, dim, plan->rates[j], row, scales, record);
-        scales += 2;
-        record += ttei_basis_row_bytes(plan->rates[j], dim);
+        ttei_basis_row(coder, ttei_thread(), dim, plan->rates[j], row, scales + 2 * n, record + before);
     }
 }
 
