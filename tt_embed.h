@@ -7499,13 +7499,13 @@ static void ttei_basis_write(const ttei_learning *l, const ttei_coder *coder, co
     record = p + 2 * rows;
     TTEI_OPENMP(omp parallel for schedule(dynamic, 1) num_threads(coder->threads))
     for (n = 0; n < (int)rows; ++n) {
-        const size_t j = first + (size_t)n;
-        float *row = j == 0 ? m->mean : m->basis + (j - 1) * dim;
+        const size_t of = first + (size_t)n;
+        float *row = of == 0 ? m->mean : m->basis + (of - 1) * dim;
         size_t i, before = 0;
-        for (i = first; i < j; ++i) before += ttei_basis_row_bytes(plan->rates[i], dim);
+        for (i = first; i < of; ++i) before += ttei_basis_row_bytes(plan->rates[i], dim);
         for (i = 0; i < dim; ++i)
-            row[i] = (float)(j == 0 ? l->first[i] : axes[(j - 1) * dim + i] * sqrt(l->values[j - 1]));
-        ttei_basis_row(coder, ttei_thread(), dim, plan->rates[j], row, scales + 2 * n, record + before);
+            row[i] = (float)(of == 0 ? l->first[i] : axes[(of - 1) * dim + i] * sqrt(l->values[of - 1]));
+        ttei_basis_row(coder, ttei_thread(), dim, plan->rates[of], row, scales + 2 * n, record + before);
     }
 }
 
