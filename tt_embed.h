@@ -635,8 +635,9 @@ typedef struct tte_info {
     double mean_numbers;             /* core entries per token, the papers' count; those of the basis included */
     double rel_error;                /* |W - W^|_F / |W|_F of the rows that tte_lookup gives, measured in
                                         double at compression                                        */
-    double weighted_error;           /* the same in weights and metric, whose x M x' are sums of floats:
-                                        within 1e-7 |x|^2 trace(M); equal to rel_error without       */
+    double weighted_error;           /* the same in weights and metric, whose x M x' are sums of dim floats,
+                                        rounded by dim 6e-8 |x|^2 trace(M) at most; equal to rel_error
+                                        without                                                      */
     double max_row_error;            /* the worst row's relative error                               */
 } tte_info;
 
@@ -836,7 +837,7 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_LOOPS TTEI_UNFUSED
 #endif
 
-/* Loops of a few turns over an array of sums, which are to lie in registers. */
+/* Loops of a few turns: over an array of sums, which are to lie in registers, or with little to do in each. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
 #define TTEI_UNROLL _Pragma("GCC unroll 4")
 #else
@@ -1031,6 +1032,8 @@ TTEI_INLINE uint64_t ttei_bits_of_f64(double value)
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
+/* 2^e, for -1022 <= e <= 1023 */
+static double ttei_power_f64(int e) { return ttei_f64_of((uint64_t)(1023 + e) << 52); }
 static int ttei_finite_f64(double value) { return (ttei_bits_of_f64(value) >> 52 & 0x7ffu) != 0x7ffu; }
 
 static void ttei_put16(unsigned char *p, uint32_t value)
@@ -4851,9 +4854,10 @@ TTEI_INLINE void ttei_axpy_f32(size_t n, float alpha, const float *x, float *y)
 /* |x - y|^2, the differences rounded to float, summed in double; y NULL stands for zeros. */
 TTEI_CLONES static double ttei_distance2(const float *x, const float *y, size_t n)
 {
-    ttei_quad sums[2] = {{0}, {0}};
+    ttei_quad sums[2];
     double sum;
     size_t i, k;
+    memset(sums, 0, sizeof sums);
     for (i = 0; i + 2 * TTEI_QUAD <= n; i += 2 * TTEI_QUAD)
         TTEI_UNROLL
         for (k = 0; k < 2; ++k) {
@@ -5224,7 +5228,7 @@ tte_status tte_decompose(const tte_shape *shape, const float *x, int max_rank, f
 
 enum {
     TTEI_LANE_SIDE = 128,  /* a larger min(m, n) goes to the general method */
-    TTEI_LANE_SWEEPS = TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12  /* for one eigenvalue */
+    TTEI_LANE_SWEEPS = TTEI_SVD_SWEEPS < 12 ? TTEI_SVD_SWEEPS : 12  /* for two eigenvalues, on average */
 };
 static const float ttei_lane_tiny = 1e-30f;  /* beside entries of order 1, a square that is none */
 static const float ttei_lane_cut = 1e-3f;    /* of |A|^2: the least loss this method is trusted with */
@@ -8503,9 +8507,6 @@ static void ttei_sum_raise(ttei_sum *sum, int32_t top)
     }
 }
 
-/* 2^power, a normal double. */
-static double ttei_power_of_2(int power) { return ttei_f64_of((uint64_t)(1023 + power) << 52); }
-
 /* Adds a term >= 0; each digit is below 2^32, so 2^32 terms fit. */
 static void ttei_sum_add(ttei_sum *sum, double term)
 {
@@ -8514,9 +8515,9 @@ static void ttei_sum_add(ttei_sum *sum, double term)
     if (!(term > 0) || !ttei_finite_f64(term) || power < -32 * (TTEI_SUM_TOP - 1)) return;
     ttei_sum_raise(sum, (power + 32 * TTEI_SUM_TOP - 1) / 32 - TTEI_SUM_TOP);
     for (i = 0; i < 3; ++i) {
-        const uint64_t digit = (uint64_t)(term * ttei_power_of_2(-32 * (sum->top - i)));
+        const uint64_t digit = (uint64_t)(term * ttei_power_f64(-32 * (sum->top - i)));
         sum->bin[i] += digit;
-        term -= (double)digit * ttei_power_of_2(32 * (sum->top - i));
+        term -= (double)digit * ttei_power_f64(32 * (sum->top - i));
     }
 }
 

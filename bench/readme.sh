@@ -203,12 +203,12 @@ block_svd() {
     }' "$room/ratios"
     from speed_svd '
         text("microseconds sgesdd") != "" { faster[text("size")] = number("times faster") }
-        END { printf "Against sgesdd of OpenBLAS it is %.1f times as fast at 8x8, %.1f at 128x128 and %.1f at 768x768; trains for rows of\n",
+        END { printf "`tte_svd_f32` is %.1f times as fast as sgesdd of OpenBLAS at 8x8, %.1f at 128x128, %.1f at 768x768; trains of rows of\n",
             faster["8x8"], faster["128x128"], faster["768x768"] }'
     from speed_rows '
         !least || number("times faster than sgesdd") < least { least = number("times faster than sgesdd") }
         number("times faster than sgesdd") > most { most = number("times faster than sgesdd") }
-        END { printf "768 numbers are made %.0f to %.0f times as fast as by a loop over it (`sh bench/run.sh speed`).\n", least, most }'
+        END { printf "768 numbers are made %.0f to %.0f times as fast as by a loop over sgesdd (`sh bench/run.sh speed`).\n", least, most }'
 }
 
 blocks=$(sed -n 's/^block_\([a-z]*\)() {$/\1/p' bench/readme.sh)

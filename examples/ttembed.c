@@ -818,25 +818,31 @@ static tte_options read_options(const request *r, size_t first, size_t rows, siz
     return o;
 }
 
-/* An error that was too much to ask: ends with the one that the ratio alone has, without a ratio that of an image as
-   large as float32, which is the finest. Where there is none either, returns. */
-static void fail_for_eps(source *s, const tte_options *asked, const tte_image *missed)
+/* An error that was too much to ask: ends with the one that the ratio alone has, without a ratio that of an image no
+   larger than float32. Where there is none either, returns. */
+static void fail_for_eps(const request *r, source *s, const tte_options *asked, const tte_image *missed)
 {
     tte_options o = *asked;
     tte_image image = {NULL, 0};
     tte_table t;
     tte_info i;
-    char would_do[64] = "";
+    tte_status status;
+    char would_do[120];
 
     o.eps = 0.0f;
     o.ratio = asked->ratio > 0.0f ? asked->ratio : 1.0f;
-    if (tte_compress_rows(source_rows, s, s->rows, s->dim, &o, &image) != TTE_OK
-        || tte_open(&t, image.data, image.size) != TTE_OK || tte_get_info(&t, &i) != TTE_OK)
-        return;
+    bar_start(given(r, O_QUIET), given(r, O_VERBOSE), s->rows);
+    status = tte_compress_rows(source_rows, s, s->rows, s->dim, &o, &image);
     bar_clear();
+    check(&s->why);
+    if (status != TTE_OK || tte_open(&t, image.data, image.size) != TTE_OK || tte_get_info(&t, &i) != TTE_OK)
+        return;
     if (missed->size)
-        snprintf(would_do, sizeof would_do, "; %.3g takes %s bytes", (double)asked->eps, commas(missed->size));
-    fail("%s: %s; at %.2f times smaller than float32 the error is %.3g%s", s->path, tte_status_text(TTE_ERR_BUDGET),
+        snprintf(would_do, sizeof would_do, "%g takes %s bytes, %.2f times smaller", (double)asked->eps,
+                 commas(missed->size), (double)s->rows * (double)s->dim * 4.0 / (double)missed->size);
+    else
+        snprintf(would_do, sizeof would_do, "%g at no size that was tried", (double)asked->eps);
+    fail("%s: %s; at %.2f times smaller than float32 the error is %.6g, %s", s->path, tte_status_text(TTE_ERR_BUDGET),
          i.ratio, i.layout == TTE_PER_TOKEN ? i.max_row_error : i.weighted_error, would_do);
 }
 
@@ -873,7 +879,7 @@ static void make_of_table(const request *r,
     bar_clear();
     check(&s.why);
     if (status == TTE_ERR_BUDGET && o.eps > 0.0f)
-        fail_for_eps(&s, &o, &image);
+        fail_for_eps(r, &s, &o, &image);
     check_made(status, &image, s.rows, s.dim, s.path);
     image_save(r, path, &image, &words, &s);
     image_close(&like);
