@@ -222,7 +222,7 @@ SHARED bytes read_file(trouble *why, const char *path)
 {
     bytes all = {NULL, 0};
     FILE *file = fopen(path, "rb");
-#ifdef TENSOR_FILES_POSIX
+#if defined(TENSOR_FILES_POSIX) && defined(_POSIX_C_SOURCE)   /* which fileno is part of */
     struct stat about;
 #endif
 
@@ -230,8 +230,8 @@ SHARED bytes read_file(trouble *why, const char *path)
         trouble_set(why, "%s: %s", path, strerror(errno));
         return all;
     }
-#ifdef TENSOR_FILES_POSIX
-    if (stat(path, &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
+#if defined(TENSOR_FILES_POSIX) && defined(_POSIX_C_SOURCE)   /* which fileno is part of */
+    if (fstat(fileno(file), &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
         trouble_set(why, "%s: a device, not a file", path);
     else
 #endif
