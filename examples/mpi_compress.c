@@ -254,7 +254,8 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine);
     MPI_Comm_size(machine, &neighbours);
-    MPI_Comm_free(&machine), read_options(&why, argc, argv);
+    MPI_Comm_free(&machine);
+    read_options(&why, argc, argv);
     agree(&why, 2);
     if (r.value[HELP])
         return (rank == 0 && print_help() < 0) | MPI_Finalize();
@@ -294,7 +295,6 @@ int main(int argc, char **argv)
         printf("%s: %zu x %zu, %zu bytes, %.2f times smaller than float32, relative error %.4f\n",
                r.out, info.vocab, info.dim, info.bytes, info.ratio, info.rel_error);
     tte_free(rank == 0 ? &shared : NULL), tte_free(&fitted), tte_free(&image), tte_free(&whole);
-    source_close(&s);
-    give_all();
+    source_close(&s), give_all();
     return MPI_Finalize();
 }

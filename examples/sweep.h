@@ -25,7 +25,7 @@ typedef struct {
 
 static double point_ratio(const source *t, const sweep_point *p)
 {
-    return (double)t->rows * (double)t->dim * 4.0 / (double)p->bytes_of;
+    return times_smaller(t->rows, t->dim, p->bytes_of);
 }
 
 static double rounded(double x, double scale, double least, double most)

@@ -217,24 +217,31 @@ static bytes read_stream(trouble *why, const char *path, FILE *file)
     return all;
 }
 
+/* Whether it may have no end. */
+static int is_device(FILE *file)
+{
+#if defined(TENSOR_FILES_POSIX) && defined(_POSIX_C_SOURCE)   /* which fileno is part of */
+    struct stat about;
+    return fstat(fileno(file), &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode));
+#else
+    (void)file;
+    return 0;
+#endif
+}
+
 /* The whole file. */
 SHARED bytes read_file(trouble *why, const char *path)
 {
     bytes all = {NULL, 0};
     FILE *file = fopen(path, "rb");
-#if defined(TENSOR_FILES_POSIX) && defined(_POSIX_C_SOURCE)   /* which fileno is part of */
-    struct stat about;
-#endif
 
     if (!file) {
         trouble_set(why, "%s: %s", path, strerror(errno));
         return all;
     }
-#if defined(TENSOR_FILES_POSIX) && defined(_POSIX_C_SOURCE)   /* which fileno is part of */
-    if (fstat(fileno(file), &about) == 0 && (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)))   /* may have no end */
+    if (is_device(file))
         trouble_set(why, "%s: a device, not a file", path);
     else
-#endif
         all = read_stream(why, path, file);
     fclose(file);
     return all;

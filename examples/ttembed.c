@@ -575,12 +575,17 @@ static void print_summary(const char *path, const source *from, const tte_table 
     printf("\n");
 }
 
+static double times_smaller(size_t vocab, size_t dim, size_t size)
+{
+    return (double)vocab * (double)dim * 4.0 / (double)size;
+}
+
 /* A new image, or why there is none; where the bytes did not suffice, how many would. */
 static void check_made(tte_status status, const tte_image *image, size_t vocab, size_t dim, const char *path)
 {
     if (status == TTE_ERR_BUDGET && image->size)
         fail("%s: %s; possible are %s bytes, %.2f times smaller than float32", path, tte_status_text(status),
-             commas(image->size), (double)vocab * (double)dim * 4.0 / (double)image->size);
+             commas(image->size), times_smaller(vocab, dim, image->size));
     if (status != TTE_OK)
         fail("%s: %s", path, tte_status_text(status));
 }
@@ -839,7 +844,7 @@ static void fail_for_eps(const request *r, source *s, const tte_options *asked, 
         return;
     if (missed->size)
         snprintf(would_do, sizeof would_do, "%g takes %s bytes, %.2f times smaller", (double)asked->eps,
-                 commas(missed->size), (double)s->rows * (double)s->dim * 4.0 / (double)missed->size);
+                 commas(missed->size), times_smaller(s->rows, s->dim, missed->size));
     else
         snprintf(would_do, sizeof would_do, "%g at no size that was tried", (double)asked->eps);
     fail("%s: %s; at %.2f times smaller than float32 the error is %.6g, %s", s->path, tte_status_text(TTE_ERR_BUDGET),

@@ -11,13 +11,6 @@
 #include "golden.h"
 #include "made.h"
 
-static int rows_of_table(void *table, size_t first, size_t count, float *dst)
-{
-    const size_t dim = (size_t)golden[GOLDEN_TRAINED].dim;
-    memcpy(dst, (float *)table + first * dim, count * dim * sizeof *dst);
-    return 0;
-}
-
 /* All that the format allows: every rate, several classes and gains, centroids, whatever the writers make today. */
 static tte_image image_of_anything(void)
 {
@@ -34,12 +27,13 @@ static void make_kind(int kind)
     tte_options options = golden_options(kind);
     tte_image image = {NULL, 0};
     const size_t rows = golden_rows(kind), dim = (size_t)golden[kind].dim;
+    memory_rows from = {table, dim};
     tte_table t;
     tte_info info;
     if (kind == GOLDEN_ANY)
         image = image_of_anything();
     else
-        require(kind == GOLDEN_TRAINED ? tte_train(rows_of_table, table, rows, dim, &options, &image)
+        require(kind == GOLDEN_TRAINED ? tte_train(rows_from_memory, &from, rows, dim, &options, &image)
                 : tte_compress(table, rows, dim, &options, &image), golden_path(kind));
     require(tte_save(golden_path(kind), &image), golden_path(kind));
     t = open_image(&image), info = get_info(&t);

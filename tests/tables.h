@@ -256,6 +256,19 @@ static inline tte_options table_options(float ratio, float eps)
 enum { CODINGS = 4 };
 static const tte_coding all_codings[CODINGS] = {TTE_F32, TTE_F16, TTE_I8, TTE_I4};
 
+/* Rows in memory, for calls that take them from a function. */
+typedef struct memory_rows {
+    const float *rows;
+    size_t dim;
+} memory_rows;
+
+static inline int rows_from_memory(void *user, size_t first, size_t count, float *dst)
+{
+    const memory_rows *from = (const memory_rows *)user;
+    memcpy(dst, from->rows + first * from->dim, count * from->dim * sizeof *dst);
+    return 0;
+}
+
 /* A table with all that options may refer to, and settings of every kind for it. */
 enum { DIM = 21, WEIGHTS = 1, METRIC = 2, LIKE = 4 };
 

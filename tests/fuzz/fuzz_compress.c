@@ -186,22 +186,16 @@ static void check_smallest(const table *t, const tte_options *asked, size_t size
     }
 }
 
-static int rows_of_table(void *user, size_t first, size_t count, float *out)
-{
-    const table *t = (const table *)user;
-    memcpy(out, t->rows + first * t->dim, count * t->dim * sizeof *out);
-    return 0;
-}
-
 /* Trained on the first rows, all counted and fitted: the whole table, coded like it, has the ratio. */
-static void check_sampled(table *t, const tte_options *asked)
+static void check_sampled(const table *t, const tte_options *asked)
 {
     uint64_t *levels = (uint64_t *)test_alloc(TTE_LEVELS * sizeof *levels), counted = 0;
     const size_t count = 1 + t->vocab / 3;
     tte_options options = *asked, by = no_options();
     tte_image draft = sentinel_image(), fitted = draft, image = draft;
     tte_table like;
-    tte_status status = tte_train_sample(rows_of_table, t, count, t->vocab, t->dim, &options, &draft);
+    memory_rows all = {t->rows, t->dim};
+    tte_status status = tte_train_sample(rows_from_memory, &all, count, t->vocab, t->dim, &options, &draft);
     memset(levels, 0, TTE_LEVELS * sizeof *levels);
     if (!CHECK(status == TTE_OK || is_sentinel(&draft) || (status == TTE_ERR_BUDGET && draft.data == NULL)) || status != TTE_OK) {
         free(levels);
@@ -210,7 +204,7 @@ static void check_sampled(table *t, const tte_options *asked)
     draft = exact_image(&draft);
     require(tte_open(&like, draft.data, draft.size), "tte_open");
     by.like = &like, by.row_weight = options.row_weight, by.metric = options.metric;
-    CHECK(tte_count(rows_of_table, t, t->vocab, t->dim, &by, levels) == TTE_OK || !t->ordinary);
+    CHECK(tte_count(rows_from_memory, &all, t->vocab, t->dim, &by, levels) == TTE_OK || !t->ordinary);
     for (int i = 0; i < TTE_LEVELS; i++) counted += levels[i];
     CHECK(counted == t->vocab || !t->ordinary);
     status = counted == t->vocab ? tte_fit(&like, levels, options.ratio, &fitted) : TTE_ERR_NOT_FINITE;

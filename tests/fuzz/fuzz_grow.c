@@ -24,27 +24,15 @@ static tte_options some_options(unsigned how, const tte_info *info, const float 
     return options;
 }
 
-typedef struct few_rows {
-    const float *rows;
-    size_t dim;
-} few_rows;
-
-static int rows_of_few(void *user, size_t first, size_t count, float *out)
-{
-    const few_rows *from = (const few_rows *)user;
-    memcpy(out, from->rows + first * from->dim, count * from->dim * sizeof *out);
-    return 0;
-}
-
 /* Rows are counted by level, beside others that nobody has seen, and the image's classes fitted to all. */
 static tte_status fit(unsigned how, const float *rows, size_t count, size_t dim, const tte_options *options, tte_image *out)
 {
     static const uint64_t others[4] = {0, 1000, 0xffffffffu, UINT64_MAX};
     uint64_t *levels = (uint64_t *)test_alloc(TTE_LEVELS * sizeof *levels);
-    few_rows from = {rows, dim};
+    memory_rows from = {rows, dim};
     tte_status status;
     memset(levels, 0, TTE_LEVELS * sizeof *levels);
-    status = tte_count(rows_of_few, &from, count, dim, options, levels);
+    status = tte_count(rows_from_memory, &from, count, dim, options, levels);
     levels[how >> 3 & (TTE_LEVELS - 1)] += others[how >> 7 & 3];
     if (status == TTE_OK) status = tte_fit(options->like, levels, (float)(1 + (how >> 9)) / 8, out);
     free(levels);
