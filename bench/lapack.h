@@ -26,6 +26,13 @@ void sgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, fl
 void dgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, double *a,
              const int *lda, double *s, double *u, const int *ldu, double *vt, const int *ldvt,
              double *work, const int *lwork, int *info, size_t, size_t);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+             const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t);
+void sgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k, const float *alpha,
+            const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c, const int *ldc,
+            size_t, size_t);
+void ssyrk_(const char *uplo, const char *trans, const int *n, const int *k, const float *alpha, const float *a,
+            const int *lda, const float *beta, float *c, const int *ldc, size_t, size_t);
 void sgemv_(const char *trans, const int *m, const int *n, const float *alpha, const float *a,
             const int *lda, const float *x, const int *incx, const float *beta, float *y,
             const int *incy, size_t);

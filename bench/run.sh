@@ -11,7 +11,7 @@
 # BENCH_MODELS names a folder with all-mpnet-base-v2/model.safetensors and gemma-3-270m.gguf, whose tables are
 # measured, too; BENCH_ALL=1 adds effort 9 of large tables. `gemma` fetches that model into BENCH_MODELS, and what it
 # needs of Python. Exits with 1 when a part reports a missed bound.
-all='accuracy error language read costs speed threads rates mpi size gemma figures'
+all='accuracy error language read costs speed training threads rates mpi size gemma figures'
 
 # Parts, tables and what is for language apart; "$@" keeps the tables.
 parts='' language='' option=''
@@ -49,9 +49,10 @@ fi
 
 cd "$(dirname "$0")" || exit 2
 mpnet=${BENCH_MODELS:+$BENCH_MODELS/all-mpnet-base-v2/model.safetensors}
+gemma=${BENCH_MODELS:+$BENCH_MODELS/gemma-3-270m.gguf}
 if [ $# -eq 0 ]; then
     set -- null ../examples/tiny-gpt2/model.safetensors
-    for file in ../../shared/data/glove-50k.npy "$mpnet" "${BENCH_MODELS:+$BENCH_MODELS/gemma-3-270m.gguf}"; do
+    for file in ../../shared/data/glove-50k.npy "$mpnet" "$gemma"; do
         if [ -f "$file" ]; then
             set -- "$@" "$file"
         else
@@ -60,6 +61,7 @@ if [ $# -eq 0 ]; then
     done
 fi
 [ -f "$mpnet" ] || mpnet=''
+[ -f "$gemma" ] || gemma=''
 case $language in
 *--text*) ;;
 *)
@@ -222,6 +224,7 @@ measure() {
     case $part in
     language) eval "set -- $language" ;;
     error) eval "set -- $tables" ;;
+    training) set -- ${gemma:+"$gemma"} ;;
     *) set -- ${mpnet:+"$mpnet"} ;;
     esac
     case $part in

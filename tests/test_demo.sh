@@ -167,7 +167,7 @@ ln -s "$(pwd)/examples" "$tmp/job/examples"
 ln -s "$tmp/demo" "$tmp/job/gpt2_demo"
 ln -s "$tmp/ttembed" "$tmp/job/ttembed"
 (cd "$tmp/job" && sh -e "$tmp/block.sh") >"$tmp/out" 2>"$tmp/err" &&
-    grep -q '^calibrated.tte: wte.weight: 4,096 x 128, .* relative error 0.2.*, weighted 0.1' "$tmp/out" && [ -s "$tmp/job/sweep.svg" ] &&
+    grep -q '^calibrated.tte: wte.weight: 4,096 x 128, .* relative error 0.3.*, weighted 0.1' "$tmp/out" && [ -s "$tmp/job/sweep.svg" ] &&
     grep -q '^wte.weight .*<- the table' "$tmp/out" && [ -f "$tmp/job/grafted/config.json" ]
 report $? 'examples/README.md: the commands'
 
