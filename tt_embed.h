@@ -820,7 +820,8 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #endif
 
 /* Where results must agree to the last bit, products and sums are rounded one by one: TTEI_UNFUSED before
-   the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors. */
+   the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors, of roots as
+   well, which therefore set no errno and under -ffast-math are no approximations. */
 #if defined(__clang__)
 #define TTEI_UNFUSED
 #define TTEI_NO_FUSING _Pragma("clang fp contract(off)")
@@ -832,7 +833,8 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_NO_FUSING
 #endif
 #if defined(__GNUC__) && !defined(__clang__) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off", "no-math-errno", "no-trapping-math")))
+#define TTEI_LOOPS \
+    __attribute__((optimize("O3", "fp-contract=off", "no-math-errno", "no-trapping-math", "no-unsafe-math-optimizations")))
 #else
 #define TTEI_LOOPS TTEI_UNFUSED
 #endif
@@ -6622,7 +6624,7 @@ typedef struct ttei_model {
     float *dual;                /* dim x rank: coefficients = (row - mean) dual                            */
     float *energy;              /* rank: |basis row|^2 in the metric                                       */
     float *centroids;           /* centroid_count x rank; zeros where there is one or none                 */
-    float *active;              /* rank: see ttei_row_energy                                               */
+    float *active;              /* rank: energy / (energy + water), see ttei_row_energy                    */
     float *near_weight;         /* leading: what a coefficient's distance counts                              */
     float *near_points;         /* leading x centroid_count: their leading coefficients, so weighted          */
     float *near_halves;         /* centroid_count: half of their squared lengths                           */
@@ -6701,6 +6703,7 @@ static tte_status ttei_model_dual(ttei_model *m)
 /* halves[k] = |p_k|^2 / 2 of the columns of p, leading x points. */
 TTEI_CLONES TTEI_LOOPS static void ttei_half_squares(size_t leading, size_t points, const float *p, float *halves)
 {
+    TTEI_NO_FUSING
     size_t j, k;
     for (k = 0; k < points; ++k) halves[k] = 0;
     for (j = 0; j < leading; ++j)
@@ -6726,23 +6729,24 @@ static void ttei_model_near(ttei_model *m)
     ttei_half_squares(m->leading, m->centroid_count, m->near_points, m->near_halves);
 }
 
-/* The bits of a float as an integer that is ordered as floats are: those of negative ones turn round. */
-TTEI_INLINE int32_t ttei_ordered(float x)
+/* The bits of a float as an integer that is ordered as floats are: positive ones get the highest bit, of negative ones all
+   bits turn. */
+TTEI_INLINE uint32_t ttei_ordered(float x)
 {
-    const int32_t bits = (int32_t)ttei_bits_of(x);
-    return bits ^ (bits >> 31 & 0x7fffffff);
+    const uint32_t bits = ttei_bits_of(x);
+    return bits ^ ((0u - (bits >> 31)) | 0x80000000u);
 }
 
 /* The first k with the smallest a[k] - b[k]: of each 64 the smallest as an integer, which compilers find by vectors. */
 TTEI_CLONES TTEI_LOOPS static size_t ttei_least_difference(size_t n, const float *a, const float *b)
 {
-    int32_t least = INT32_MAX;
+    uint32_t least = UINT32_MAX;
     size_t block, best = 0, k;
     for (block = 0; block < n; block += 64) {
         const size_t end = ttei_min(n, block + 64);
-        int32_t low = INT32_MAX;
+        uint32_t low = UINT32_MAX;
         for (k = block; k < end; ++k) {
-            const int32_t now = ttei_ordered(a[k] - b[k]);
+            const uint32_t now = ttei_ordered(a[k] - b[k]);
             low = now < low ? now : low;
         }
         if (low >= least) continue;
@@ -6765,7 +6769,7 @@ static void ttei_nearest(size_t count, size_t leading, const float *y, size_t po
 
 /* A tile of rows in the coordinates of a model. */
 typedef struct ttei_rows_tile {
-    float *rows;                /* TTEI_ROWS_TILE x dim: less the mean                                          */
+    float *rows;                /* TTEI_ROWS_TILE x dim: less the mean; used up, and room, when z is known       */
     float *z;                   /* TTEI_ROWS_TILE x rank: coefficients, less those of the centroid              */
     float *y;                   /* TTEI_ROWS_TILE x leading                                                    */
     float *scores;              /* TTEI_ROWS_TILE x centroid_count                                              */
@@ -6800,6 +6804,7 @@ TTEI_INLINE double ttei_float_sum(size_t n, const float *x)
    that of squares, since a few outliers say little of the bits that the others need. `room` is for rank floats. */
 TTEI_CLONES TTEI_LOOPS static double ttei_row_energy(const ttei_model *m, const float *z, float *room)
 {
+    TTEI_NO_FUSING
     const float scale = ttei_largest(m->rank, z) > 1e15f ? 1e-20f : 1;  /* squares stay in range */
     double mean;
     size_t j;
@@ -6816,6 +6821,7 @@ TTEI_CLONES TTEI_LOOPS static double ttei_row_energy(const ttei_model *m, const 
    its codes weighs. */
 TTEI_CLONES TTEI_LOOPS static int ttei_has_outliers(const ttei_model *m, double energy, const float *z, float *room)
 {
+    TTEI_NO_FUSING
     const float reach = 4 * (float)sqrt(energy), usual = (float)energy;
     size_t j;
     if (m->rank < 16) return 0;  /* plain codes reach everything */
@@ -7222,16 +7228,17 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
 }
 
 /* The best number of points, 2^b, in c->points; found by splitting [LBG80]. Rows choose between the halves of their point
-   three times before they look at all points three times: as good as looking at all each time, at a fraction of it. */
+   three times before they look at all points three times: as good as looking at all each time, at a fraction of it.
+   What is gained rises to one peak, perhaps after a loss: two falls in a row behind it end the search, six before. */
 static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
 {
     size_t points = 1, chosen = 1;
-    double most = 0, gain = 0;
-    int turn, worse = 0;
+    double most = 0, gain = 0, before;
+    int turn, falls = 0;
     memset(c->ids, 0, c->sample * sizeof *c->ids);
     ttei_cluster_means(c, 1);
     (void)ttei_cluster_gain(l, c, 1);
-    while (2 * points <= c->most && (worse < 3 || gain > most - 0.01 * (double)l->s->whole * (double)l->dim)) {
+    while (2 * points <= c->most && falls < (most > 0 ? 2 : 6)) {
         ttei_cluster_split(c, points);
         points *= 2;
         for (turn = 0; turn < 6; ++turn) {
@@ -7240,12 +7247,12 @@ static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
             ttei_cluster_means(c, points);
         }
         ttei_cluster_assign(c, points, c->sample, c->y);
+        before = gain;
         gain = ttei_cluster_gain(l, c, points);
-        ++worse;
+        falls = gain < before ? falls + 1 : 0;
         if (gain > most) {
             most = gain;
             chosen = points;
-            worse = 0;
             memcpy(c->best, c->points, points * c->leading * sizeof *c->best);
         }
     }
@@ -7988,6 +7995,7 @@ static void ttei_census_join(ttei_census *census, size_t rank)
 TTEI_CLONES TTEI_LOOPS static void ttei_census_row(ttei_census *census, size_t rank, int bin, int outliers, double inverse,
                                                    const float *z)
 {
+    TTEI_NO_FUSING
     double *shape = census->shape + (size_t)bin * rank, *top = census->top[outliers];
     size_t j;
     int stretch;
@@ -7999,8 +8007,10 @@ TTEI_CLONES TTEI_LOOPS static void ttei_census_row(ttei_census *census, size_t r
     for (j = 0; j < rank; ++j) {
         const double x = fabs((double)z[j]) * inverse;
         double reach = 3.7;  /* standard deviations to the largest code integer, at common spreads */
-        for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch, reach *= 1.41421356)
+        for (stretch = 0; stretch < TTEI_STRETCHES && x > reach; ++stretch) {
             census->excess[outliers][(size_t)stretch * rank + j] += (x - reach) * (x - reach);
+            reach *= 1.41421356;
+        }
     }
 }
 
