@@ -199,8 +199,14 @@ block_svd() {
     done >"$room/ratios"
     awk 'NR == 1 { f32 = $1 } NR == 2 { f64 = $1 } END {
         print "On the test matrices of LAPACK'"'"'s own SVD drivers the largest of their test ratios is " f32 " for `tte_svd_f32` and " f64
-        print "for `tte_svd_f64` (`sh bench/run.sh accuracy`; below 6 is asked)."
+        printf "for `tte_svd_f64` (`sh bench/run.sh accuracy`; below 6 is asked)."
     }' "$room/ratios"
+    from training_eigen '
+        text("times dsyevd") == "" { next }
+        !least || number("times dsyevd") < least { least = number("times dsyevd") }
+        number("times dsyevd") > most { most = number("times dsyevd") }
+        END { if (most) printf " Eigenvectors take %.1f to %.1f times as long as by dsyevd (`training`).", least, most }'
+    echo
     from speed_svd '
         text("microseconds sgesdd") != "" { faster[text("size")] = number("times faster") }
         END { printf "`tte_svd_f32` is %.1f times as fast as sgesdd of OpenBLAS at 8x8, %.1f at 128x128, %.1f at 768x768; trains of rows of\n",
