@@ -820,8 +820,9 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #endif
 
 /* Where results must agree to the last bit, products and sums are rounded one by one: TTEI_UNFUSED before
-   the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors, of roots as
-   well, which therefore set no errno and under -ffast-math are no approximations. */
+   the function, TTEI_NO_FUSING as its first statement. TTEI_LOOPS also has the compiler look for vectors, TTEI_ROOTS of
+   roots and comparisons as well, which then set no errno and under -ffast-math are no approximations; such a function
+   takes no other in that is not TTEI_INLINE. */
 #if defined(__clang__)
 #define TTEI_UNFUSED
 #define TTEI_NO_FUSING _Pragma("clang fp contract(off)")
@@ -833,10 +834,12 @@ typedef float ttei_lanes, ttei_floats, ttei_floats4;
 #define TTEI_NO_FUSING
 #endif
 #if defined(__GNUC__) && !defined(__clang__) && !defined(TT_EMBED_DECODE_ONLY)
-#define TTEI_LOOPS \
+#define TTEI_LOOPS __attribute__((optimize("O3", "fp-contract=off")))
+#define TTEI_ROOTS \
     __attribute__((optimize("O3", "fp-contract=off", "no-math-errno", "no-trapping-math", "no-unsafe-math-optimizations")))
 #else
 #define TTEI_LOOPS TTEI_UNFUSED
+#define TTEI_ROOTS TTEI_UNFUSED
 #endif
 
 /* Loops of a few turns: over an array of sums, which are to lie in registers, or with little to do in each. */
@@ -6802,7 +6805,7 @@ TTEI_INLINE double ttei_float_sum(size_t n, const float *x)
        (mean over j of (a_j z_j^2 + 1 - a_j)^(3/4))^(4/3),  a_j = energy_j / (energy_j + water):
    by how much its coefficients are larger than usual, where those that will get no bits count little. A power below
    that of squares, since a few outliers say little of the bits that the others need. `room` is for rank floats. */
-TTEI_CLONES TTEI_LOOPS static double ttei_row_energy(const ttei_model *m, const float *z, float *room)
+TTEI_CLONES TTEI_ROOTS static double ttei_row_energy(const ttei_model *m, const float *z, float *room)
 {
     TTEI_NO_FUSING
     const float scale = ttei_largest(m->rank, z) > 1e15f ? 1e-20f : 1;  /* squares stay in range */
@@ -6819,7 +6822,7 @@ TTEI_CLONES TTEI_LOOPS static double ttei_row_energy(const ttei_model *m, const 
 
 /* Whether codes, which reach about four times the root of a row's energy, would clip more of it than the noise of all
    its codes weighs. */
-TTEI_CLONES TTEI_LOOPS static int ttei_has_outliers(const ttei_model *m, double energy, const float *z, float *room)
+TTEI_CLONES TTEI_ROOTS static int ttei_has_outliers(const ttei_model *m, double energy, const float *z, float *room)
 {
     TTEI_NO_FUSING
     const float reach = 4 * (float)sqrt(energy), usual = (float)energy;
@@ -7992,7 +7995,7 @@ static void ttei_census_join(ttei_census *census, size_t rank)
 }
 
 /* Adds the coefficients of a row, times `inverse`. */
-TTEI_CLONES TTEI_LOOPS static void ttei_census_row(ttei_census *census, size_t rank, int bin, int outliers, double inverse,
+TTEI_CLONES TTEI_ROOTS static void ttei_census_row(ttei_census *census, size_t rank, int bin, int outliers, double inverse,
                                                    const float *z)
 {
     TTEI_NO_FUSING
