@@ -7232,16 +7232,18 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
 
 /* The best number of points, 2^b, in c->points; found by splitting [LBG80]. Rows choose between the halves of their point
    three times before they look at all points three times: as good as looking at all each time, at a fraction of it.
-   What is gained rises to one peak, perhaps after a loss: two falls in a row behind it end the search, six before. */
+   The search ends when three numbers of points were no better than the best, and the last lost much: points on a few long
+   rows would promise a gain that they do not keep; or when six in a row fell, as without clusters. */
 static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
 {
     size_t points = 1, chosen = 1;
+    const double much = 0.01 * (double)l->s->whole * (double)l->dim;
     double most = 0, gain = 0, before;
-    int turn, falls = 0;
+    int turn, falls = 0, worse = 0;
     memset(c->ids, 0, c->sample * sizeof *c->ids);
     ttei_cluster_means(c, 1);
     (void)ttei_cluster_gain(l, c, 1);
-    while (2 * points <= c->most && falls < (most > 0 ? 2 : 6)) {
+    while (2 * points <= c->most && (worse < 3 || (gain > most - much && falls < 6))) {
         ttei_cluster_split(c, points);
         points *= 2;
         for (turn = 0; turn < 6; ++turn) {
@@ -7253,9 +7255,11 @@ static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
         before = gain;
         gain = ttei_cluster_gain(l, c, points);
         falls = gain < before ? falls + 1 : 0;
+        ++worse;
         if (gain > most) {
             most = gain;
             chosen = points;
+            worse = 0;
             memcpy(c->best, c->points, points * c->leading * sizeof *c->best);
         }
     }
