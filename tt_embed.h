@@ -10262,6 +10262,7 @@ tte_status tte_load(const char *path, tte_image *out, tte_table *table)
 #undef TTEI_OPENMP
 #undef TTEI_POSIX
 #undef TTEI_QUAD
+#undef TTEI_ROOTS
 #undef TTEI_ROUNDED
 #undef TTEI_SELECT
 #undef TTEI_SHUFFLE
