@@ -537,7 +537,7 @@ typedef struct tte_options {       /* NULL or zeros: one train for the table, 8 
      options  NULL: all zero
      out      out, written only on success; after TTE_ERR_BUDGET data is NULL and size the bytes of the smallest
               image that would do
-   TTE_PER_TABLE: row ~ centroid + z B by [CT06, ch. 10], see METHOD; the rows are read three times. Without weights and
+   TTE_PER_TABLE: row ~ centroid + z B by [CT06, ch. 10], see METHOD; the rows are read five to nine times. Without weights and
    metric the squared error of the table is made small; with them that of the scores of vectors whose second moment is
    the metric. A ratio is met exactly, from closed forms; eps by encoding again, where the first try missed it.
    With `like`, rows are coded as its rows were: tte_train and then encoding shards with `like` and tte_merge give byte
@@ -6599,10 +6599,11 @@ static double ttei_water(const double *v, size_t n, double bits)
 /* ---- the model: what rows share, as a reader will see it --------------------------------------------------- */
 
 enum {
-    TTEI_NEAR = 96,      /* leading coefficients that choose a row's centroid          */
+    TTEI_NEAR = 96,      /* leading coefficients that choose the centroids to try      */
+    TTEI_TRIED = 16,     /* centroids that a row tries in all coefficients             */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
     TTEI_SOLVED = 64,    /* columns for which the dual's equations are solved together */
-    TTEI_SAMPLE = 32768, /* rows that centroids are sought on                          */
+    TTEI_SAMPLE = 65536, /* rows that centroids are sought on                          */
     TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
     TTEI_STRETCHES = 16, /* see ttei_census                                            */
     TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
@@ -6616,9 +6617,16 @@ typedef struct ttei_class {
     ttei_run runs[TTEI_RUNS_MAX];
 } ttei_class;
 
+/* Points p of which the nearest to an x is sought, the least |p|^2 / 2 - <x, p>. */
+typedef struct ttei_points {
+    size_t count, leading, all; /* points; coefficients that choose those to try, and those that decide         */
+    float *points, *halves;     /* leading x count; count: half of their squared lengths                       */
+    float *directions, *lengths;  /* count x all, of all coefficients; count: half of their squared lengths     */
+} ttei_points;
+
 typedef struct ttei_model {
     tte_table view;             /* of what is shared, as reading functions want it                         */
-    size_t dim, rank, centroid_count, leading;
+    size_t dim, rank, centroid_count;
     int state_bits, exponent, class_count, gain_bits, effort;
     float water, usual_weight;
     float *metric, ridge;       /* dim x dim, or NULL: identity; see ttei_metric_prepare                   */
@@ -6628,9 +6636,8 @@ typedef struct ttei_model {
     float *energy;              /* rank: |basis row|^2 in the metric                                       */
     float *centroids;           /* centroid_count x rank; zeros where there is one or none                 */
     float *active;              /* rank: energy / (energy + water), see ttei_row_energy                    */
-    float *near_weight;         /* leading: what a coefficient's distance counts                              */
-    float *near_points;         /* leading x centroid_count: their leading coefficients, so weighted          */
-    float *near_halves;         /* centroid_count: half of their squared lengths                           */
+    float *near_weight;         /* rank: what a coefficient's distance counts                              */
+    ttei_points near;           /* the centroids, coefficients so weighted; directions are not             */
     ttei_class classes[65];     /* and that of the centroids behind the last                               */
     float gains[16];
 } ttei_model;
@@ -6639,16 +6646,20 @@ typedef struct ttei_model {
 static void ttei_model_carve(ttei_model *m, ttei_carve *carve)
 {
     const size_t real = sizeof(float);
-    m->leading = ttei_min(m->rank, TTEI_NEAR);
+    m->near.count = m->centroid_count;
+    m->near.leading = ttei_min(m->rank, TTEI_NEAR);
+    m->near.all = m->rank;
     m->mean = (float *)ttei_take(carve, m->dim, real);
     m->basis = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
     m->dual = (float *)ttei_take(carve, ttei_mul(m->rank, m->dim), real);
     m->energy = (float *)ttei_take(carve, m->rank, real);
     m->centroids = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->rank), real);
     m->active = (float *)ttei_take(carve, m->rank, real);
-    m->near_weight = (float *)ttei_take(carve, m->leading, real);
-    m->near_points = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->leading), real);
-    m->near_halves = (float *)ttei_take(carve, m->centroid_count, real);
+    m->near_weight = (float *)ttei_take(carve, m->rank, real);
+    m->near.points = (float *)ttei_take(carve, ttei_mul(m->centroid_count, m->near.leading), real);
+    m->near.halves = (float *)ttei_take(carve, m->centroid_count, real);
+    m->near.lengths = (float *)ttei_take(carve, m->centroid_count, real);
+    m->near.directions = m->centroids;
 }
 
 /* The dual of a basis B that has been rounded, so that its rows are no longer orthogonal: x ~ mean + z B is solved by
@@ -6713,8 +6724,8 @@ TTEI_CLONES TTEI_LOOPS static void ttei_half_squares(size_t leading, size_t poin
         for (k = 0; k < points; ++k) halves[k] += 0.5f * p[j * points + k] * p[j * points + k];
 }
 
-/* What chooses a row's class, see ttei_row_energy, and its centroid: the first coefficients, weighted between their own
-   lengths and what they cost in bits. */
+/* What chooses a row's class, see ttei_row_energy, and its centroid: coefficients, weighted between their own lengths and
+   what they cost in bits. */
 static void ttei_model_near(ttei_model *m)
 {
     size_t j, k;
@@ -6722,14 +6733,20 @@ static void ttei_model_near(ttei_model *m)
         const double energy = (double)m->energy[j];
         m->active[j] = energy > 0 ? (float)(energy / (energy + (double)m->water)) : 0.5f;
     }
-    for (j = 0; j < m->leading; ++j) {
+    for (j = 0; j < m->rank; ++j) {
         const double energy = (double)m->energy[j], level = energy > (double)m->water ? energy : (double)m->water;
         m->near_weight[j] = level > 0 ? (float)(sqrt(energy) / sqrt(sqrt(level))) : 0;
     }
-    for (k = 0; k < m->centroid_count; ++k)
-        for (j = 0; j < m->leading; ++j)
-            m->near_points[j * m->centroid_count + k] = m->centroids[k * m->rank + j] * m->near_weight[j];
-    ttei_half_squares(m->leading, m->centroid_count, m->near_points, m->near_halves);
+    for (k = 0; k < m->centroid_count; ++k) {
+        double sum = 0;
+        for (j = 0; j < m->rank; ++j) {
+            const float p = m->centroids[k * m->rank + j] * m->near_weight[j];
+            if (j < m->near.leading) m->near.points[j * m->centroid_count + k] = p;
+            sum += (double)p * (double)p;
+        }
+        m->near.lengths[k] = (float)(sum / 2);
+    }
+    ttei_half_squares(m->near.leading, m->centroid_count, m->near.points, m->near.halves);
 }
 
 /* The bits of a float as an integer that is ordered as floats are: positive ones get the highest bit, of negative ones all
@@ -6740,34 +6757,79 @@ TTEI_INLINE uint32_t ttei_ordered(float x)
     return bits ^ ((0u - (bits >> 31)) | 0x80000000u);
 }
 
-/* The first k with the smallest a[k] - b[k]: of each 64 the smallest as an integer, which compilers find by vectors. */
-TTEI_CLONES TTEI_LOOPS static size_t ttei_least_difference(size_t n, const float *a, const float *b)
+/* least[g] = the first k among g, g + TTEI_TRIED, g + 2 TTEI_TRIED .. with the smallest a[k] - b[k]; n a multiple of that. */
+TTEI_CLONES TTEI_LOOPS static void ttei_least_differences(size_t n, const float *a, const float *b, uint32_t *least)
 {
-    uint32_t least = UINT32_MAX;
-    size_t block, best = 0, k;
-    for (block = 0; block < n; block += 64) {
-        const size_t end = ttei_min(n, block + 64);
-        uint32_t low = UINT32_MAX;
-        for (k = block; k < end; ++k) {
-            const uint32_t now = ttei_ordered(a[k] - b[k]);
-            low = now < low ? now : low;
+    uint32_t low[TTEI_TRIED];
+    size_t k, g;
+    for (g = 0; g < TTEI_TRIED; ++g) low[g] = UINT32_MAX;
+    for (k = 0; k < n; k += TTEI_TRIED)
+        for (g = 0; g < TTEI_TRIED; ++g) {
+            const uint32_t now = ttei_ordered(a[k + g] - b[k + g]);
+            least[g] = now < low[g] ? (uint32_t)(k + g) : least[g];
+            low[g] = now < low[g] ? now : low[g];
         }
-        if (low >= least) continue;
-        least = low;
-        best = block;
-    }
-    for (k = best; k + 1 < n && ttei_ordered(a[k] - b[k]) != least;) ++k;
-    return k;
 }
 
-/* ids[i] = the nearest of `points` points to the i-th of `count` vectors y (leading numbers each): the smallest of
-   |p|^2 / 2 - <y, p>. `scores` has count x points floats. */
-static void ttei_nearest(size_t count, size_t leading, const float *y, size_t points, const float *p,
-                         const float *halves, float *scores, uint16_t *ids)
+/* Sum of x[i] * y[i], in sums that do not wait for each other. */
+TTEI_CLONES TTEI_UNFUSED static float ttei_unfused_dot(size_t n, const float *x, const float *y)
 {
+    TTEI_NO_FUSING
+    ttei_lanes sums[4];
+    float part[4 * TTEI_LANES], sum = 0;
+    size_t i = 0, k;
+    memset(sums, 0, sizeof sums);
+    for (; i + 4 * TTEI_LANES <= n; i += 4 * TTEI_LANES)
+        TTEI_UNROLL
+        for (k = 0; k < 4; ++k) {
+            const ttei_lanes product = TTEI_FLOATS_OF(x + i + k * TTEI_LANES) * TTEI_FLOATS_OF(y + i + k * TTEI_LANES);
+            sums[k] += product;
+        }
+    memcpy(part, sums, sizeof part);
+    for (k = 0; k < 4 * TTEI_LANES; ++k) sum += part[k];
+    for (; i < n; ++i) {
+        const float product = x[i] * y[i];
+        sum += product;
+    }
+    return sum;
+}
+
+/* tried: for each of `count` y, leading coefficients, the points to try: of every TTEI_TRIED-th the nearest one, all where
+   there are no more. `scores` has count x points floats. Returns how many each. */
+static size_t ttei_points_to_try(const ttei_points *p, size_t count, const float *y, float *scores, uint32_t *tried)
+{
+    size_t i, g;
+    if (p->count > TTEI_TRIED)
+        ttei_product(count, p->leading, p->count, y, p->leading, 1, p->points, p->count, scores, p->count);
+    for (i = 0; i < count; ++i, tried += TTEI_TRIED) {
+        for (g = 0; g < TTEI_TRIED; ++g) tried[g] = (uint32_t)g;
+        if (p->count > TTEI_TRIED) ttei_least_differences(p->count, p->halves, scores + i * p->count, tried);
+    }
+    return ttei_min(p->count, TTEI_TRIED);
+}
+
+/* The nearest to x of `count` points. */
+static uint16_t ttei_nearest_tried(const ttei_points *p, size_t count, const uint32_t *tried, const float *x)
+{
+    float least = 0;
+    size_t g, best = 0;
+    for (g = 0; g < count; ++g) {
+        const float now = p->lengths[tried[g]] - ttei_unfused_dot(p->all, x, p->directions + tried[g] * p->all);
+        if (g > 0 && !(now < least)) continue;
+        least = now;
+        best = tried[g];
+    }
+    return (uint16_t)best;
+}
+
+/* ids[i] = the nearest point to the i-th of at most TTEI_ROWS_TILE rows: y has the rows' leading coefficients, x all of
+   those that meet directions. Trying a few points in all coefficients is next to as good as trying all, at a fraction. */
+static void ttei_nearest(const ttei_points *p, size_t count, const float *y, const float *x, float *scores, uint16_t *ids)
+{
+    uint32_t tried[TTEI_ROWS_TILE * TTEI_TRIED];
+    const size_t number = ttei_points_to_try(p, count, y, scores, tried);
     size_t i;
-    ttei_product(count, leading, points, y, leading, 1, p, points, scores, points);
-    for (i = 0; i < count; ++i) ids[i] = (uint16_t)ttei_least_difference(points, halves, scores + i * points);
+    for (i = 0; i < count; ++i) ids[i] = ttei_nearest_tried(p, number, tried + i * TTEI_TRIED, x + i * p->all);
 }
 
 /* A tile of rows in the coordinates of a model. */
@@ -6845,13 +6907,15 @@ static void ttei_tile_analyze(const ttei_model *m, size_t count, const float *ro
     memset(tile->centroid, 0, sizeof tile->centroid);
     if (m->centroid_count > 1) {
         for (i = 0; i < count; ++i)
-            for (j = 0; j < m->leading; ++j)
-                tile->y[i * m->leading + j] = tile->z[i * m->rank + j] * m->near_weight[j];
-        ttei_nearest(count, m->leading, tile->y, m->centroid_count, m->near_points, m->near_halves, tile->scores,
-                     tile->centroid);
+            for (j = 0; j < m->rank; ++j) {
+                const float y = tile->z[i * m->rank + j] * m->near_weight[j];
+                if (j < m->near.leading) tile->y[i * m->near.leading + j] = y;
+                tile->rows[i * m->rank + j] = y * m->near_weight[j];  /* these rows have been used */
+            }
+        ttei_nearest(&m->near, count, tile->y, tile->rows, tile->scores, tile->centroid);
     }
     for (i = 0; i < count; ++i) {
-        float *z = tile->z + i * m->rank, *room = tile->rows;  /* these rows have been used */
+        float *z = tile->z + i * m->rank, *room = tile->rows;
         const float *c = m->centroids + tile->centroid[i] * m->rank;
         for (j = 0; j < m->rank && m->centroid_count > 1; ++j) z[j] -= c[j];
         tile->energy[i] = ttei_row_energy(m, z, room);
@@ -7078,10 +7142,13 @@ static double ttei_learn_level(ttei_learning *l, double eps)
 /* The search for centroids, in the leading coefficients y of a sample. */
 typedef struct ttei_cluster {
     size_t leading, sample, most;  /* coefficients; rows; points                                              */
-    double *level, *deviation;  /* leading + 1: see ttei_cluster_gain, the last one that of water; leading: of y from its point */
-    float *axes;                /* dim x leading: y = (row - mean) axes                                       */
+    double water, *level, *deviation;  /* dim: see ttei_cluster_gain; leading: of y from its point              */
+    float *axes, *back;         /* dim x dim: y = (row - mean) axes, of which the search takes the leading ones; axes' */
     float *best;                /* leading x most: the best points so far                                     */
-    float *y, *points, *halves, *scores;  /* sample x leading; leading x most; most; threads x TTEI_ROWS_TILE x most   */
+    float *y, *scores;          /* sample x leading; threads x TTEI_ROWS_TILE x most                         */
+    float *across;              /* most x leading: points in rows                                            */
+    ttei_points near;           /* the points, at most `most`: in the search all coefficients are the leading ones */
+    uint32_t *tried;            /* most x TTEI_TRIED: neighbours of points                                   */
     double *sums, *counts;      /* most x leading; most                                                       */
     uint16_t *ids;              /* sample                                                                  */
     int threads;
@@ -7090,13 +7157,16 @@ typedef struct ttei_cluster {
 static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_cluster *c)
 {
     const size_t real = sizeof(float);
-    c->level = (double *)ttei_take(carve, c->leading + 1, sizeof(double));
+    c->level = (double *)ttei_take(carve, l->dim, sizeof(double));
     c->deviation = (double *)ttei_take(carve, c->leading, sizeof(double));
-    c->axes = (float *)ttei_take(carve, ttei_mul(l->dim, c->leading), real);
+    c->axes = (float *)ttei_take(carve, ttei_mul(l->dim, l->dim), real);
+    c->back = (float *)ttei_take(carve, ttei_mul(l->dim, l->dim), real);
     c->y = (float *)ttei_take(carve, ttei_mul(c->sample, c->leading), real);
-    c->points = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
+    c->near.points = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
+    c->across = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
     c->best = (float *)ttei_take(carve, ttei_mul(c->most, c->leading), real);
-    c->halves = (float *)ttei_take(carve, c->most, real);
+    c->near.halves = (float *)ttei_take(carve, c->most, real);
+    c->tried = (uint32_t *)ttei_take(carve, ttei_mul(c->most, TTEI_TRIED), sizeof(uint32_t));
     c->scores = (float *)ttei_take(carve, ttei_mul((size_t)c->threads * TTEI_ROWS_TILE, c->most), real);
     c->sums = (double *)ttei_take(carve, ttei_mul(c->most, c->leading), sizeof(double));
     c->counts = (double *)ttei_take(carve, c->most, sizeof(double));
@@ -7106,43 +7176,63 @@ static void ttei_cluster_carve(const ttei_learning *l, ttei_carve *carve, ttei_c
 /* y of `count` rows, which lose the mean on the way. */
 static void ttei_cluster_project(const ttei_learning *l, const ttei_cluster *c, size_t count, float *rows, float *y)
 {
-    size_t i, j;
-    for (i = 0; i < count; ++i)
-        for (j = 0; j < l->dim; ++j) rows[i * l->dim + j] -= (float)l->first[j];
-    ttei_product(count, l->dim, c->leading, rows, l->dim, 1, c->axes, c->leading, y, c->leading);
-}
-
-/* ids of `count` rows. */
-static void ttei_cluster_assign(const ttei_cluster *c, size_t points, size_t count, const float *y)
-{
+    const size_t dim = l->dim;
     long long tile, tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
-    ttei_half_squares(c->leading, points, c->points, c->halves);
-    TTEI_OPENMP(omp parallel for schedule(dynamic, 4) num_threads(c->threads))
+    TTEI_OPENMP(omp parallel for schedule(dynamic) num_threads(c->threads))
     for (tile = 0; tile < tiles; ++tile) {
-        const size_t first = (size_t)tile * TTEI_ROWS_TILE;
-        ttei_nearest(ttei_min(TTEI_ROWS_TILE, count - first), c->leading, y + first * c->leading, points, c->points,
-                     c->halves, c->scores + ttei_thread() * TTEI_ROWS_TILE * c->most, c->ids + first);
+        const size_t first = (size_t)tile * TTEI_ROWS_TILE, now = ttei_min(TTEI_ROWS_TILE, count - first);
+        float *x = rows + first * dim;
+        size_t i, j;
+        for (i = 0; i < now; ++i)
+            for (j = 0; j < dim; ++j) x[i * dim + j] -= (float)l->first[j];
+        ttei_product(now, dim, c->leading, x, dim, 1, c->axes, dim, y + first * c->leading, c->leading);
     }
 }
 
+/* The points in c->near, `count` of them, are what rows are near to. */
+static void ttei_cluster_points(ttei_cluster *c, size_t count)
+{
+    size_t j, k;
+    ttei_half_squares(c->leading, count, c->near.points, c->near.halves);
+    for (k = 0; k < count; ++k)
+        for (j = 0; j < c->leading; ++j) c->across[k * c->leading + j] = c->near.points[j * count + k];
+    c->near.count = count;
+    c->near.leading = c->near.all = c->leading;
+    c->near.directions = c->across;
+    c->near.lengths = c->near.halves;
+}
+
+/* Each row of the sample to the nearest among the neighbours of its point: rows move a step at a time, and points do not
+   move far. */
+static void ttei_cluster_assign(const ttei_cluster *c)
+{
+    const ttei_points *near = &c->near;
+    const size_t number = ttei_min(near->count, TTEI_TRIED);
+    long long tile, tiles = (long long)((near->count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE), i;
+    TTEI_OPENMP(omp parallel for schedule(dynamic) num_threads(c->threads))
+    for (tile = 0; tile < tiles; ++tile) {
+        const size_t first = (size_t)tile * TTEI_ROWS_TILE;
+        (void)ttei_points_to_try(near, ttei_min(TTEI_ROWS_TILE, near->count - first), c->across + first * c->leading,
+                                 c->scores + ttei_thread() * TTEI_ROWS_TILE * c->most, c->tried + first * TTEI_TRIED);
+    }
+    TTEI_OPENMP(omp parallel for schedule(static) num_threads(c->threads))
+    for (i = 0; i < (long long)c->sample; ++i)
+        c->ids[i] = ttei_nearest_tried(near, number, c->tried + c->ids[i] * TTEI_TRIED, c->y + (size_t)i * c->leading);
+}
+
 /* Of the two points that each row's point was split into, 2k and 2k + 1, the nearer one: far fewer products than with all. */
-static void ttei_cluster_choose(const ttei_cluster *c, size_t points)
+static void ttei_cluster_choose(const ttei_cluster *c)
 {
     long long i;
-    ttei_half_squares(c->leading, points, c->points, c->halves);
     TTEI_OPENMP(omp parallel for schedule(static) num_threads(c->threads))
     for (i = 0; i < (long long)c->sample; ++i) {
-        const float *y = c->y + (size_t)i * c->leading, *two = c->points + c->ids[i] / 2 * 2;
-        const float *halves = c->halves + c->ids[i] / 2 * 2;
-        float sum = halves[0] - halves[1];
-        size_t j;
-        for (j = 0; j < c->leading; ++j) sum += y[j] * (two[j * points + 1] - two[j * points]);
-        c->ids[i] = (uint16_t)(c->ids[i] / 2 * 2 + (sum > 0));
+        const uint32_t two[2] = {c->ids[i] / 2u * 2, c->ids[i] / 2u * 2 + 1};
+        c->ids[i] = ttei_nearest_tried(&c->near, 2, two, c->y + (size_t)i * c->leading);
     }
 }
 
 /* One step of Lloyd's iteration: ids to means. A point that no row is near to becomes a row. */
-static void ttei_cluster_means(const ttei_cluster *c, size_t points)
+static void ttei_cluster_means(ttei_cluster *c, size_t points)
 {
     size_t i, j, k;
     memset(c->sums, 0, points * c->leading * sizeof *c->sums);
@@ -7155,44 +7245,54 @@ static void ttei_cluster_means(const ttei_cluster *c, size_t points)
     for (k = 0; k < points; ++k) {
         const float *row = c->y + (k * 2654435761u % c->sample) * c->leading;
         for (j = 0; j < c->leading; ++j)
-            c->points[j * points + k] =
+            c->near.points[j * points + k] =
                 c->counts[k] > 0 ? (float)(c->sums[k * c->leading + j] / c->counts[k]) : row[j];
     }
+    ttei_cluster_points(c, points);
 }
 
 /* Twice as many points: each and a neighbour, a small step to alternating sides away from it. */
-static void ttei_cluster_split(const ttei_cluster *c, size_t points)
+static void ttei_cluster_split(ttei_cluster *c, size_t points)
 {
     size_t j, k;
     for (j = c->leading; j-- > 0;)  /* from the end, since rows of points grow in place */
         for (k = points; k-- > 0;) {
             const uint32_t hash = (uint32_t)(j * 40503u + k * 2654435761u);
-            const float x = c->points[j * points + k],
+            const float x = c->near.points[j * points + k],
                         step = (float)(0.3 * c->deviation[j]) * ((hash >> 15 & 1u) != 0 ? 1.0f : -1.0f);
-            c->points[j * 2 * points + 2 * k + 1] = x + step;
-            c->points[j * 2 * points + 2 * k] = x - step;
+            c->near.points[j * 2 * points + 2 * k + 1] = x + step;
+            c->near.points[j * 2 * points + 2 * k] = x - step;
         }
     for (k = 0; k < c->sample; ++k) c->ids[k] = (uint16_t)(2 * c->ids[k]);
+    ttei_cluster_points(c, 2 * points);
 }
 
 /* Coefficients y are scaled by level[j]^(-1/4), level = max(variance, water): halfway between lengths and bits.
    Bits that `points` centroids save over all rows, net of their own and of the rows' ids. With variances v before
-   and u after (u corrected for the means being those of the sample itself), a centroid's coefficient of variance c
-   is coded to a noise of about level * points / vocab, which adds to what is left for the rows to code:
-       gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits. */
+   and u after, a centroid's coefficient of variance c is coded to a noise of about level * points / vocab, which adds to
+   what is left for the rows to code:
+       gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits.
+   A point is the mean of its own rows, so that of c rows' squares (c - 1) / c are seen; over all rows it will be the mean
+   of c vocab / sample. Of a row alone at its point a sample says nothing: it counts from the mean of all. */
 static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points)
 {
-    const double vocab = (double)l->s->whole, n = (double)c->sample, part = (double)points / n;
+    const double vocab = (double)l->s->whole, n = (double)c->sample;
     double gain = 0, *deviation = c->deviation;
     size_t i, j;
+    memset(c->counts, 0, points * sizeof *c->counts);
+    for (i = 0; i < c->sample; ++i) c->counts[c->ids[i]] += 1;
     for (j = 0; j < c->leading; ++j) deviation[j] = 0;
-    for (i = 0; i < c->sample; ++i)
+    for (i = 0; i < c->sample; ++i) {
+        const int alone = c->counts[c->ids[i]] < 2 && n < vocab;
+        const double rows = c->counts[c->ids[i]], times = alone || !(n < vocab) ? 1 : (rows - n / vocab) / (rows - 1);
+        const float *y = c->y + i * c->leading, *point = c->across + c->ids[i] * c->leading;
         for (j = 0; j < c->leading; ++j) {
-            const double d = (double)c->y[i * c->leading + j] - (double)c->points[j * points + c->ids[i]];
-            deviation[j] += d * d;
+            const double d = (double)y[j] - (alone ? 0 : (double)point[j]);
+            deviation[j] += times * d * d;
         }
+    }
     for (j = 0; j < c->leading; ++j) {
-        const double v = l->values[j], u = deviation[j] / n / (1 - part) * sqrt(c->level[j]), d = c->level[c->leading];
+        const double v = l->values[j], u = deviation[j] / n * sqrt(c->level[j]), d = c->water;
         const double saved = v > u ? v - u : 0, ideal = (u > d ? u : d) * (double)points / vocab;
         const double noise = saved < ideal ? saved : ideal;
         const double before = v > d ? v : d, after = u + noise > d ? u + noise : d;
@@ -7203,20 +7303,28 @@ static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, s
     return gain - vocab * log2((double)points);
 }
 
-/* Axes of y, and the sample: groups of 16 rows, evenly over the table. */
+/* Axes of y, from the eigenvectors U in rows: S U' over the fourth roots of levels. */
+static void ttei_cluster_axes(ttei_learning *l, const ttei_cluster *c)
+{
+    const size_t dim = l->dim;
+    const double *u = l->work[0];
+    size_t i, j;
+    if (l->root != NULL) {
+        ttei_square_product(dim, l->work[0], l->root, l->work[1]);
+        u = l->work[1];
+    }
+    for (j = 0; j < dim; ++j) {
+        const double weight = c->level[j] > 0 ? 1 / sqrt(sqrt(c->level[j])) : 0;
+        for (i = 0; i < dim; ++i) c->axes[i * dim + j] = c->back[j * dim + i] = (float)(u[j * dim + i] * weight);
+    }
+}
+
+/* The sample: groups of 16 rows, evenly over the table. */
 static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
 {
     const ttei_settings *s = l->s;
-    const size_t dim = l->dim, group = c->sample < s->vocab ? 16 : l->block_rows;
-    size_t done, count, i, j, k;
-    for (j = 0; j < c->leading; ++j)
-        for (i = 0; i < dim; ++i) {
-            const double *u = l->work[0] + j * dim;
-            double x = u[i];
-            if (l->root != NULL)
-                for (x = 0, k = 0; k < dim; ++k) x += l->root[i * dim + k] * u[k];
-            c->axes[i * c->leading + j] = (float)(x / sqrt(sqrt(c->level[j])));
-        }
+    const size_t group = c->sample < s->vocab ? 16 : l->block_rows;
+    size_t done, count;
     for (done = 0; done < c->sample; done += count) {
         size_t first = done;
         tte_status status;
@@ -7230,11 +7338,12 @@ static tte_status ttei_cluster_sample(ttei_learning *l, const ttei_cluster *c)
     return TTE_OK;
 }
 
-/* The best number of points, 2^b, in c->points; found by splitting [LBG80]. Rows choose between the halves of their point
-   three times before they look at all points three times: as good as looking at all each time, at a fraction of it.
-   The search ends when three numbers of points were no better than the best, and the last lost much: points on a few long
-   rows would promise a gain that they do not keep; or when six in a row fell, as without clusters. */
-static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
+/* The best number of points, 2^b, in c->near; found by splitting [LBG80]. Rows choose between the halves of their point
+   twice, then six times among its neighbours. A number must gain two in a hundred more than a smaller one: gains are seen
+   a little high, since classes take a part of them, too, and scores of points take a reader's time. The search ends when
+   three numbers of points were no better than the best, and the last lost much: points on a few long rows would promise
+   a gain that they do not keep; or when six in a row fell, as without clusters. */
+static size_t ttei_cluster_search(const ttei_learning *l, ttei_cluster *c)
 {
     size_t points = 1, chosen = 1;
     const double much = 0.01 * (double)l->s->whole * (double)l->dim;
@@ -7246,24 +7355,25 @@ static size_t ttei_cluster_search(const ttei_learning *l, const ttei_cluster *c)
     while (2 * points <= c->most && (worse < 3 || (gain > most - much && falls < 6))) {
         ttei_cluster_split(c, points);
         points *= 2;
-        for (turn = 0; turn < 6; ++turn) {
-            if (turn < 3) ttei_cluster_choose(c, points);
-            else ttei_cluster_assign(c, points, c->sample, c->y);
+        for (turn = 0; turn < 8; ++turn) {
+            if (turn < 2) ttei_cluster_choose(c);
+            else ttei_cluster_assign(c);
             ttei_cluster_means(c, points);
         }
-        ttei_cluster_assign(c, points, c->sample, c->y);
+        ttei_cluster_assign(c);
         before = gain;
         gain = ttei_cluster_gain(l, c, points);
         falls = gain < before ? falls + 1 : 0;
         ++worse;
-        if (gain > most) {
+        if (gain > 1.02 * most) {
             most = gain;
             chosen = points;
             worse = 0;
-            memcpy(c->best, c->points, points * c->leading * sizeof *c->best);
+            memcpy(c->best, c->near.points, points * c->leading * sizeof *c->best);
         }
     }
-    memcpy(c->points, c->best, chosen * c->leading * sizeof *c->best);
+    memcpy(c->near.points, c->best, chosen * c->leading * sizeof *c->best);
+    ttei_cluster_points(c, chosen);
     return chosen;
 }
 
@@ -7273,10 +7383,33 @@ typedef struct ttei_centers {
     double *sums;               /* count x dim                                                            */
     double *weights;            /* count: part of all                                                      */
     float *rows;                /* count x dim                                                            */
+    float *directions, *lengths;  /* count x dim; count: see ttei_centers_points                              */
 } ttei_centers;
 
-/* Second pass: all rows to the points chosen. */
-static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, float *y, ttei_centers *centers)
+/* Directions of the points for rows in place of y: d = y axes', so that <row, d> is the product of both y. With `follow`
+   points are the centers, in all columns, else what the search found, in the leading ones. */
+static void ttei_centers_points(const ttei_learning *l, int follow, const ttei_centers *centers, ttei_cluster *c)
+{
+    const size_t dim = l->dim, n = centers->count, columns = follow ? dim : c->leading;
+    size_t first, count, i, j;
+    for (first = 0; first < n; first += count) {
+        const float *y = follow ? l->rows : c->across + first * c->leading;
+        count = ttei_min(l->block_rows, n - first);
+        if (follow) ttei_product(count, dim, dim, centers->rows + first * dim, dim, 1, c->axes, dim, l->rows, dim);
+        ttei_product(count, columns, dim, y, columns, 1, c->back, dim, centers->directions + first * dim, dim);
+        for (i = 0; i < count; ++i) {
+            centers->lengths[first + i] = ttei_unfused_dot(columns, y + i * columns, y + i * columns) / 2;
+            for (j = 0; j < c->leading; ++j) c->near.points[j * n + first + i] = y[i * columns + j];
+        }
+    }
+    ttei_half_squares(c->leading, n, c->near.points, c->near.halves);
+    c->near.all = dim;
+    c->near.directions = centers->directions;
+    c->near.lengths = centers->lengths;
+}
+
+/* All rows to their nearest points, and the means of these rows. */
+static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, ttei_centers *centers)
 {
     const ttei_settings *s = l->s;
     const size_t dim = l->dim;
@@ -7285,8 +7418,15 @@ static tte_status ttei_centers_pass(ttei_learning *l, const ttei_cluster *c, flo
     memset(centers->sums, 0, centers->count * dim * sizeof *centers->sums);
     memset(centers->weights, 0, centers->count * sizeof *centers->weights);
     while ((status = ttei_pass_next(l, l->exponent, &first, &count)) == TTE_OK && count > 0) {
-        ttei_cluster_project(l, c, count, l->rows, y);
-        ttei_cluster_assign(c, centers->count, count, y);
+        const long long tiles = (long long)((count + TTEI_ROWS_TILE - 1) / TTEI_ROWS_TILE);
+        long long tile;
+        ttei_cluster_project(l, c, count, l->rows, c->y);
+        TTEI_OPENMP(omp parallel for schedule(dynamic) num_threads(c->threads))
+        for (tile = 0; tile < tiles; ++tile) {
+            const size_t at = (size_t)tile * TTEI_ROWS_TILE;
+            ttei_nearest(&c->near, ttei_min(TTEI_ROWS_TILE, count - at), c->y + at * c->leading, l->rows + at * dim,
+                         c->scores + ttei_thread() * TTEI_ROWS_TILE * c->most, c->ids + at);
+        }
         for (i = 0; i < count; ++i) {
             const double weight = (double)ttei_row_weight(s, first + i) / l->weight_sum;
             double *sum = centers->sums + c->ids[i] * dim;
@@ -7318,21 +7458,24 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
     const size_t dim = l->dim;
     ttei_carve carve = ttei_carve_begin(NULL), kept = ttei_carve_begin(NULL);
     ttei_cluster c;
+    const int turns = (l->s->o.effort + 2) / 2;
     size_t i, j;
+    int turn;
     tte_status status;
     memset(&c, 0, sizeof c);
     centers->count = 1;
     c.leading = ttei_min(dim, TTEI_NEAR);
     c.most = ttei_cluster_most(l);
-    c.sample = ttei_min(l->s->vocab, TTEI_SAMPLE);
+    c.sample = ttei_min(l->s->vocab, l->s->o.effort < 5 ? TTEI_SAMPLE / 4 : TTEI_SAMPLE);
     c.threads = ttei_thread_count();
     while (c.leading > 0 && !(l->values[c.leading - 1] > 0)) --c.leading;
     if (c.most == 1 || c.leading == 0) return TTE_OK;
     do ttei_cluster_carve(l, &carve, &c);
     while (ttei_carve_again(&carve));
     if (carve.base == NULL) return ttei_carve_status(&carve);
-    c.level[c.leading] = water;
-    for (j = 0; j < c.leading; ++j) c.level[j] = l->values[j] > water ? l->values[j] : water;
+    c.water = water;
+    for (j = 0; j < dim; ++j) c.level[j] = l->values[j] > water ? l->values[j] : water;
+    ttei_cluster_axes(l, &c);
     status = ttei_cluster_sample(l, &c);
     if (status == TTE_OK) centers->count = ttei_cluster_search(l, &c);
     if (status == TTE_OK && centers->count > 1) {
@@ -7340,10 +7483,17 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
             centers->sums = (double *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(double));
             centers->weights = (double *)ttei_take(&kept, centers->count, sizeof(double));
             centers->rows = (float *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(float));
+            centers->directions = (float *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(float));
+            centers->lengths = (float *)ttei_take(&kept, centers->count, sizeof(float));
         } while (ttei_carve_again(&kept));
         *block = kept.base;
         status = ttei_carve_status(&kept);
-        if (status == TTE_OK) status = ttei_centers_pass(l, &c, c.y, centers);
+    }
+    /* The points of the sample, then Lloyd's iteration [LBG80] over all rows and in all columns. */
+    for (turn = 0; turn < turns && centers->count > 1 && status == TTE_OK; ++turn) {
+        ttei_next_part(&l->progress, 0.1 + 0.1 * (turn + 1) / turns);
+        ttei_centers_points(l, turn > 0, centers, &c);
+        status = ttei_centers_pass(l, &c, centers);
     }
     TT_EMBED_FREE(carve.base);
     if (status != TTE_OK || centers->count == 1) return status;
@@ -8469,7 +8619,6 @@ static tte_status ttei_learn_once(ttei_learning *l, const ttei_coder *coder, dou
         ttei_plan_basis_rates(l, water, 0.7, 0, &plan);
         basis_bytes = (double)ttei_plan_basis_bytes(l, &plan);
         if (turn != 2) continue;
-        ttei_next_part(&l->progress, 0.2);
         status = ttei_learn_centroids(l, water, &centers, &center_block);
         other = centers.count > 1 ? vocab * log2((double)centers.count) / 8 +
                                         0.25 * (double)plan.rank * (double)centers.count : 0;

@@ -71,6 +71,8 @@ report $? 'word vectors'
 builds ttembed examples/ttembed.c
 "$tmp/ttembed" nearest "$web/data/16.tte" 'Ġriver' --count 60 --vocab "$web/data/words.json" >"$tmp/nearest" 2>"$tmp/err"
 report $? 'ttembed nearest'
+"$tmp/ttembed" info "$web/data/16.tte" --json >"$tmp/info" 2>"$tmp/err"
+report $? 'ttembed info'
 if [ -n "${SCREENSHOT-}" ]; then export SCREENSHOT; else unset SCREENSHOT; fi
-WEB=$web NEAREST=$tmp/nearest run_pytest tests/web.py
+WEB=$web NEAREST=$tmp/nearest INFO=$tmp/info run_pytest tests/web.py
 finish

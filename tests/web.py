@@ -2,10 +2,12 @@
 
 WEB          the folder with the page, what build.sh made of it, reader.mjs, and the golden images in golden/
 NEAREST      what ttembed nearest says of the word and the image that the page begins with
+INFO         what ttembed info says of that image, in JSON
 SCREENSHOT   where to write a picture of the page, if anywhere
 """
 import functools
 import http.server
+import json
 import os
 import threading
 
@@ -165,9 +167,12 @@ def test_begins_with_the_nearest_words_that_ttembed_finds(page):
     assert len(got) == 10 and page.text('nearest') == 'Nearest to “river”'
     for (word, cosine), (name, value) in zip(want, got):
         assert word == name and abs(cosine - float(value)) <= 0.0011
+    with open(os.environ['INFO'], encoding='utf-8') as file:
+        info = json.load(file)
     size = os.path.getsize(os.path.join(WEB, 'data', '16.tte'))
-    assert 0.999 * 131072 <= size <= 131072
-    assert page.text('bytes') == f'{size:,} of 2,097,152' and page.text('error') == '0.176' and page.text('times') == '16×'
+    assert 0.999 * 131072 <= size <= 131072 and size == info['bytes'] and 0.17 < info['rel_error'] < 0.18
+    assert page.text('bytes') == f'{size:,} of 2,097,152' and page.text('times') == '16×'
+    assert page.text('error') == f'{info["rel_error"]:.3f}'
     assert '4,096 rows of 128 numbers, in 5 sizes' in page.text('about') and page.text('time').endswith(' ms')
 
 
