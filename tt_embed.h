@@ -8223,6 +8223,7 @@ typedef struct ttei_allocation {
     double *spreads;            /* count x groups x TTEI_RATES_ALL: of code integers, beside the row's scale */
     double *errors;             /* the same: weighted error of a row's group at each rate                  */
     unsigned char *rates;       /* count x groups                                                          */
+    unsigned char plain[65];    /* whether a class has plain codes only                                    */
 } ttei_allocation;
 
 /* Errors and spreads of one class: of the trellis e D 2^s + excess(s), s the stretch for which that is least, e the energy of the
@@ -8268,19 +8269,20 @@ static void ttei_group_errors(const ttei_allocation *a, const ttei_census *censu
     }
 }
 
-/* Which rates group g may have: plain codes come first in a record. */
-static int ttei_may(const ttei_allocation *a, const unsigned char *rates, size_t g)
+/* Which rates group g of a class may have: plain codes come first in a record. */
+static int ttei_may(const ttei_allocation *a, int c, size_t g)
 {
-    if (a->rank < 16) return TTEI_PLAIN_ONLY;
+    const unsigned char *rates = a->rates + (size_t)c * a->groups;
+    if (a->rank < 16 || a->plain[c]) return TTEI_PLAIN_ONLY;
     return g == 0 || rates[g - 1] >= TTEI_RATES ? TTEI_BOTH : TTEI_TRELLIS_ONLY;
 }
 
 /* The next rate of a group, more bits and less error, a whole number of them; 0 where there is none. Plain codes stay so,
    for those behind them. */
-static int ttei_next_rate(const ttei_allocation *a, const unsigned char *rates, size_t g, const double *error)
+static int ttei_next_rate(const ttei_allocation *a, int c, size_t g, const double *error)
 {
     const size_t size = ttei_group_size(a->rank, g);
-    const int now = rates[g], may = now >= TTEI_RATES ? TTEI_PLAIN_ONLY : ttei_may(a, rates, g);
+    const int now = a->rates[(size_t)c * a->groups + g], may = now >= TTEI_RATES ? TTEI_PLAIN_ONLY : ttei_may(a, c, g);
     int i, next = 0;
     for (i = may == TTEI_PLAIN_ONLY ? TTEI_RATES : 1; i < (may == TTEI_TRELLIS_ONLY ? TTEI_RATES : TTEI_RATES_ALL); ++i)
         if (ttei_half_bits(i) > ttei_half_bits(now) && size * ttei_half_bits(i) % 2 == 0 && error[i] < error[now] &&
@@ -8312,7 +8314,7 @@ static void ttei_fill_bytes(const ttei_allocation *a, int c, size_t bytes)
         (void)ttei_rates_bytes(a, rates, halves);
         for (g = 0; g < a->groups; ++g) {
             const double *error = errors + g * TTEI_RATES_ALL;
-            const int next = ttei_next_rate(a, rates, g, error), now = rates[g];
+            const int next = ttei_next_rate(a, c, g, error), now = rates[g];
             const size_t size = ttei_group_size(a->rank, g);
             const size_t add = next > 0 ? size * (ttei_half_bits(next) - ttei_half_bits(now)) : 0;
             double value;
@@ -8328,28 +8330,52 @@ static void ttei_fill_bytes(const ttei_allocation *a, int c, size_t bytes)
     }
 }
 
-/* Rates at a price of a bit, and the bytes of all records. */
-static double ttei_allocate(const ttei_allocation *a, double price, size_t *bytes)
+/* Rates of a class at a price of a bit. Returns the bytes of a record; *error: that of its rows. A circle of N < 2 L bits
+   is all in the state of a few steps, which then are no longer free: measured, the error grows by 6 (2 - N / L)^4. */
+static size_t ttei_class_rates(const ttei_allocation *a, int c, double price, int state_bits, double *error)
+{
+    unsigned char *rates = a->rates + (size_t)c * a->groups;
+    const double *errors = a->errors + (size_t)c * a->groups * TTEI_RATES_ALL;
+    size_t g, halves[2], bytes;
+    double more;
+    for (g = 0; g < a->groups; ++g) {
+        const size_t size = ttei_group_size(a->rank, g);
+        rates[g] = (unsigned char)ttei_rate_best(errors + g * TTEI_RATES_ALL, price * (double)size, ttei_may(a, c, g));
+        if (rates[g] > 0 && size * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
+    }
+    bytes = ttei_rates_bytes(a, rates, halves);
+    if (halves[0] > 0 && halves[0] < 32) bytes = (halves[1] + 15) / 16 + 2;
+    if (bytes > 0) ttei_fill_bytes(a, c, bytes);
+    bytes = ttei_rates_bytes(a, rates, halves);
+    if (halves[0] > 0 && halves[0] <= 16) {  /* could not be filled */
+        for (g = 0; g < a->groups; ++g)
+            if (rates[g] < TTEI_RATES) rates[g] = 0;
+        bytes = ttei_rates_bytes(a, rates, halves);
+    }
+    more = 2 - 0.5 * (double)halves[0] / (double)state_bits;
+    for (g = 0, *error = 0; g < a->groups; ++g)
+        *error += errors[g * TTEI_RATES_ALL + rates[g]] *
+                  (rates[g] > 0 && rates[g] < TTEI_RATES && more > 0 ? 1 + 6 * more * more * more * more : 1);
+    return bytes;
+}
+
+/* Rates at a price of a bit, of each class plain codes alone where they do better, and the bytes of all records. */
+static double ttei_allocate(ttei_allocation *a, double price, int state_bits, size_t *bytes)
 {
     double total = 0;
-    size_t g, halves[2];
     int c;
     for (c = 0; c < a->count; ++c) {
-        unsigned char *rates = a->rates + (size_t)c * a->groups;
-        for (g = 0; g < a->groups; ++g) {
-            const size_t size = ttei_group_size(a->rank, g);
-            rates[g] = (unsigned char)ttei_rate_best(a->errors + ((size_t)c * a->groups + g) * TTEI_RATES_ALL,
-                                                     price * (double)size, ttei_may(a, rates, g));
-            if (rates[g] > 0 && size * ttei_half_bits(rates[g]) % 2 != 0) ++rates[g];
-        }
-        bytes[c] = ttei_rates_bytes(a, rates, halves);
-        if (halves[0] > 0 && halves[0] < 32) bytes[c] = (halves[1] + 15) / 16 + 2;
-        if (bytes[c] > 0) ttei_fill_bytes(a, c, bytes[c]);
-        bytes[c] = ttei_rates_bytes(a, rates, halves);
-        if (halves[0] > 0 && halves[0] <= 16) {  /* could not be filled */
-            for (g = 0; g < a->groups; ++g)
-                if (rates[g] < TTEI_RATES) rates[g] = 0;
-            bytes[c] = ttei_rates_bytes(a, rates, halves);
+        double both, plain;
+        a->plain[c] = 0;
+        bytes[c] = ttei_class_rates(a, c, price, state_bits, &both);
+        if (8 * bytes[c] < 2 * (size_t)state_bits) {
+            const double cost = price * 8 * (double)bytes[c];
+            a->plain[c] = 1;
+            bytes[c] = ttei_class_rates(a, c, price, state_bits, &plain);
+            if (plain + price * 8 * (double)bytes[c] > both + cost) {
+                a->plain[c] = 0;
+                bytes[c] = ttei_class_rates(a, c, price, state_bits, &both);
+            }
         }
         total += a->rows[c] * (double)bytes[c];
     }
@@ -8402,6 +8428,7 @@ static int ttei_class_more(ttei_allocation *a, size_t *bytes, ttei_class *classe
     if (bytes[c - 1] == 0 || bytes[c] <= bytes[c - 1] || ttei_rate_changes(a, a->count) >= TTEI_RUNS_MAX) return 0;
     if (halves[0] > 0 && halves[0] <= 16) return 0;  /* no circle */
     a->rows[c] = 0;
+    a->plain[c] = a->plain[c - 1];
     classes[c].scale = classes[c - 1].scale;
     classes[c].level = TTE_LEVELS;
     ++a->count;
@@ -8514,11 +8541,11 @@ static tte_status ttei_learn_classes(const ttei_learning *l, const ttei_census *
         low = -150;
         high = 150;
         for (i = 0; i < 60 && bytes > 0; ++i) {
-            total = ttei_allocate(&a, exp2((low + high) / 2), record);
+            total = ttei_allocate(&a, exp2((low + high) / 2), m->state_bits, record);
             if (total + ttei_index_size(vocab, bits, total) > bytes) low = (low + high) / 2;
             else high = (low + high) / 2;
         }
-        total = ttei_allocate(&a, bytes > 0 ? exp2(high) : 2 * 0.6931 * (double)m->water, record);
+        total = ttei_allocate(&a, bytes > 0 ? exp2(high) : 2 * 0.6931 * (double)m->water, m->state_bits, record);
         for (c = 0, again = 0; c < a.count; ++c)  /* too many runs: once more, with variances that fall */
             if (ttei_rate_changes(&a, c) >= TTEI_RUNS_MAX && !falling[c]) {
                 ttei_class_errors(&a, census, m, c, 1, variance, room, sizes);
