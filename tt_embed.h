@@ -537,17 +537,19 @@ typedef struct tte_options {       /* NULL or zeros: one train for the table, 8 
      options  NULL: all zero
      out      out, written only on success; after TTE_ERR_BUDGET data is NULL and size the bytes of the smallest
               image that would do
-   TTE_PER_TABLE: row ~ centroid + z B by [CT06, ch. 10], see METHOD; the rows are read five to nine times. Without weights and
-   metric the squared error of the table is made small; with them that of the scores of vectors whose second moment is
-   the metric. A ratio is met exactly, from closed forms; eps by encoding again, where the first try missed it.
+   TTE_PER_TABLE: row ~ centroid + z B by [CT06, ch. 10], see METHOD; the rows are read four to nine times, more where a
+   budget or eps is tried again. Without weights and metric the squared error of the table is made small; with them that
+   of the scores of vectors whose second moment is the metric. A ratio is met exactly, from closed forms; eps by encoding
+   again, where the first try missed it.
    With `like`, rows are coded as its rows were: tte_train and then encoding shards with `like` and tte_merge give byte
    for byte the image of tte_compress with the same options (metric and row weights given to both).
    TTE_PER_TOKEN: with max_rank or ratio every row gets the same ranks; with eps each row gets the smallest ranks that
    meet it. Given eps and a ratio or a cap, all must hold, or TTE_ERR_BUDGET. F16, I8 and I4 hold rows whose norm is
    within about 1e-4^d .. 1e4^d (d modes): larger ones are TTE_ERR_BUDGET, smaller ones lose digits and at last become
    zeros, which the recorded errors show.
-   Cost, TTE_PER_TABLE: dim^2 multiplications a row and pass, and a search through 2^(7 + effort) states, 2^8 to 2^16,
-   for each coefficient; three eigenproblems of dim x dim. Memory: the image, 13 dim x dim doubles, 64 MB.
+   Cost, TTE_PER_TABLE: dim^2 multiplications a row and pass, up to 96 for each centroid, and for each coefficient a search
+   through 2^(7 + effort) states, 2^8 to 2^16; three eigenproblems of dim x dim. Memory: the image, 13 dim x dim doubles,
+   64 MB, 1 MB a thread.
    Returns TTE_OK, TTE_ERR_ARGUMENT (also a metric that is not finite, not symmetric to 1e-5 of its largest entry, or has
    an eigenvalue below -1e-5 of its largest), TTE_ERR_SHAPE (modes do not cover dim; vocab beyond 2^32 - 1, dim beyond
    2^31 - 1, for TTE_PER_TABLE beyond 16,384), TTE_ERR_NOT_FINITE, TTE_ERR_MEMORY, TTE_ERR_BUDGET, TTE_ERR_CANCELLED,
@@ -6603,7 +6605,7 @@ enum {
     TTEI_TRIED = 16,     /* centroids that a row tries in all coefficients             */
     TTEI_ROWS_TILE = 64, /* rows that are brought to coefficients together             */
     TTEI_SOLVED = 64,    /* columns for which the dual's equations are solved together */
-    TTEI_SAMPLE = 65536, /* rows that centroids are sought on                          */
+    TTEI_SAMPLE = 57344, /* rows that centroids are sought on, at low effort a quarter */
     TTEI_CLASSES_MAX = 32 + 65 * (TTEI_CLASS_HEAD + TTEI_RUN_BYTES * TTEI_RUNS_MAX),  /* bytes of section 3 */
     TTEI_STRETCHES = 16, /* see ttei_census                                            */
     TTEI_FINE = 8,       /* levels in a bin, an eighth of an octave                    */
@@ -6621,7 +6623,7 @@ typedef struct ttei_class {
 typedef struct ttei_points {
     size_t count, leading, all; /* points; coefficients that choose those to try, and those that decide         */
     float *points, *halves;     /* leading x count; count: half of their squared lengths                       */
-    float *directions, *lengths;  /* count x all, of all coefficients; count: half of their squared lengths     */
+    float *directions, *lengths;  /* count x all: what x is multiplied by; count: |p|^2 / 2 in all coefficients */
 } ttei_points;
 
 typedef struct ttei_model {
@@ -6757,7 +6759,8 @@ TTEI_INLINE uint32_t ttei_ordered(float x)
     return bits ^ ((0u - (bits >> 31)) | 0x80000000u);
 }
 
-/* least[g] = the first k among g, g + TTEI_TRIED, g + 2 TTEI_TRIED .. with the smallest a[k] - b[k]; n a multiple of that. */
+/* least[g], g before, = the first k among g, g + TTEI_TRIED, g + 2 TTEI_TRIED .. with the smallest a[k] - b[k], where there
+   is one; n is a multiple of TTEI_TRIED. */
 TTEI_CLONES TTEI_LOOPS static void ttei_least_differences(size_t n, const float *a, const float *b, uint32_t *least)
 {
     uint32_t low[TTEI_TRIED];
@@ -6794,8 +6797,8 @@ TTEI_CLONES TTEI_UNFUSED static float ttei_unfused_dot(size_t n, const float *x,
     return sum;
 }
 
-/* tried: for each of `count` y, leading coefficients, the points to try: of every TTEI_TRIED-th the nearest one, all where
-   there are no more. `scores` has count x points floats. Returns how many each. */
+/* tried: for each of `count` y, leading coefficients, the points to try: for each g < TTEI_TRIED the nearest of the points
+   k with k mod TTEI_TRIED = g; all, where there are no more than that. `scores` has count x points floats. Returns how many each. */
 static size_t ttei_points_to_try(const ttei_points *p, size_t count, const float *y, float *scores, uint32_t *tried)
 {
     size_t i, g;
@@ -7202,8 +7205,7 @@ static void ttei_cluster_points(ttei_cluster *c, size_t count)
     c->near.lengths = c->near.halves;
 }
 
-/* Each row of the sample to the nearest among the neighbours of its point: rows move a step at a time, and points do not
-   move far. */
+/* Each row of the sample to the nearest among the neighbours of its point: there its new one is nearly always found. */
 static void ttei_cluster_assign(const ttei_cluster *c)
 {
     const ttei_points *near = &c->near;
@@ -7272,11 +7274,12 @@ static void ttei_cluster_split(ttei_cluster *c, size_t points)
    and u after, a centroid's coefficient of variance c is coded to a noise of about level * points / vocab, which adds to
    what is left for the rows to code:
        gain = vocab * sum over j of log2(max(v, D) / max(u + noise, D)) / 2 - vocab * id bits - points * centroid bits.
-   A point is the mean of its own rows, so that of c rows' squares (c - 1) / c are seen; over all rows it will be the mean
-   of c vocab / sample. Of a row alone at its point a sample says nothing: it counts from the mean of all. */
+   A point is the mean of its own rows, so that of c rows' squares (c - 1) / c are seen. It will be the mean of the C =
+   c s / sample near it among the s rows that are read: of theirs (C - 1) / C are left, of all others (C + 1) / C. Of a row
+   alone at its point a sample says nothing: it counts from the mean of all. */
 static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, size_t points)
 {
-    const double vocab = (double)l->s->whole, n = (double)c->sample;
+    const double vocab = (double)l->s->whole, n = (double)c->sample, part = (double)l->s->vocab / vocab;
     double gain = 0, *deviation = c->deviation;
     size_t i, j;
     memset(c->counts, 0, points * sizeof *c->counts);
@@ -7284,7 +7287,8 @@ static double ttei_cluster_gain(const ttei_learning *l, const ttei_cluster *c, s
     for (j = 0; j < c->leading; ++j) deviation[j] = 0;
     for (i = 0; i < c->sample; ++i) {
         const int alone = c->counts[c->ids[i]] < 2 && n < vocab;
-        const double rows = c->counts[c->ids[i]], times = alone || !(n < vocab) ? 1 : (rows - n / vocab) / (rows - 1);
+        const double rows = c->counts[c->ids[i]];
+        const double times = alone || !(n < vocab) ? 1 : (rows + (1 - 2 * part) * n / (double)l->s->vocab) / (rows - 1);
         const float *y = c->y + i * c->leading, *point = c->across + c->ids[i] * c->leading;
         for (j = 0; j < c->leading; ++j) {
             const double d = (double)y[j] - (alone ? 0 : (double)point[j]);
@@ -7314,7 +7318,7 @@ static void ttei_cluster_axes(ttei_learning *l, const ttei_cluster *c)
         u = l->work[1];
     }
     for (j = 0; j < dim; ++j) {
-        const double weight = c->level[j] > 0 ? 1 / sqrt(sqrt(c->level[j])) : 0;
+        const double weight = l->values[j] > 0 ? 1 / sqrt(sqrt(c->level[j])) : 0;  /* no variance: rounding alone */
         for (i = 0; i < dim; ++i) c->axes[i * dim + j] = c->back[j * dim + i] = (float)(u[j * dim + i] * weight);
     }
 }
@@ -7372,6 +7376,7 @@ static size_t ttei_cluster_search(const ttei_learning *l, ttei_cluster *c)
             memcpy(c->best, c->near.points, points * c->leading * sizeof *c->best);
         }
     }
+    if (chosen == 1) return 1;
     memcpy(c->near.points, c->best, chosen * c->leading * sizeof *c->best);
     ttei_cluster_points(c, chosen);
     return chosen;
@@ -7383,12 +7388,12 @@ typedef struct ttei_centers {
     double *sums;               /* count x dim                                                            */
     double *weights;            /* count: part of all                                                      */
     float *rows;                /* count x dim                                                            */
-    float *directions, *lengths;  /* count x dim; count: see ttei_centers_points                              */
 } ttei_centers;
 
 /* Directions of the points for rows in place of y: d = y axes', so that <row, d> is the product of both y. With `follow`
    points are the centers, in all columns, else what the search found, in the leading ones. */
-static void ttei_centers_points(const ttei_learning *l, int follow, const ttei_centers *centers, ttei_cluster *c)
+static void ttei_centers_points(const ttei_learning *l, int follow, const ttei_centers *centers, ttei_cluster *c,
+                                float *directions, float *lengths)
 {
     const size_t dim = l->dim, n = centers->count, columns = follow ? dim : c->leading;
     size_t first, count, i, j;
@@ -7396,16 +7401,16 @@ static void ttei_centers_points(const ttei_learning *l, int follow, const ttei_c
         const float *y = follow ? l->rows : c->across + first * c->leading;
         count = ttei_min(l->block_rows, n - first);
         if (follow) ttei_product(count, dim, dim, centers->rows + first * dim, dim, 1, c->axes, dim, l->rows, dim);
-        ttei_product(count, columns, dim, y, columns, 1, c->back, dim, centers->directions + first * dim, dim);
+        ttei_product(count, columns, dim, y, columns, 1, c->back, dim, directions + first * dim, dim);
         for (i = 0; i < count; ++i) {
-            centers->lengths[first + i] = ttei_unfused_dot(columns, y + i * columns, y + i * columns) / 2;
+            lengths[first + i] = ttei_unfused_dot(columns, y + i * columns, y + i * columns) / 2;
             for (j = 0; j < c->leading; ++j) c->near.points[j * n + first + i] = y[i * columns + j];
         }
     }
     ttei_half_squares(c->leading, n, c->near.points, c->near.halves);
     c->near.all = dim;
-    c->near.directions = centers->directions;
-    c->near.lengths = centers->lengths;
+    c->near.directions = directions;
+    c->near.lengths = lengths;
 }
 
 /* All rows to their nearest points, and the means of these rows. */
@@ -7456,7 +7461,8 @@ static size_t ttei_cluster_most(const ttei_learning *l)
 static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_centers *centers, void **block)
 {
     const size_t dim = l->dim;
-    ttei_carve carve = ttei_carve_begin(NULL), kept = ttei_carve_begin(NULL);
+    ttei_carve carve = ttei_carve_begin(NULL), kept = ttei_carve_begin(NULL), passing = ttei_carve_begin(NULL);
+    float *directions = NULL, *lengths = NULL;
     ttei_cluster c;
     const int turns = (l->s->o.effort + 2) / 2;
     size_t i, j;
@@ -7483,18 +7489,24 @@ static tte_status ttei_learn_centroids(ttei_learning *l, double water, ttei_cent
             centers->sums = (double *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(double));
             centers->weights = (double *)ttei_take(&kept, centers->count, sizeof(double));
             centers->rows = (float *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(float));
-            centers->directions = (float *)ttei_take(&kept, ttei_mul(centers->count, dim), sizeof(float));
-            centers->lengths = (float *)ttei_take(&kept, centers->count, sizeof(float));
         } while (ttei_carve_again(&kept));
         *block = kept.base;
         status = ttei_carve_status(&kept);
     }
+    if (status == TTE_OK && centers->count > 1) {
+        do {
+            directions = (float *)ttei_take(&passing, ttei_mul(centers->count, dim), sizeof(float));
+            lengths = (float *)ttei_take(&passing, centers->count, sizeof(float));
+        } while (ttei_carve_again(&passing));
+        status = ttei_carve_status(&passing);
+    }
     /* The points of the sample, then Lloyd's iteration [LBG80] over all rows and in all columns. */
     for (turn = 0; turn < turns && centers->count > 1 && status == TTE_OK; ++turn) {
         ttei_next_part(&l->progress, 0.1 + 0.1 * (turn + 1) / turns);
-        ttei_centers_points(l, turn > 0, centers, &c);
+        ttei_centers_points(l, turn > 0, centers, &c, directions, lengths);
         status = ttei_centers_pass(l, &c, centers);
     }
+    ttei_drop(passing.base);
     TT_EMBED_FREE(carve.base);
     if (status != TTE_OK || centers->count == 1) return status;
     memcpy(l->work[0], l->second, dim * dim * sizeof *l->second);
@@ -8171,7 +8183,7 @@ TTEI_CLONES TTEI_ROOTS static void ttei_census_row(ttei_census *census, size_t r
     }
 }
 
-/* The third pass over the rows, as they will be coded; also that of tte_count. */
+/* The last pass before rows are coded, as they will be; also that of tte_count. */
 static tte_status ttei_census_take(ttei_learning *l, const ttei_model *m, ttei_census *census)
 {
     const ttei_settings *s = l->s;
@@ -8330,9 +8342,11 @@ static void ttei_fill_bytes(const ttei_allocation *a, int c, size_t bytes)
     }
 }
 
-/* Rates of a class at a price of a bit. Returns the bytes of a record; *error: that of its rows. A circle of N < 2 L bits
-   is all in the state of a few steps, which then are no longer free: measured, the error grows by 6 (2 - N / L)^4. */
-static size_t ttei_class_rates(const ttei_allocation *a, int c, double price, int state_bits, double *error)
+/* Rates of a class at a price of a bit. Returns the bytes of a record; *error: that of its rows, *circle: the bits of the
+   trellis. A circle of N < 2 L bits fits in the states of one or two steps, so that hardly any choice is left: measured,
+   the error grows by 6 (2 - N / L)^4. */
+static size_t ttei_class_rates(const ttei_allocation *a, int c, double price, int state_bits, double *error,
+                               size_t *circle)
 {
     unsigned char *rates = a->rates + (size_t)c * a->groups;
     const double *errors = a->errors + (size_t)c * a->groups * TTEI_RATES_ALL;
@@ -8352,7 +8366,8 @@ static size_t ttei_class_rates(const ttei_allocation *a, int c, double price, in
             if (rates[g] < TTEI_RATES) rates[g] = 0;
         bytes = ttei_rates_bytes(a, rates, halves);
     }
-    more = 2 - 0.5 * (double)halves[0] / (double)state_bits;
+    *circle = (halves[0] + 15) / 16 * 8;
+    more = 2 - (double)*circle / (double)state_bits;
     for (g = 0, *error = 0; g < a->groups; ++g)
         *error += errors[g * TTEI_RATES_ALL + rates[g]] *
                   (rates[g] > 0 && rates[g] < TTEI_RATES && more > 0 ? 1 + 6 * more * more * more * more : 1);
@@ -8365,16 +8380,17 @@ static double ttei_allocate(ttei_allocation *a, double price, int state_bits, si
     double total = 0;
     int c;
     for (c = 0; c < a->count; ++c) {
-        double both, plain;
+        double error, least;
+        size_t circle;
         a->plain[c] = 0;
-        bytes[c] = ttei_class_rates(a, c, price, state_bits, &both);
-        if (8 * bytes[c] < 2 * (size_t)state_bits) {
-            const double cost = price * 8 * (double)bytes[c];
+        bytes[c] = ttei_class_rates(a, c, price, state_bits, &error, &circle);
+        if (circle > 0 && circle < 2 * (size_t)state_bits) {
+            least = error + price * 8 * (double)bytes[c];
             a->plain[c] = 1;
-            bytes[c] = ttei_class_rates(a, c, price, state_bits, &plain);
-            if (plain + price * 8 * (double)bytes[c] > both + cost) {
+            bytes[c] = ttei_class_rates(a, c, price, state_bits, &error, &circle);
+            if (error + price * 8 * (double)bytes[c] > least) {
                 a->plain[c] = 0;
-                bytes[c] = ttei_class_rates(a, c, price, state_bits, &both);
+                bytes[c] = ttei_class_rates(a, c, price, state_bits, &error, &circle);
             }
         }
         total += a->rows[c] * (double)bytes[c];
@@ -8423,12 +8439,12 @@ static int ttei_class_more(ttei_allocation *a, size_t *bytes, ttei_class *classe
     memcpy(a->spreads + to * TTEI_RATES_ALL, a->spreads + from * TTEI_RATES_ALL,
            a->groups * TTEI_RATES_ALL * sizeof *a->spreads);
     memcpy(a->rates + to, a->rates + from, a->groups);
+    a->plain[c] = a->plain[c - 1];
     ttei_fill_bytes(a, a->count, bytes[c - 1] + 1);
     bytes[c] = ttei_rates_bytes(a, a->rates + to, halves);
     if (bytes[c - 1] == 0 || bytes[c] <= bytes[c - 1] || ttei_rate_changes(a, a->count) >= TTEI_RUNS_MAX) return 0;
     if (halves[0] > 0 && halves[0] <= 16) return 0;  /* no circle */
     a->rows[c] = 0;
-    a->plain[c] = a->plain[c - 1];
     classes[c].scale = classes[c - 1].scale;
     classes[c].level = TTE_LEVELS;
     ++a->count;
