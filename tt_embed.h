@@ -4238,8 +4238,16 @@ typedef struct ttei_join {
     size_t *kind, *gone;      /* by rows of B: 0 from the first part, 2 from the second, 1 mixed; others */
     size_t begin, end;        /* rows of `gathered` that both parts' columns meet                     */
     double *gathered, *coef;  /* vectors to be combined, and coefficients, a row for a result         */
-    double *line;
+    double *line;             /* d - from while a root w = from + t is sought, see ttei_secular_from   */
 } ttei_join;
+
+/* w is counted from `from`. The differences d - from are kept in memory: -ffast-math would make d - (from + t) of
+   d - from - t, which loses all that a small t says. */
+static void ttei_secular_from(const ttei_join *join, double from)
+{
+    size_t j;
+    for (j = 0; j < join->count; ++j) join->line[j] = join->d[j] - from;
+}
 
 /* Sums of z_j^2 / (d_j^2 - w^2) over first <= j < last, and *slope of z_j^2 / (d_j^2 - w^2)^2, w = from + t. */
 TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t last, double from, double t,
@@ -4250,7 +4258,7 @@ TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t 
     size_t j = first;
     for (; j + TTEI_QUAD <= last; j += TTEI_QUAD) {
         const ttei_quad d = TTEI_DOUBLES_OF(join->d + j), z = TTEI_DOUBLES_OF(join->z + j);
-        const ttei_quad y = z / ((d - from - t) * (d + from + t));
+        const ttei_quad y = z / ((TTEI_DOUBLES_OF(join->line + j) - t) * (d + from + t));
         sums += z * y;
         slopes += y * y;
     }
@@ -4258,14 +4266,14 @@ TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t 
     *slope = ttei_total(&slopes);
     for (; j < last; ++j) {
         x = join->d[j];
-        term = join->z[j] / ((x - from - t) * (x + from + t));
+        term = join->z[j] / ((join->line[j] - t) * (x + from + t));
         sum += join->z[j] * term;
         *slope += term * term;
     }
     return sum;
 }
 
-/* The root w = *from + t above d_i, *from the nearer of d_i and d_(i+1); returns t. Each step fits a function
+/* The root w = *from + t above d_i, *from the nearer of d_i and d_(i+1); returns t, with d - *from in join->line. Each step fits a function
    c + s / (d_i^2 - w^2) + s' / (d_(i+1)^2 - w^2) to the sums below and above the root, which has the same
    poles; bisection where the next would leave what encloses the root. */
 TTEI_CLONES static double ttei_secular_root(const ttei_join *join, size_t i, double *from)
@@ -4282,6 +4290,7 @@ TTEI_CLONES static double ttei_secular_root(const ttei_join *join, size_t i, dou
         high = join->d[i + 1] - join->d[i];
     }
     *from = join->d[i];
+    ttei_secular_from(join, *from);
     t = high / 2;
     for (step = 0; step < 100; ++step) {
         below = ttei_secular_sum(join, 0, i + 1, *from, t, &slope_below);
@@ -4293,17 +4302,18 @@ TTEI_CLONES static double ttei_secular_root(const ttei_join *join, size_t i, dou
         if (step == 0 && f < 0 && !outer) {  /* in the upper half: count from the upper end */
             const double gap = join->d[i + 1] - join->d[i];
             *from = join->d[i + 1];
+            ttei_secular_from(join, *from);
             t -= gap;
             low = t;
             high = 0;
         }
         if (high - low <= 2 * DBL_EPSILON * fabs(t)) break;
-        x = (join->d[i] - *from - t) * (join->d[i] + *from + t);  /* d_i^2 - w^2 */
+        x = (join->line[i] - t) * (join->d[i] + *from + t);  /* d_i^2 - w^2 */
         if (outer) {
             const double c = f - slope_below * x;
             y = c > 0 ? x + slope_below * x * x / c : DBL_MAX;
         } else {
-            const double x1 = (join->d[i + 1] - *from - t) * (join->d[i + 1] + *from + t);
+            const double x1 = (join->line[i + 1] - t) * (join->d[i + 1] + *from + t);
             const double c = f - slope_below * x - slope_above * x1;
             const double a = f * (x + x1) - (slope_below + slope_above) * x * x1, q = x * x1 * f;
             const double root = sqrt(a * a > 4 * q * c ? a * a - 4 * q * c : 0);
@@ -4404,7 +4414,7 @@ TTEI_CLONES static void ttei_join_values(size_t step, ttei_join *join)
         double *coef = join->coef + i * step;
         t = ttei_secular_root(join, i, &from);
         join->row[i] = from + t;
-        for (j = 0; j < n; ++j) coef[j] = (d[j] - from - t) * (d[j] + from + t);
+        for (j = 0; j < n; ++j) coef[j] = (line[j] - t) * (d[j] + from + t);
     }
     for (j = 0; j < n; ++j) line[j] = -join->coef[(n - 1) * step + j];
     for (i = 0; i + 1 < n; ++i) {
