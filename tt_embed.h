@@ -6742,11 +6742,8 @@ static void ttei_model_near(ttei_model *m)
 {
     size_t j, k;
     for (j = 0; j < m->rank; ++j) {
-        const double energy = (double)m->energy[j];
-        m->active[j] = energy > 0 ? (float)(energy / (energy + (double)m->water)) : 0.5f;
-    }
-    for (j = 0; j < m->rank; ++j) {
         const double energy = (double)m->energy[j], level = energy > (double)m->water ? energy : (double)m->water;
+        m->active[j] = energy > 0 ? (float)(energy / (energy + (double)m->water)) : 0.5f;
         m->near_weight[j] = level > 0 ? (float)(sqrt(energy) / sqrt(sqrt(level))) : 0;
     }
     for (k = 0; k < m->centroid_count; ++k) {
@@ -6860,7 +6857,7 @@ static void ttei_tile_carve(const ttei_model *m, ttei_carve *carve, ttei_rows_ti
 {
     tile->rows = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->dim), sizeof(float));
     tile->z = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->rank), sizeof(float));
-    tile->y = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, ttei_min(m->rank, TTEI_NEAR)), sizeof(float));
+    tile->y = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->near.leading), sizeof(float));
     tile->scores = (float *)ttei_take(carve, ttei_mul(TTEI_ROWS_TILE, m->centroid_count), sizeof(float));
 }
 
@@ -7628,7 +7625,7 @@ static double ttei_basis_step(size_t n, const float *row, double sum, int rate, 
     const double step = sqrt(sum / (double)n) * ttei_gauss_spread(i, state_bits), top = (double)ttei_largest(n, row);
     double best = 1, least = 0;
     int quarter;
-    for (quarter = 0;; ++quarter) {
+    for (quarter = 0; quarter < 64; ++quarter) {  /* x < 50: top^2 <= sum, and n is at most 16,384 */
         const double x = exp2(0.25 * quarter);
         double error = ttei_gauss_error(i, state_bits) * (1 + 1.4 * (x - 1) * (x - 1)) * sum;
         size_t j;
@@ -7640,8 +7637,9 @@ static double ttei_basis_step(size_t n, const float *row, double sum, int rate, 
             least = error;
             best = x;
         }
-        if (!(510 * x * step < top)) return best * step;
+        if (!(510 * x * step < top)) break;
     }
+    return best * step;
 }
 
 /* One row of the basis: its scale and codes to bytes, and what a reader makes of them back to `row`. */

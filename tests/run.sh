@@ -348,8 +348,9 @@ elif has_part programs; then
 fi
 
 # The same programs in other clothes, at small sizes: as C++ and unoptimized, with the compiler's
-# loose arithmetic (under which only the refusal of NaN and infinity is promised, and eigenvectors are tried, since
-# without them compression never ended), with all that the processor has (where multiply and add could be fused, differently in each loop), with threads.
+# loose arithmetic (under which only the refusal of NaN and infinity is promised; eigenvectors are tried,
+# since without them compression never ended), with all that the processor has (where multiply and add
+# could be fused, differently in each loop), with threads.
 if has_part variants; then
     small=${TEST_SMALL-}
     TEST_SMALL=1
