@@ -4273,9 +4273,9 @@ TTEI_INLINE double ttei_secular_sum(const ttei_join *join, size_t first, size_t 
     return sum;
 }
 
-/* The root w = *from + t above d_i, *from the nearer of d_i and d_(i+1); returns t, with d - *from in join->line. Each step fits a function
-   c + s / (d_i^2 - w^2) + s' / (d_(i+1)^2 - w^2) to the sums below and above the root, which has the same
-   poles; bisection where the next would leave what encloses the root. */
+/* The root w = *from + t above d_i, *from the nearer of d_i and d_(i+1); returns t, with d - *from in join->line. Each
+   step fits a function c + s / (d_i^2 - w^2) + s' / (d_(i+1)^2 - w^2) to the sums below and above the root, which has
+   the same poles; bisection where the next would leave what encloses the root. */
 TTEI_CLONES static double ttei_secular_root(const ttei_join *join, size_t i, double *from)
 {
     const size_t count = join->count;
@@ -6805,7 +6805,8 @@ TTEI_CLONES TTEI_UNFUSED static float ttei_unfused_dot(size_t n, const float *x,
 }
 
 /* tried: for each of `count` y, leading coefficients, the points to try: for each g < TTEI_TRIED the nearest of the points
-   k with k mod TTEI_TRIED = g; all, where there are no more than that. `scores` has count x points floats. Returns how many each. */
+   k with k mod TTEI_TRIED = g; all, where there are no more than that. `scores` has count x points floats. Returns how
+   many there are for each y. */
 static size_t ttei_points_to_try(const ttei_points *p, size_t count, const float *y, float *scores, uint32_t *tried)
 {
     size_t i, g;
@@ -6818,7 +6819,7 @@ static size_t ttei_points_to_try(const ttei_points *p, size_t count, const float
     return ttei_min(p->count, TTEI_TRIED);
 }
 
-/* The nearest to x of `count` points. */
+/* The nearest to x of the `count` points in `tried`. */
 static uint16_t ttei_nearest_tried(const ttei_points *p, size_t count, const uint32_t *tried, const float *x)
 {
     float least = 0;
@@ -7160,7 +7161,7 @@ typedef struct ttei_cluster {
     ttei_points near;           /* the points, at most `most`: in the search all coefficients are the leading ones */
     uint32_t *tried;            /* most x TTEI_TRIED: neighbours of points                                   */
     double *sums, *counts;      /* most x leading; most                                                       */
-    uint16_t *ids;              /* sample                                                                  */
+    uint16_t *ids;              /* sample, or a block of rows                                              */
     int threads;
 } ttei_cluster;
 
